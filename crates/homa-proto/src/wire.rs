@@ -1,33 +1,34 @@
 //! The packets of Homa: bytes to values and back.
 //!
-//! Decides which packets are legal and counts out the reasons of refusal ([`Malformed`]). It deliberately
-//! does not know sizes that are policy (the longest message, which ports may serve), nor whether an RPC
-//! exists; it copies no payload and trusts no length that the link did not measure.
+//! Decides which packets are legal and says why the others are not ([`Malformed`]). It
+//! deliberately does not know sizes that are policy (the longest message, which ports may serve),
+//! nor whether an RPC exists; it copies no payload and trusts no length that the link did not
+//! measure.
 //!
-//! Nine types of packet exist. Every one begins with the 28 bytes of [`Common`]; the type's own fields
-//! follow, and behind those of [`Data`] the payload:
+//! Nine types of packet exist. Every one begins with the 28 bytes of [`Common`]; the type's own
+//! fields follow, and behind those of [`Data`] the payload:
 //!
 //! ```text
-//! type  name         bytes  who sends it                    body
-//! 0x10  DATA            56  the sender of a message         Data, then the payload
-//! 0x11  GRANT           33  the receiver of a message       Grant
-//! 0x12  RESEND          37  the receiver of a message       Resend        (36: form without priority)
-//! 0x13  RPC_UNKNOWN     28  who was asked to resend         RpcUnknown    (29: form with a reason)
-//! 0x14  BUSY            28  who was asked to resend         –
-//! 0x15  CUTOFFS         62  any host                        Cutoffs
-//! 0x16  FREEZE          28  a debugging tool                –
-//! 0x17  NEED_ACK        28  the server                      –
-//! 0x18  ACK             80  the client                      Acks
+//! code  name         bytes  who sends it               what follows Common
+//! 0x10  DATA            56  the sender of a message    Data, then the payload
+//! 0x11  GRANT           33  the receiver of a message  Grant
+//! 0x12  RESEND          37  the receiver of a message  Resend (36: without priority)
+//! 0x13  RPC_UNKNOWN     28  who was asked to resend    RpcUnknown (29: with a reason)
+//! 0x14  BUSY            28  who was asked to resend    –
+//! 0x15  CUTOFFS         62  any host                   Cutoffs
+//! 0x16  FREEZE          28  a debugging tool           –
+//! 0x17  NEED_ACK        28  the server                 –
+//! 0x18  ACK             80  the client                 Acks
 //! ```
 //!
-//! A packet may be longer than its header: what follows the fields of a control packet is ignored, so that
-//! old receivers live with new fields. Integers are big-endian, offsets in the pictures are decimal and
-//! count from the first byte of the Homa packet.
+//! A packet may be longer than its header: what follows the fields of a control packet is ignored,
+//! so that old receivers live with new fields. Integers are big-endian, offsets in the pictures are
+//! decimal and count from the first byte of the Homa packet.
 //!
-//! *Design.* A packet is parsed into a value, not viewed in place: the fields are few, each is read about
-//! once, and a value cannot disagree with the check that let it in. Bytes are taken off the front of a slice
-//! field by field (`wire/bytes.rs`), so a layout reads from top to bottom like its picture, nothing is indexed
-//! and a missing byte is an ordinary answer.
+//! *Design.* A packet is parsed into a value, not viewed in place: the fields are few, each is read
+//! about once, and a value cannot disagree with the check that let it in. Bytes are taken off the
+//! front of a slice field by field (`wire/bytes.rs`), so a layout reads from top to bottom like its
+//! picture, nothing is indexed and a missing byte is an ordinary answer.
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use core::fmt;
@@ -48,8 +49,8 @@ pub use control::{
 };
 pub use data::{Ack, DATA_HEADER_BYTES, Data};
 
-/// The most bytes of a packet that [`Packet::parse`] looks at. No header is longer; the longest in use is
-/// that of ACK, the rest is room to grow.
+/// The most bytes of a packet that [`Packet::parse`] looks at. No header is longer; the longest in
+/// use is that of ACK, the rest is room to grow.
 pub const MAX_HEADER_BYTES: usize = 90;
 
 /// One Homa packet without its payload.
@@ -100,9 +101,10 @@ mod kind {
 impl Packet {
     /// Reads the header of one packet.
     ///
-    /// `packet_length` is the length in bytes of the whole Homa packet, header and payload, as the link
-    /// measured it without padding of its own. `header` holds the first `min(MAX_HEADER_BYTES,
-    /// packet_length)` bytes of it; more does no harm, fewer count as cut off.
+    /// `packet_length` is the length in bytes of the whole Homa packet, header and payload, as the
+    /// link measured it without padding of its own. `header` holds the first
+    /// `min(MAX_HEADER_BYTES, packet_length)` bytes of it; more does no harm, fewer count as
+    /// cut off.
     ///
     /// # Errors
     ///
@@ -127,15 +129,15 @@ impl Packet {
         Ok(Self { common, body })
     }
 
-    /// Writes the header as we send it and returns its length in bytes; the rest of `buffer` keeps what
-    /// it held.
+    /// Writes the header as we send it and returns its length in bytes; the rest of `buffer` keeps
+    /// what it held.
     #[inline]
     pub fn emit(&self, buffer: &mut [u8; MAX_HEADER_BYTES]) -> usize {
         self.emit_as(Form::default(), buffer)
     }
 
-    /// Writes the header in a form of another sender's, for links that must look like one and for tests;
-    /// returns its length in bytes.
+    /// Writes the header in a form of another sender's, for links that must look like one and for
+    /// tests; returns its length in bytes.
     #[inline]
     pub fn emit_as(&self, form: Form, buffer: &mut [u8; MAX_HEADER_BYTES]) -> usize {
         let mut writer = Writer::new(buffer);
@@ -184,16 +186,18 @@ impl Body {
 /// Choices of a sender that no receiver may depend on. The default is what we send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form {
-    /// The field at byte 16: over IP a TCP checksum for the hardware to complete, over UDP 0, because UDP
-    /// has its own. Default 0.
+    /// The field at byte 16: over IP a TCP checksum for the hardware to complete, over UDP 0,
+    /// because UDP has its own. Default 0.
     pub checksum: u16,
     /// Where DATA carries its offset.
     pub offset: OffsetForm,
-    /// Whether the TCP flags SYN and RST and the urgent pointer 0xb97d mark the packet, by which the
-    /// reference module knows its own among TCP segments. Default true; its stripped build sends zeros.
+    /// Whether the TCP flags SYN and RST and the urgent pointer 0xb97d mark the packet, by which
+    /// the reference module knows its own among TCP segments. Default true; its stripped build
+    /// sends zeros.
     pub marker: bool,
-    /// Whether the header length that segmentation hardware reads in DATA leaves out the last 4 bytes, as
-    /// for a packet of several segments, each with its own offset. Default false: one packet, one segment.
+    /// Whether the header length that segmentation hardware reads in DATA leaves out the last 4
+    /// bytes, as for a packet of several segments, each with its own offset. Default false:
+    /// one packet, one segment.
     pub multi_segment: bool,
 }
 
@@ -215,16 +219,17 @@ impl Form {
     }
 }
 
-/// Where DATA carries the offset of its payload. A receiver takes the segment field (byte 52) unless that
-/// is −1, then the sequence field (byte 4).
+/// Where DATA carries the offset of its payload. A receiver takes the segment field (byte 52)
+/// unless that is −1, then the sequence field (byte 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffsetForm {
-    /// In both fields: every receiver finds it, also one that knows only one of the two. What we send.
+    /// In both fields: every receiver finds it, also one that knows only one of the two. What we
+    /// send.
     Both,
     /// In the sequence field, −1 in the segment field: hardware that segments TCP counts it up.
     SequenceOnly,
-    /// In the segment field; the sequence field holds this number, whatever it is. Later segments of a
-    /// packet that was cut up repeat the sequence of the first.
+    /// In the segment field; the sequence field holds this number, whatever it is. Later segments
+    /// of a packet that was cut up repeat the sequence of the first.
     SegmentOnly {
         /// Value of the sequence field.
         sequence: u32,
@@ -271,8 +276,8 @@ impl Malformed {
         Self::RangeOverflow,
     ];
 
-    /// Place of the reason in an array of [`COUNT`](Self::COUNT) counters; bytes that it carries make no
-    /// difference.
+    /// Place of the reason in an array of [`COUNT`](Self::COUNT) counters; bytes that it carries
+    /// make no difference.
     pub const fn index(self) -> usize {
         match self {
             Self::Truncated => 0,

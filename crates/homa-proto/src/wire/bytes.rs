@@ -1,5 +1,5 @@
-//! Takes fields off the front of a received header and puts them into one to send, in the order of the
-//! layout. Knows integers, not what they mean.
+//! Takes fields off the front of a received header and puts them into one to send, in the order of
+//! the layout. Knows integers, not what they mean.
 
 use super::{MAX_HEADER_BYTES, Malformed};
 

@@ -1,6 +1,6 @@
-//! What every packet begins with: ports, type and RPC, laid over a TCP header so that network cards which
-//! know TCP segment and spread Homa's packets as well. Of the TCP fields that Homa has no use for, this
-//! file writes what the reference module writes and reads none.
+//! What every packet begins with: ports, type and RPC, laid over a TCP header so that network cards
+//! which know TCP segment and spread Homa's packets as well. Of the TCP fields that Homa has no use
+//! for, this file writes what the reference module writes and reads none.
 
 use super::Malformed;
 use super::bytes::{Reader, Writer};
@@ -29,20 +29,21 @@ pub const COMMON_HEADER_BYTES: usize = 28;
 ///     +---------------+---------------+---------------+---------------+
 /// ```
 ///
-/// Bytes 4 to 19 are TCP's sequence, acknowledgment, data offset (`words`), flags, window, checksum and
-/// urgent pointer. A receiver reads `type` of them, and `sequence` of DATA.
+/// Bytes 4 to 19 are TCP's sequence, acknowledgment, data offset (`words`), flags, window, checksum
+/// and urgent pointer. A receiver reads `type` of them, and `sequence` of DATA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Common {
     /// Port of the socket that sent the packet.
     pub source_port: u16,
     /// Port of the socket that is to receive it.
     pub dest_port: u16,
-    /// The RPC as the sender of the packet knows it: even from the client, odd from the server. Every
-    /// value passes here; whether it fits an RPC is for the endpoint to say.
+    /// The RPC as the sender of the packet knows it: even from the client, odd from the server.
+    /// Every value passes here; whether it fits an RPC is for the endpoint to say.
     pub sender_id: RpcId,
 }
 
-/// The fields among the first 28 bytes that follow from the type of a packet and the form of its sender.
+/// The fields among the first 28 bytes that follow from the type of a packet and the form of its
+/// sender.
 pub(super) struct Preamble {
     /// Type code.
     pub(super) kind: u8,
@@ -56,7 +57,8 @@ pub(super) struct Preamble {
 }
 
 impl Preamble {
-    /// Header words of all packets but DATA: a bare TCP header. Some cards drop packets that claim others.
+    /// Header words of all packets but DATA: a bare TCP header. Some cards drop packets that claim
+    /// others.
     pub(super) const CONTROL_WORDS: u8 = 5;
 
     /// SYN and RST together, which no TCP sends.
@@ -103,8 +105,8 @@ impl Common {
     }
 }
 
-/// Number of an RPC as one of its ends knows it. Client and server share all bits but the lowest, which
-/// tells the end: 0 at the client, 1 at the server.
+/// Number of an RPC as one of its ends knows it. Client and server share all bits but the lowest,
+/// which tells the end: 0 at the client, 1 at the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RpcId(u64);
 

@@ -1,5 +1,5 @@
-//! The packets without payload that have fields of their own: GRANT, RESEND, RPC_UNKNOWN, CUTOFFS, ACK.
-//! BUSY, FREEZE and NEED_ACK are [`Common`](super::Common) and nothing else.
+//! The packets without payload that have fields of their own: GRANT, RESEND, RPC_UNKNOWN, CUTOFFS,
+//! ACK. BUSY, FREEZE and NEED_ACK are [`Common`](super::Common) and nothing else.
 
 use super::bytes::{Reader, Writer};
 use super::{Ack, Malformed, Priority};
@@ -48,8 +48,9 @@ impl Priority {
 /// Older senders append a 34th byte, which is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
-    /// End (exclusive) of the bytes that may be sent. Every value is legal: grants never shrink, so an
-    /// offset below an earlier one, 0 too, only brings its priority; one beyond the message means its end.
+    /// End (exclusive) of the bytes that may be sent. Every value is legal: grants never shrink,
+    /// so an offset below an earlier one, 0 too, only brings its priority; one beyond the
+    /// message means its end.
     pub offset: u32,
     /// For every scheduled DATA packet of the message from now on.
     pub priority: Priority,
@@ -88,18 +89,19 @@ impl Grant {
 pub struct Resend {
     /// The bytes wanted.
     pub range: ResendRange,
-    /// For the packets that answer. `None` is the form of 36 bytes without the field; receivers that know
-    /// the field drop it as too short, so it is only for those that do not.
+    /// For the packets that answer. `None` is the form of 36 bytes without the field; receivers
+    /// that know the field drop it as too short, so it is only for those that do not.
     pub priority: Option<Priority>,
 }
 
 /// Which bytes a RESEND asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResendRange {
-    /// All that was sent so far: the receiver has no byte and knows no length. On the wire length −1.
+    /// All that was sent so far: the receiver has no byte and knows no length. On the wire length
+    /// −1.
     Everything,
-    /// Bytes `offset .. offset + length`. A parsed range is not empty and its end fits into 32 bits; it may
-    /// lie beyond what was sent, or beyond the message.
+    /// Bytes `offset .. offset + length`. A parsed range is not empty and its end fits into 32
+    /// bits; it may lie beyond what was sent, or beyond the message.
     Bytes {
         /// First byte wanted.
         offset: u32,
@@ -176,8 +178,9 @@ impl Resend {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RpcUnknown {
-    /// Why, if the sender says so: a byte of ours that the reference module neither sends nor minds. A
-    /// value that we do not know is read as `None`, so that there can be more of them later.
+    /// Why, if the sender says so: a byte of ours that the reference module neither sends nor
+    /// minds. A value that we do not know is read as `None`, so that there can be more of them
+    /// later.
     pub reason: Option<UnknownReason>,
 }
 
@@ -220,8 +223,8 @@ impl RpcUnknown {
     }
 }
 
-/// CUTOFFS: the priorities that the receiver of this packet is to give its unscheduled bytes on the way
-/// back.
+/// CUTOFFS: the priorities that the receiver of this packet is to give its unscheduled bytes on the
+/// way back.
 ///
 /// ```text
 ///      0               1               2               3
@@ -239,8 +242,9 @@ impl RpcUnknown {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cutoffs {
-    /// Entry n: bytes of the longest message whose unscheduled bytes may go at priority n. Every value is
-    /// legal; the best level whose entry is not below a message's length is the message's, level 0 if none.
+    /// Entry n: bytes of the longest message whose unscheduled bytes may go at priority n. Every
+    /// value is legal; the best level whose entry is not below a message's length is the
+    /// message's, level 0 if none.
     pub cutoffs: [u32; Priority::levels()],
     /// Opaque; comes back in [`Data::cutoff_version`](super::Data::cutoff_version).
     pub version: u16,
@@ -318,8 +322,8 @@ impl Acks {
         self.len() == 0
     }
 
-    /// A count above five is read as five. Places whose id cannot be a client's are skipped: the others are
-    /// good without them.
+    /// A count above five is read as five. Places whose id cannot be a client's are skipped: the
+    /// others are good without them.
     #[inline]
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let count = usize::from(reader.u16()?);

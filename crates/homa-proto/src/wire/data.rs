@@ -9,8 +9,8 @@ pub const DATA_HEADER_BYTES: usize = HEADER_LENGTH as usize;
 /// The same, as packet lengths are counted.
 const HEADER_LENGTH: u32 = 56;
 
-/// The segment field's −1: "the offset stands in the sequence field". No payload can begin there, since a
-/// message ends at offset 2³² − 1 at the latest.
+/// The segment field's −1: "the offset stands in the sequence field". No payload can begin there,
+/// since a message ends at offset 2³² − 1 at the latest.
 const OFFSET_IN_SEQUENCE: u32 = u32::MAX;
 
 /// DATA: bytes `offset .. offset + payload_length` of a message.
@@ -45,19 +45,21 @@ const OFFSET_IN_SEQUENCE: u32 = u32::MAX;
 pub struct Data {
     /// Bytes of the whole message, at least 1; the same in all its packets.
     pub message_length: u32,
-    /// End (exclusive) of the bytes that the sender sends without waiting for a GRANT. A sender may answer
-    /// a RESEND for more than there is with an end beyond the message; parsing cuts it to `message_length`.
+    /// End (exclusive) of the bytes that the sender sends without waiting for a GRANT. A sender
+    /// may answer a RESEND for more than there is with an end beyond the message; parsing cuts
+    /// it to `message_length`.
     pub incoming: u32,
-    /// An RPC that the server may forget; it has nothing to do with this message. An id that cannot be a
-    /// client's counts as none instead of costing the payload: the sender would send the same bytes again,
-    /// while a lost ack costs one NEED_ACK.
+    /// An RPC that the server may forget; it has nothing to do with this message. An id that
+    /// cannot be a client's counts as none instead of costing the payload: the sender would
+    /// send the same bytes again, while a lost ack costs one NEED_ACK.
     pub ack: Option<Ack>,
     /// Version of the receiver's [`Cutoffs`](super::Cutoffs) that the sender goes by, 0 for none.
     pub cutoff_version: u16,
     /// Whether the packet answers a RESEND. On the wire 1; any value but 0 is read as true.
     pub retransmit: bool,
-    /// Whether the sender has so many RPCs out at once that their responses should wait for grants. Bit 0
-    /// of byte 49, our addition: senders that do not know it send 0, receivers that do not, ignore it.
+    /// Whether the sender has so many RPCs out at once that their responses should wait for
+    /// grants. Bit 0 of byte 49, our addition: senders that do not know it send 0, receivers
+    /// that do not, ignore it.
     pub incast: bool,
     /// Place of the first byte of the payload in the message.
     pub offset: u32,
@@ -165,8 +167,8 @@ pub struct Ack {
 }
 
 impl Ack {
-    /// Reads one place for an ack, which may be empty. An odd id is read as an empty place too: it names
-    /// no RPC of the sender, and the rest of the packet is good without it.
+    /// Reads one place for an ack, which may be empty. An odd id is read as an empty place too: it
+    /// names no RPC of the sender, and the rest of the packet is good without it.
     #[inline]
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Option<Self>, Malformed> {
         let client_id = RpcId::new(reader.u64()?);
