@@ -1,7 +1,7 @@
 //! Takes fields off the front of a received header and puts them into one to send, in the order of
 //! the layout. Knows integers, not what they mean.
 
-use super::{MAX_HEADER_BYTES, Malformed};
+use super::Malformed;
 
 /// The unread rest of a header.
 pub(super) struct Reader<'a> {
@@ -12,6 +12,13 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) const fn new(header: &'a [u8]) -> Self {
         Self { rest: header }
+    }
+
+    /// Takes the next `N` bytes as a reader of their own. One check of the length then stands for
+    /// those of all fields in them.
+    #[inline]
+    pub(super) fn part<const N: usize>(&mut self) -> Result<Self, Malformed> {
+        self.take::<N>().map(|bytes| Self::new(bytes))
     }
 
     /// Takes the next `N` bytes.
@@ -50,23 +57,30 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     #[inline]
-    pub(super) const fn new(buffer: &'a mut [u8; MAX_HEADER_BYTES]) -> Self {
+    pub(super) const fn new(buffer: &'a mut [u8]) -> Self {
         Self { rest: buffer }
+    }
+
+    /// Sets the next `N` bytes apart as a writer of their own, which is to fill them. One check of
+    /// the room then stands for those of all fields in them.
+    #[inline]
+    pub(super) fn part<const N: usize>(&mut self) -> Self {
+        let (part, rest) = core::mem::take(&mut self.rest)
+            .split_first_chunk_mut::<N>()
+            .expect("the buffer has room for the longest header");
+        self.rest = rest;
+        Self::new(part)
     }
 
     /// Puts the next bytes of the header; integers go through `to_be_bytes`.
     #[inline]
     pub(super) fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        let (place, rest) = core::mem::take(&mut self.rest)
-            .split_first_chunk_mut()
-            .expect("no header is longer than MAX_HEADER_BYTES");
-        *place = bytes;
-        self.rest = rest;
+        self.part::<N>().rest.copy_from_slice(&bytes);
     }
 
-    /// Bytes put so far.
+    /// Bytes that are not yet written.
     #[inline]
-    pub(super) const fn written(&self) -> usize {
-        MAX_HEADER_BYTES - self.rest.len()
+    pub(super) const fn room(&self) -> usize {
+        self.rest.len()
     }
 }

@@ -70,6 +70,7 @@ impl Common {
     /// Reads ports and RPC; returns with them the type code and the sequence field.
     #[inline]
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<(Self, u8, u32), Malformed> {
+        let mut reader = reader.part::<COMMON_HEADER_BYTES>()?;
         let source_port = reader.u16()?;
         let dest_port = reader.u16()?;
         let sequence = reader.u32()?;
@@ -94,6 +95,7 @@ impl Common {
         } else {
             (0, 0)
         };
+        let mut writer = writer.part::<COMMON_HEADER_BYTES>();
         writer.put(self.source_port.to_be_bytes());
         writer.put(self.dest_port.to_be_bytes());
         writer.put(preamble.sequence.to_be_bytes());

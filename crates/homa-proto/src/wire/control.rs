@@ -2,7 +2,7 @@
 //! ACK. BUSY, FREEZE and NEED_ACK are [`Common`](super::Common) and nothing else.
 
 use super::bytes::{Reader, Writer};
-use super::{Ack, Malformed, Priority};
+use super::{Ack, COMMON_HEADER_BYTES, Malformed, Priority};
 
 /// Length in bytes of a GRANT.
 pub const GRANT_HEADER_BYTES: usize = 33;
@@ -59,15 +59,17 @@ pub struct Grant {
 impl Grant {
     #[inline]
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut reader = reader.part::<{ GRANT_HEADER_BYTES - COMMON_HEADER_BYTES }>()?;
         let offset = reader.u32()?;
-        let priority = Priority::parse(reader)?;
+        let priority = Priority::parse(&mut reader)?;
         Ok(Self { offset, priority })
     }
 
     #[inline]
     pub(super) fn emit(&self, writer: &mut Writer<'_>) {
+        let mut writer = writer.part::<{ GRANT_HEADER_BYTES - COMMON_HEADER_BYTES }>();
         writer.put(self.offset.to_be_bytes());
-        self.priority.emit(writer);
+        self.priority.emit(&mut writer);
     }
 }
 
@@ -253,6 +255,7 @@ pub struct Cutoffs {
 impl Cutoffs {
     #[inline]
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut reader = reader.part::<{ CUTOFFS_HEADER_BYTES - COMMON_HEADER_BYTES }>()?;
         let mut cutoffs = [0; Priority::levels()];
         for cutoff in &mut cutoffs {
             *cutoff = reader.u32()?;
@@ -263,6 +266,7 @@ impl Cutoffs {
 
     #[inline]
     pub(super) fn emit(&self, writer: &mut Writer<'_>) {
+        let mut writer = writer.part::<{ CUTOFFS_HEADER_BYTES - COMMON_HEADER_BYTES }>();
         for cutoff in self.cutoffs {
             writer.put(cutoff.to_be_bytes());
         }
@@ -288,8 +292,9 @@ impl Cutoffs {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acks {
-    /// Filled from the front.
-    places: [Option<Ack>; Self::CAPACITY],
+    /// The first `count` are acks, the others [`Ack::NONE`].
+    acks: [Ack; Self::CAPACITY],
+    count: u8,
 }
 
 impl Acks {
@@ -298,39 +303,46 @@ impl Acks {
 
     /// No acks.
     pub const EMPTY: Self = Self {
-        places: [None; Self::CAPACITY],
+        acks: [Ack::NONE; Self::CAPACITY],
+        count: 0,
     };
 
-    /// Adds an ack, or returns false if there is no room.
+    /// Adds an ack, or returns false if there is no room. A debug build panics on an id that is 0
+    /// or not a client's.
     pub fn push(&mut self, ack: Ack) -> bool {
-        let free = self.places.iter_mut().find(|place| place.is_none());
-        free.map(|place| *place = Some(ack)).is_some()
+        debug_assert!(ack.is_valid(), "{ack:?} names no RPC of a client");
+        let Some(place) = self.acks.get_mut(usize::from(self.count)) else {
+            return false;
+        };
+        *place = ack;
+        self.count += 1;
+        true
     }
 
     /// The acks in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = Ack> + '_ {
-        self.places.iter().map_while(|place| *place)
+        self.acks.iter().take(self.len()).copied()
     }
 
     /// Number of acks, 0 to 5.
-    pub fn len(&self) -> usize {
-        self.iter().count()
+    pub const fn len(&self) -> usize {
+        self.count as usize
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// A count above five is read as five. Places whose id cannot be a client's are skipped: the
     /// others are good without them.
     #[inline]
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let count = usize::from(reader.u16()?);
+        let mut reader = reader.part::<{ ACK_HEADER_BYTES - COMMON_HEADER_BYTES }>()?;
+        let count = usize::from(reader.u16()?).min(Self::CAPACITY);
         let mut acks = Self::EMPTY;
-        for place in 0..Self::CAPACITY {
-            let ack = Ack::parse(reader)?;
-            if let Some(ack) = ack.filter(|_| place < count) {
+        for _ in 0..count {
+            if let Some(ack) = Ack::parse(&mut reader)? {
                 acks.push(ack);
             }
         }
@@ -339,10 +351,10 @@ impl Acks {
 
     #[inline]
     pub(super) fn emit(&self, writer: &mut Writer<'_>) {
-        let count = self.iter().fold(0_u16, |count, _| count + 1);
-        writer.put(count.to_be_bytes());
-        for place in self.places {
-            Ack::emit(place, writer);
+        let mut writer = writer.part::<{ ACK_HEADER_BYTES - COMMON_HEADER_BYTES }>();
+        writer.put(u16::from(self.count).to_be_bytes());
+        for ack in self.acks {
+            ack.emit(&mut writer);
         }
     }
 }

@@ -1,13 +1,16 @@
 //! DATA: a piece of a message, and the fields that ride along with it.
 
 use super::bytes::{Reader, Writer};
-use super::{Malformed, OffsetForm, RpcId};
+use super::{COMMON_HEADER_BYTES, Malformed, OffsetForm, RpcId};
 
 /// Length in bytes of a DATA header; the payload begins behind it.
 pub const DATA_HEADER_BYTES: usize = HEADER_LENGTH as usize;
 
 /// The same, as packet lengths are counted.
 const HEADER_LENGTH: u32 = 56;
+
+/// Bytes of the fields behind [`Common`](super::Common).
+const FIELD_BYTES: usize = DATA_HEADER_BYTES - COMMON_HEADER_BYTES;
 
 /// The segment field's −1: "the offset stands in the sequence field". No payload can begin there,
 /// since a message ends at offset 2³² − 1 at the latest.
@@ -79,9 +82,10 @@ impl Data {
         sequence: u32,
         packet_length: u32,
     ) -> Result<Self, Malformed> {
+        let mut reader = reader.part::<FIELD_BYTES>()?;
         let message_length = reader.u32()?;
         let incoming = reader.u32()?.min(message_length);
-        let ack = Ack::parse(reader)?;
+        let ack = Ack::parse(&mut reader)?;
         let cutoff_version = reader.u16()?;
         let &[retransmit, flags, _, _] = reader.take()?;
         let segment = reader.u32()?;
@@ -133,13 +137,19 @@ impl Data {
     #[inline]
     pub(super) fn emit(&self, form: OffsetForm, writer: &mut Writer<'_>) {
         debug_assert_eq!(self.check(), Ok(()), "we send only what we would accept");
+        debug_assert!(
+            self.ack.is_none_or(Ack::is_valid),
+            "{:?} names no RPC of a client",
+            self.ack
+        );
         let segment = match form {
             OffsetForm::Both | OffsetForm::SegmentOnly { .. } => self.offset,
             OffsetForm::SequenceOnly => OFFSET_IN_SEQUENCE,
         };
+        let mut writer = writer.part::<FIELD_BYTES>();
         writer.put(self.message_length.to_be_bytes());
         writer.put(self.incoming.to_be_bytes());
-        Ack::emit(self.ack, writer);
+        self.ack.unwrap_or(Ack::NONE).emit(&mut writer);
         writer.put(self.cutoff_version.to_be_bytes());
         writer.put([u8::from(self.retransmit), u8::from(self.incast), 0, 0]);
         writer.put(segment.to_be_bytes());
@@ -167,6 +177,12 @@ pub struct Ack {
 }
 
 impl Ack {
+    /// What stands on the wire where no ack is.
+    pub(super) const NONE: Self = Self {
+        client_id: RpcId::new(0),
+        server_port: 0,
+    };
+
     /// Reads one place for an ack, which may be empty. An odd id is read as an empty place too: it
     /// names no RPC of the sender, and the rest of the packet is good without it.
     #[inline]
@@ -186,14 +202,8 @@ impl Ack {
     }
 
     #[inline]
-    pub(super) fn emit(ack: Option<Self>, writer: &mut Writer<'_>) {
-        debug_assert!(
-            ack.is_none_or(Self::is_valid),
-            "{ack:?} names no RPC of ours"
-        );
-        let (client_id, server_port) =
-            ack.map_or((0, 0), |ack| (ack.client_id.get(), ack.server_port));
-        writer.put(client_id.to_be_bytes());
-        writer.put(server_port.to_be_bytes());
+    pub(super) fn emit(self, writer: &mut Writer<'_>) {
+        writer.put(self.client_id.get().to_be_bytes());
+        writer.put(self.server_port.to_be_bytes());
     }
 }

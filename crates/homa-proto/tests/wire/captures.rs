@@ -64,8 +64,8 @@ fn homa_packets(frame: &[u8]) -> Vec<Captured> {
     }
 }
 
-/// Cuts a native super-packet as segmentation hardware would: a header that all share, then pieces of
-/// equal length (the last may be shorter), each led by its segment field.
+/// Cuts a native super-packet as segmentation hardware would: a header that all share, then pieces
+/// of equal length (the last may be shorter), each led by its segment field.
 fn segments(packet: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
     let (shared, pieces) = packet.split_at(REPLICATED_BYTES);
     let first = law::word(pieces, 0);
@@ -89,8 +89,8 @@ fn assert_emits_the_same(packet: &Packet, bytes: &[u8]) {
     assert_eq!(length + payload, bytes.len());
 }
 
-/// Parses and re-emits every packet of a capture and checks that the DATA of each message covers it.
-/// Returns how many packets there are of each type code.
+/// Parses and re-emits every packet of a capture and checks that the DATA of each message covers
+/// it. Returns how many packets there are of each type code.
 fn replay(file: &[u8]) -> BTreeMap<u8, usize> {
     let mut counts = BTreeMap::new();
     let mut messages: BTreeMap<u64, Vec<bool>> = BTreeMap::new();

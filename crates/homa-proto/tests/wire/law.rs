@@ -1,4 +1,5 @@
-//! What holds for every sequence of bytes that claims to be a packet. The fuzz target checks the same.
+//! What holds for every sequence of bytes that claims to be a packet. The fuzz target checks the
+//! same.
 
 use homa_proto::wire::{
     ACK_HEADER_BYTES, Body, COMMON_HEADER_BYTES, CUTOFFS_HEADER_BYTES, DATA_HEADER_BYTES, Form,
