@@ -1,0 +1,152 @@
+//! One answer of the engine to "what next": consecutive packets to one peer at one priority, all
+//! of one size but the last. It holds headers and ranges, never payload.
+
+use alloc::vec::Vec;
+
+use crate::address::Path;
+use crate::api::RpcKey;
+use crate::wire::{MAX_HEADER_BYTES, Priority};
+
+/// Most packets of one burst: what one UDP_SEGMENT send takes on every kernel that has it.
+pub const MAX_BURST_PACKETS: usize = 64;
+
+/// Which bytes of a message follow a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// The RPC; the message is the one that this host sends in it.
+    pub rpc: RpcKey,
+    /// First byte.
+    pub offset: u32,
+    /// Bytes, at least 1.
+    pub length: u32,
+}
+
+/// One packet of a burst.
+#[derive(Clone, Copy, Debug)]
+pub struct BurstPacket<'a> {
+    /// The Homa header, complete but for the checksum.
+    pub header: &'a [u8],
+    /// What follows it; `None` for control packets.
+    pub payload: Option<Payload>,
+}
+
+impl BurstPacket<'_> {
+    /// Bytes of the Homa packet: header and payload.
+    pub fn length(&self) -> usize {
+        self.header.len() + self.payload.map_or(0, |payload| payload.length as usize)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    header: [u8; MAX_HEADER_BYTES],
+    header_bytes: u8,
+    payload: Option<Payload>,
+}
+
+/// Packets to be sent one behind the other. The host makes one and hands it to
+/// [`poll_transmit`](crate::Engine::poll_transmit) again and again; it allocates only when made.
+pub struct Burst {
+    path: Path,
+    priority: Priority,
+    bytes: usize,
+    slots: Vec<Slot>,
+}
+
+impl Burst {
+    /// An empty burst with room for [`MAX_BURST_PACKETS`].
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn new() -> Result<Self, alloc::collections::TryReserveError> {
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(MAX_BURST_PACKETS)?;
+        Ok(Self {
+            path: Path {
+                socket: crate::SocketId(0),
+                peer: crate::Address {
+                    ip: core::net::Ipv6Addr::UNSPECIFIED,
+                    scope: 0,
+                    port: 0,
+                },
+                local: core::net::Ipv6Addr::UNSPECIFIED,
+            },
+            priority: Priority::HIGHEST,
+            bytes: 0,
+            slots,
+        })
+    }
+
+    /// Where the packets go, and from where.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// At which priority all of them go.
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// Number of packets.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is no packet in it.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Bytes of all packets, headers included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes of every packet but the last, which may be shorter; 0 when empty.
+    pub fn segment_bytes(&self) -> usize {
+        self.packets().next().map_or(0, |packet| packet.length())
+    }
+
+    /// The packets in the order in which they go.
+    pub fn packets(&self) -> impl ExactSizeIterator<Item = BurstPacket<'_>> {
+        self.slots.iter().map(|slot| BurstPacket {
+            header: slot
+                .header
+                .get(..usize::from(slot.header_bytes))
+                .unwrap_or(&[]),
+            payload: slot.payload,
+        })
+    }
+
+    /// Empties the burst and says where the next packets go.
+    pub(crate) fn start(&mut self, path: Path, priority: Priority) {
+        self.path = path;
+        self.priority = priority;
+        self.bytes = 0;
+        self.slots.clear();
+    }
+
+    /// Adds a packet whose header `emit` writes.
+    pub(crate) fn push(
+        &mut self,
+        payload: Option<Payload>,
+        emit: impl FnOnce(&mut [u8; MAX_HEADER_BYTES]) -> usize,
+    ) {
+        debug_assert!(
+            self.slots.len() < MAX_BURST_PACKETS,
+            "a burst holds 64 packets"
+        );
+        if self.slots.len() == MAX_BURST_PACKETS {
+            return;
+        }
+        let mut slot = Slot {
+            header: [0; MAX_HEADER_BYTES],
+            header_bytes: 0,
+            payload,
+        };
+        let length = emit(&mut slot.header).min(MAX_HEADER_BYTES);
+        slot.header_bytes = u8::try_from(length).unwrap_or(0);
+        self.bytes += length + payload.map_or(0, |payload| payload.length as usize);
+        self.slots.push(slot);
+    }
+}

@@ -1,0 +1,241 @@
+//! Every number an operator or a test may choose, with what breaks when it is too low or too
+//! high. Numbers that follow from these live where they are used.
+
+use core::time::Duration;
+
+/// What an engine is told at its start. `Config::default()` is what we would run over UDP at an
+/// unknown link speed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Number of this engine among the host's engines, the top 8 bits of every RPC id it makes.
+    pub engine: u8,
+
+    /// Leading bytes of a message that are sent unasked. Too low: a round trip more for messages
+    /// above it; too high: many senders overflow one receiver. Reference: 40,000.
+    pub unscheduled_bytes: u32,
+    /// Bytes granted and not yet received, over all messages. Too low: the link idles while
+    /// grants travel; too high: queues in the network. Reference: 400,000.
+    pub max_incoming_bytes: u32,
+    /// Bytes that one message may have outstanding; `None` divides `max_incoming_bytes` by the
+    /// number of active messages plus one. Reference: dynamic.
+    pub window_bytes: Option<u32>,
+    /// Messages that hold grants at the same time, 1 to 8. Too low: the link idles when a granted
+    /// sender is busy elsewhere; too high: more buffering. Reference: 8; the paper: 8.
+    pub overcommitment: u8,
+    /// Bytes of one FIFO grant to the oldest message. Reference: 50,000.
+    pub fifo_grant_bytes: u32,
+    /// Share of the link, in thousandths, granted to the oldest message so that none starves;
+    /// 0 to 500. Reference: 50.
+    pub fifo_grant_permille: u16,
+
+    /// Levels of priority the network has, 1 to 8.
+    pub priorities: u8,
+    /// Largest message length that may use each level for its unscheduled bytes, lowest level
+    /// first; entry 0 counts as unlimited. Peers are told. Reference defaults.
+    pub cutoffs: [u32; 8],
+
+    /// Bits per second of the bottleneck link of this host; `None`: unknown, and then nothing is
+    /// paced, since a wrong guess costs more than a queue.
+    pub link_bits_per_second: Option<u64>,
+    /// How far ahead of the link's estimated idle moment the pacer fills its queue. Reference: 5 µs.
+    pub pacer_backlog: Duration,
+    /// Share of the link, in thousandths, sent from the oldest message; 0 to 500. Reference: 50.
+    pub pacer_fifo_permille: u16,
+    /// Messages shorter than this many bytes are not held back by the pacer and go first come,
+    /// first served before all others. Reference: 1,000.
+    pub short_message_bytes: u32,
+    /// Most bytes of one burst, headers included, where the link is not known to be the
+    /// bottleneck; at most 65,507 (one UDP send).
+    pub burst_bytes: u32,
+    /// Most packets of one burst, 1 to 64.
+    pub burst_packets: u8,
+    /// Bytes that each packet costs on the link besides Homa header and payload: UDP, IP and
+    /// Ethernet with its gap.
+    pub packet_overhead_bytes: u32,
+
+    /// Silence after which a receiver asks again, and the interval of asking. Too low: spurious
+    /// retransmissions whenever a host stalls for a moment (the reference tried and went back to
+    /// 5 ms); too high: a lost packet costs that long.
+    pub resend_interval: Duration,
+    /// Silence after which a peer is given up. Reference: 100 ms.
+    pub timeout: Duration,
+    /// How long a server waits for the ack of a response before it asks. Reference: 2 ms.
+    pub ack_interval: Duration,
+    /// Longest interval of asking a peer that is alive but slow: pings double from
+    /// `resend_interval` to this.
+    pub ping_interval_max: Duration,
+    /// How long a client may stay silent while the application works on its request. Past it the
+    /// client is taken for gone. At least 4 × `ping_interval_max`.
+    pub service_silence: Duration,
+    /// A packet's maximum lifetime: how long the ids of finished RPCs are remembered so that a
+    /// late duplicate never runs again.
+    pub packet_lifetime: Duration,
+
+    /// How long after its first packet the engine accepts no request, so that requests of clients
+    /// that cannot tell a restart (the reference's) do not run again. Zero: not at all; 200 ms is
+    /// enough where no client waits longer.
+    pub quiet_start: Duration,
+
+    /// Longest message sent or accepted, 1 to 2³⁰. Towards the reference: 1,000,000.
+    pub max_message_bytes: u32,
+    /// Bytes of messages being received or held by the application. Past it new messages stall,
+    /// shortest first, until [`give_back`](crate::Engine::give_back).
+    pub receive_budget_bytes: u64,
+    /// RPCs this host has under way as client. At the limit `call` fails.
+    pub max_client_rpcs: u32,
+    /// RPCs this host has under way as server. At the limit new requests are refused, counted.
+    pub max_server_rpcs: u32,
+    /// RPCs under way as server for one peer.
+    pub max_server_rpcs_per_peer: u32,
+    /// Peers remembered. At the limit the one idle for longest goes; with none idle, new ones are
+    /// refused, counted.
+    pub max_peers: u32,
+    /// How long an idle peer is remembered.
+    pub peer_idle: Duration,
+    /// Gaps in messages being received, over all of them and in one of them. At the limit a packet
+    /// that would open another gap is dropped, counted, and comes again.
+    pub max_gaps: u32,
+    /// See `max_gaps`.
+    pub max_gaps_per_message: u16,
+    /// Blocks of 64 RPC ids of which the server remembers which were accepted. Full: new requests
+    /// that need a block are refused, counted; never is one forgotten early.
+    pub max_tombstone_blocks: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            engine: 0,
+            unscheduled_bytes: 40_000,
+            max_incoming_bytes: 400_000,
+            window_bytes: None,
+            overcommitment: 8,
+            fifo_grant_bytes: 50_000,
+            fifo_grant_permille: 50,
+            priorities: 8,
+            cutoffs: [0, 0, 0, 0, 1_000_000, 15_000, 2_800, 200],
+            link_bits_per_second: None,
+            pacer_backlog: Duration::from_micros(5),
+            pacer_fifo_permille: 50,
+            short_message_bytes: 1_000,
+            burst_bytes: 65_507,
+            burst_packets: 64,
+            packet_overhead_bytes: 28 + 38,
+            resend_interval: Duration::from_millis(5),
+            timeout: Duration::from_millis(100),
+            ack_interval: Duration::from_millis(2),
+            ping_interval_max: Duration::from_secs(1),
+            service_silence: Duration::from_secs(5),
+            packet_lifetime: Duration::from_secs(1),
+            quiet_start: Duration::ZERO,
+            max_message_bytes: 1_000_000,
+            receive_budget_bytes: 64 << 20,
+            max_client_rpcs: 1 << 17,
+            max_server_rpcs: 1 << 17,
+            max_server_rpcs_per_peer: 1 << 16,
+            max_peers: 1 << 14,
+            peer_idle: Duration::from_secs(120),
+            max_gaps: 1 << 16,
+            max_gaps_per_message: 1_024,
+            max_tombstone_blocks: 1 << 17,
+        }
+    }
+}
+
+/// Why an engine cannot start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// A field lies outside its range, or two fields contradict each other. The text names them.
+    Invalid(&'static str),
+    /// Not enough memory for the smallest tables.
+    OutOfMemory,
+}
+
+impl core::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Invalid(what) => write!(f, "configuration refused: {what}"),
+            Self::OutOfMemory => f.write_str("no memory for the engine's tables"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl Config {
+    /// Checks ranges and how fields relate.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] names the first rule that does not hold.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let rules = [
+            (
+                (1..=8).contains(&self.overcommitment),
+                "overcommitment must be 1 to 8",
+            ),
+            (
+                (1..=8).contains(&self.priorities),
+                "priorities must be 1 to 8",
+            ),
+            (
+                self.fifo_grant_permille <= 500 && self.pacer_fifo_permille <= 500,
+                "a FIFO share must be at most 500 thousandths",
+            ),
+            (
+                (1..=1 << 30).contains(&self.max_message_bytes),
+                "max_message_bytes must be 1 to 2^30",
+            ),
+            (
+                self.receive_budget_bytes >= u64::from(self.max_message_bytes),
+                "receive_budget_bytes must hold one message of max_message_bytes",
+            ),
+            (
+                self.unscheduled_bytes >= 1,
+                "unscheduled_bytes must be at least 1",
+            ),
+            (
+                (1..=64).contains(&self.burst_packets)
+                    && (1_500..=65_507).contains(&self.burst_bytes),
+                "a burst is 1 to 64 packets and 1,500 to 65,507 bytes",
+            ),
+            (
+                self.link_bits_per_second
+                    .is_none_or(|rate| rate >= 1_000_000),
+                "link_bits_per_second must be at least 1,000,000",
+            ),
+            (
+                self.resend_interval >= Duration::from_millis(1)
+                    && self.ack_interval >= Duration::from_millis(1),
+                "resend_interval and ack_interval must be at least 1 ms",
+            ),
+            (
+                self.timeout >= 2 * self.resend_interval
+                    && self.ping_interval_max >= self.resend_interval,
+                "timeout must be two resend intervals, ping_interval_max one",
+            ),
+            (
+                self.service_silence >= 4 * self.ping_interval_max,
+                "service_silence must be four ping_interval_max",
+            ),
+            (
+                self.max_client_rpcs >= 1
+                    && self.max_server_rpcs >= 1
+                    && self.max_peers >= 1
+                    && self.max_client_rpcs < 1 << 30
+                    && self.max_server_rpcs < 1 << 30
+                    && self.max_peers < 1 << 30,
+                "tables hold 1 to 2^30 entries",
+            ),
+            (
+                self.max_tombstone_blocks >= 1
+                    && self.max_gaps < 1 << 30
+                    && self.max_tombstone_blocks < 1 << 30,
+                "max_gaps and max_tombstone_blocks must be below 2^30, the latter at least 1",
+            ),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(ConfigError::Invalid(rule)),
+            None => Ok(()),
+        }
+    }
+}

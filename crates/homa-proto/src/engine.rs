@@ -1,0 +1,681 @@
+//! The engine: one instance of the protocol. Routes packets and calls to the parts that own the
+//! state they change, and asks the parts in turn what comes next. No policy.
+
+use alloc::vec::Vec;
+
+use crate::address::{Path, SocketId};
+use crate::api::{
+    Call, CallError, Event, Failure, Reason, ReplyError, RpcKey, Seed, Unreachable, Usage,
+};
+use crate::budget::Budget;
+use crate::chunks::Full;
+use crate::config::{Config, ConfigError};
+use crate::counters::Counters;
+use crate::grant::{Granter, Rules};
+use crate::hash::Key;
+use crate::inbound::Storage;
+use crate::list::Fifo;
+use crate::outbound::Outbound;
+use crate::outbox::Outbox;
+use crate::pacer::Pacer;
+use crate::peer::Peers;
+use crate::progress::Progress;
+use crate::ranges::Ranges;
+use crate::receive::Placement;
+use crate::rpc::{ClientRpc, Pending, Rpc, Rpcs, ServerRpc, State};
+use crate::slab::NONE;
+use crate::srpt::{Place, SendQueue};
+use crate::time::Instant;
+use crate::tombstone::Tombstones;
+use crate::wheel::Wheel;
+use crate::wire::{Body, Common, Packet, RpcId, RpcUnknown, UnknownReason};
+use crate::{Address, wire};
+
+/// A port of ours.
+pub(crate) struct Socket {
+    pub(crate) port: u16,
+    pub(crate) accepts_requests: bool,
+}
+
+/// One instance of the protocol, owned by one thread at a time.
+///
+/// Four kinds of method, told by their names: `handle_*` (the world speaks), plain verbs (the
+/// application speaks), `poll_*` (the engine answers) and getters. After any of the first two the
+/// host drains [`poll_transmit`](Self::poll_transmit), then [`poll_event`](Self::poll_event), and
+/// asks [`poll_timeout`](Self::poll_timeout) when to come back.
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) rules: Rules,
+    pub(crate) counters: Counters,
+    pub(crate) sockets: Vec<Option<Socket>>,
+    pub(crate) peers: Peers,
+    pub(crate) rpcs: Rpcs,
+    pub(crate) tombstones: Tombstones,
+    pub(crate) ranges: Ranges,
+    pub(crate) budget: Budget,
+    pub(crate) granter: Granter,
+    pub(crate) send: SendQueue,
+    pub(crate) pacer: Pacer,
+    /// RPCs with bytes to send again.
+    pub(crate) resending: Fifo,
+    /// RPCs with control packets to send.
+    pub(crate) control: Fifo,
+    pub(crate) outbox: Outbox,
+    /// RPCs of which the application is to be told.
+    events: Fifo,
+    pub(crate) timers: Wheel,
+    /// Messages sent so far, for their age.
+    births: u64,
+    /// Revision of our cutoffs.
+    pub(crate) revision: u16,
+    /// When the first packet came: the quiet start counts from there.
+    pub(crate) started: Option<Instant>,
+}
+
+impl Engine {
+    /// An engine without sockets. `seed` must be unpredictable: ids, proofs of addresses and the
+    /// tables' hashes are derived from it.
+    ///
+    /// # Errors
+    /// When the configuration contradicts itself or there is no memory.
+    pub fn new(config: Config, seed: Seed) -> Result<Self, ConfigError> {
+        config.check()?;
+        Self::build(config, seed).map_err(|Full| ConfigError::OutOfMemory)
+    }
+
+    fn build(config: Config, seed: Seed) -> Result<Self, Full> {
+        let root = Key(seed.0);
+        let key = |use_: u64| Key([root.hash([use_, 0]), root.hash([use_, 1])]);
+        let rpc_limit = config.max_client_rpcs + config.max_server_rpcs;
+        Ok(Self {
+            rules: Rules::new(&config),
+            counters: Counters::default(),
+            sockets: Vec::new(),
+            peers: Peers::new(config.max_peers, key(1))?,
+            rpcs: Rpcs::new(rpc_limit, key(2))?,
+            tombstones: Tombstones::new(config.max_tombstone_blocks, key(3))?,
+            ranges: Ranges::new(config.max_gaps, config.max_gaps_per_message),
+            budget: Budget::new(config.receive_budget_bytes),
+            granter: Granter::new(config.max_peers, key(4))?,
+            send: SendQueue::new(config.pacer_fifo_permille),
+            pacer: Pacer::new(&config),
+            resending: Fifo::new(),
+            control: Fifo::new(),
+            outbox: Outbox::new()?,
+            events: Fifo::new(),
+            timers: Wheel::new(),
+            births: 0,
+            revision: 1,
+            started: None,
+            config,
+        })
+    }
+
+    // ---- plain verbs
+
+    /// Opens a port of ours. `accepts_requests`: whether requests to it make RPCs.
+    ///
+    /// # Errors
+    /// [`CallError::Full`] with 65,536 sockets, or without memory.
+    pub fn open_socket(
+        &mut self,
+        port: u16,
+        accepts_requests: bool,
+    ) -> Result<SocketId, CallError> {
+        let socket = Some(Socket {
+            port,
+            accepts_requests,
+        });
+        let free = self.sockets.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.sockets.len());
+        let id = u16::try_from(index).map_err(|_| CallError::Full)?;
+        if free.is_some() {
+            self.sockets[index] = socket;
+        } else {
+            self.sockets.try_reserve(1).map_err(|_| CallError::Full)?;
+            self.sockets.push(socket);
+        }
+        Ok(SocketId(id))
+    }
+
+    /// Closes a port. Its RPCs end: events follow, and peers that wait for us are told once. Costs
+    /// time in proportion to the RPCs there are.
+    pub fn close_socket(&mut self, now: Instant, socket: SocketId) {
+        for index in 0..self.rpcs.end_index() {
+            let Some(rpc) = self.rpcs.get(index) else {
+                continue;
+            };
+            if rpc.socket != socket || rpc.is_over() {
+                continue;
+            }
+            if rpc.is_client() {
+                self.tell_unknown(index, UnknownReason::Aborted);
+                self.fail(now, index, Failure::Aborted);
+            } else {
+                let unanswered = matches!(
+                    rpc.state,
+                    State::Server(ServerRpc::Receiving(_) | ServerRpc::InService(_))
+                );
+                if unanswered {
+                    self.tell_unknown(index, UnknownReason::Dropped);
+                }
+                self.end_server(now, index, false);
+            }
+        }
+        if let Some(place) = self.sockets.get_mut(socket.index()) {
+            *place = None;
+        }
+    }
+
+    /// Sends a request; the host keeps its bytes under the key until the RPC's last event.
+    ///
+    /// # Errors
+    /// The request is refused as a whole; see [`CallError`].
+    pub fn call(&mut self, now: Instant, call: Call) -> Result<RpcKey, CallError> {
+        self.check_length(call.length)?;
+        let local_port = match self.sockets.get(call.path.socket.index()) {
+            Some(Some(socket)) => socket.port,
+            _ => return Err(CallError::NoSocket),
+        };
+        if self.rpcs.clients() >= self.config.max_client_rpcs {
+            return Err(CallError::Full);
+        }
+        let address = &call.path.peer;
+        let peer = self
+            .peers
+            .find_or_make(now, address)
+            .map_err(|Full| CallError::Full)?;
+        // The application vouches for the address.
+        self.peers[peer].prove();
+        let id = self.peers[peer].next_id(self.config.engine);
+        let request = self.new_outbound(peer, call.length, call.segment_bytes);
+        let rpc = Rpc {
+            id,
+            peer,
+            socket: call.path.socket,
+            local: call.path.local,
+            local_port,
+            remote_port: call.dest_port,
+            state: State::Client(ClientRpc {
+                request,
+                response: None,
+                idempotent: call.idempotent,
+            }),
+            pending: Pending::default(),
+            progress: Progress::new(now),
+            deadline: call.deadline,
+            tombstone: NONE,
+        };
+        let index = self.insert_rpc(rpc).map_err(|Full| CallError::Full)?;
+        self.watch(now, index);
+        self.enqueue(index);
+        Ok(self.rpcs.key_of(index))
+    }
+
+    /// Answers a request; the host keeps the response's bytes under the key until `Ended`.
+    ///
+    /// # Errors
+    /// See [`ReplyError`]; after a length error the request may be answered again.
+    pub fn reply(
+        &mut self,
+        now: Instant,
+        rpc: RpcKey,
+        length: u32,
+        segment_bytes: u32,
+    ) -> Result<(), ReplyError> {
+        match self.check_length(length) {
+            Ok(()) => {}
+            Err(CallError::EmptyMessage) => return Err(ReplyError::EmptyMessage),
+            Err(_) => return Err(ReplyError::MessageTooLong),
+        }
+        let index = self.in_service(rpc).ok_or(ReplyError::Gone)?;
+        let peer = self.rpcs[index].peer;
+        let response = self.new_outbound(peer, length, segment_bytes);
+        self.rpcs[index].state = State::Server(ServerRpc::Sending(response));
+        self.rpcs[index].progress = Progress::new(now);
+        self.watch(now, index);
+        self.enqueue(index);
+        Ok(())
+    }
+
+    /// The application will not answer: the client is told. Returns whether there was a request.
+    pub fn drop_request(&mut self, now: Instant, rpc: RpcKey) -> bool {
+        let Some(index) = self.in_service(rpc) else {
+            return false;
+        };
+        self.rpcs[index].state = State::Server(ServerRpc::Refused(UnknownReason::Dropped));
+        self.rpcs[index].progress = Progress::new(now);
+        self.want(index, Pending::REFUSE);
+        self.watch(now, index);
+        true
+    }
+
+    /// Ends a client RPC: the event `Failed` with [`Failure::Aborted`] follows. Returns whether
+    /// there was one.
+    pub fn abort(&mut self, now: Instant, rpc: RpcKey) -> bool {
+        match self.rpcs.resolve(rpc) {
+            Some(index) if !self.rpcs[index].is_over() && self.rpcs[index].is_client() => {
+                self.tell_unknown(index, UnknownReason::Aborted);
+                self.fail(now, index, Failure::Aborted);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The buffers of received messages of `bytes` together are free again.
+    pub fn give_back(&mut self, now: Instant, bytes: u64) {
+        self.budget.give_back(bytes);
+        self.wake_stalled(now);
+    }
+
+    fn check_length(&self, length: u32) -> Result<(), CallError> {
+        match length {
+            0 => Err(CallError::EmptyMessage),
+            _ if length > self.config.max_message_bytes => Err(CallError::MessageTooLong),
+            _ => Ok(()),
+        }
+    }
+
+    fn in_service(&self, rpc: RpcKey) -> Option<u32> {
+        let index = self.rpcs.resolve(rpc)?;
+        matches!(
+            self.rpcs[index].state,
+            State::Server(ServerRpc::InService(_))
+        )
+        .then_some(index)
+    }
+
+    fn new_outbound(&mut self, peer: u32, length: u32, segment_bytes: u32) -> Outbound {
+        self.births += 1;
+        let limit = self.peers[peer].sending.of(self.config.unscheduled_bytes);
+        Outbound::new(length, segment_bytes, limit, self.births)
+    }
+
+    /// Enters an RPC into its table, with room for it in all that are parallel.
+    pub(crate) fn insert_rpc(&mut self, rpc: Rpc) -> Result<u32, Full> {
+        let Self {
+            rpcs,
+            peers,
+            budget,
+            granter,
+            send,
+            resending,
+            control,
+            events,
+            timers,
+            ..
+        } = self;
+        rpcs.insert(peers, rpc, |index| {
+            budget.ensure(index)?;
+            granter.ensure(index)?;
+            send.ensure(index)?;
+            resending.ensure(index)?;
+            control.ensure(index)?;
+            events.ensure(index)?;
+            timers.ensure(index)
+        })
+    }
+
+    /// Puts a message that has bytes to send where it belongs in the order.
+    pub(crate) fn enqueue(&mut self, index: u32) {
+        let short = self.config.short_message_bytes;
+        let Some(outbound) = self.rpcs[index].outbound() else {
+            return;
+        };
+        if !outbound.is_sendable() {
+            return;
+        }
+        if outbound.length < short && outbound.fits_one_packet() {
+            self.send.push_short(index);
+            return;
+        }
+        let place = Place {
+            remaining: outbound.remaining(),
+            birth: outbound.birth,
+        };
+        let announce = outbound.sent == 0 && outbound.length > outbound.unscheduled;
+        self.send.set(index, place);
+        if announce {
+            self.send.announce(index);
+        }
+    }
+
+    /// Has a control packet of the RPC sent.
+    pub(crate) fn want(&mut self, index: u32, what: Pending) {
+        self.rpcs[index].pending.add(what);
+        self.control.push(index);
+    }
+
+    /// Sends a control packet that needs no RPC.
+    pub(crate) fn post(&mut self, path: Path, packet: Packet) {
+        if !self.outbox.push(path, packet) {
+            self.counters.answers_dropped += 1;
+        }
+    }
+
+    pub(crate) fn path_of(&self, index: u32) -> Path {
+        let rpc = &self.rpcs[index];
+        Path {
+            socket: rpc.socket,
+            peer: self.peers[rpc.peer].address,
+            local: rpc.local,
+        }
+    }
+
+    /// Tells the peer of an RPC that it is over here, if it can know of it.
+    pub(crate) fn tell_unknown(&mut self, index: u32, reason: UnknownReason) {
+        let rpc = &mut self.rpcs[index];
+        if rpc.outbound().is_some_and(|outbound| outbound.sent == 0) {
+            return;
+        }
+        let packet = Packet {
+            common: rpc.common(),
+            body: Body::RpcUnknown(RpcUnknown {
+                reason: Some(reason),
+            }),
+        };
+        let path = self.path_of(index);
+        self.counters.unknown_sent += 1;
+        self.post(path, packet);
+    }
+
+    /// A client's RPC is over without a response.
+    pub(crate) fn fail(&mut self, now: Instant, index: u32, failure: Failure) {
+        if failure == Failure::OutcomeUnknown {
+            self.counters.outcomes_unknown += 1;
+        }
+        let rpc = self.rpcs.key_of(index);
+        self.finish(now, index, Event::Failed { rpc, failure });
+    }
+
+    /// A server's RPC is over.
+    pub(crate) fn end_server(&mut self, now: Instant, index: u32, delivered: bool) {
+        let rpc = self.rpcs.key_of(index);
+        self.finish(now, index, Event::Ended { rpc, delivered });
+    }
+
+    /// An RPC is over: everything it holds is given back, and the application will be told.
+    pub(crate) fn finish(&mut self, now: Instant, index: u32, event: Event) {
+        let state = self.rpcs.end(&mut self.peers, index, event);
+        self.send.remove(index);
+        self.resending.remove(index);
+        self.control.remove(index);
+        self.timers.clear(index);
+        self.budget.remove(index);
+        self.granter.leave(&self.rules, index);
+        let (outbound, inbound, ran) = match state {
+            State::Client(client) => (Some(client.request), client.response, true),
+            State::Server(ServerRpc::Receiving(request)) => (None, Some(request), false),
+            State::Server(ServerRpc::Sending(response) | ServerRpc::AwaitingAck(response)) => {
+                (Some(response), None, true)
+            }
+            State::Server(ServerRpc::InService(_) | ServerRpc::Refused(_)) | State::Over(_) => {
+                (None, None, true)
+            }
+        };
+        if let Some(mut outbound) = outbound {
+            self.ranges.clear(&mut outbound.resend);
+        }
+        if let Some(mut inbound) = inbound {
+            inbound.clear(&mut self.ranges);
+            if inbound.storage == Storage::Reserved {
+                self.budget.give_back(u64::from(inbound.length));
+                self.wake_stalled(now);
+            }
+        }
+        let rpc = &self.rpcs[index];
+        if rpc.tombstone != NONE {
+            self.tombstones
+                .end(now, &self.config, rpc.tombstone, rpc.id, ran);
+        }
+        let peer = rpc.peer;
+        self.peers.release(peer, now);
+        self.events.push(index);
+    }
+
+    /// Has the application told of a request.
+    pub(crate) fn deliver_request(&mut self, index: u32) {
+        self.counters.requests_delivered += 1;
+        self.events.push(index);
+    }
+
+    // ---- handle_*
+
+    /// A packet arrived. `header` is its first `min(MAX_HEADER_BYTES, packet_length)` bytes,
+    /// `packet_length` counts all of it. If it brings bytes of a message, the answer says where
+    /// they belong; the host stores them and commits, or refuses.
+    ///
+    /// Whatever arrives, the worst that happens is a counter.
+    pub fn handle_packet(
+        &mut self,
+        now: Instant,
+        path: Path,
+        header: &[u8],
+        packet_length: u32,
+    ) -> Option<Placement<'_>> {
+        self.counters.packets_received += 1;
+        self.started.get_or_insert(now);
+        let packet = match Packet::parse(header, packet_length) {
+            Ok(packet) => packet,
+            Err(malformed) => {
+                self.counters.malformed[malformed.index()] += 1;
+                return None;
+            }
+        };
+        if !matches!(self.sockets.get(path.socket.index()), Some(Some(_))) {
+            self.counters.dropped_no_socket += 1;
+            return None;
+        }
+        match packet.body {
+            Body::Data(data) => {
+                if let Some(ack) = data.ack {
+                    self.handle_ack(now, ack, &path.peer);
+                }
+                return self.handle_data(now, path, &packet.common, &data, packet_length);
+            }
+            Body::Freeze => self.counters.freezes_received += 1,
+            body => self.handle_control(now, path, &packet.common, body, packet_length),
+        }
+        None
+    }
+
+    fn handle_control(
+        &mut self,
+        now: Instant,
+        path: Path,
+        common: &Common,
+        body: Body,
+        packet_length: u32,
+    ) {
+        if let Body::Ack(acks) = body {
+            self.handle_acks(now, common, &acks, &path.peer);
+            return;
+        }
+        let Ok(found) = self.find_checked(&path, common) else {
+            self.counters.dropped_wrong_peer += 1;
+            return;
+        };
+        let Some(index) = found else {
+            self.handle_stray(path, common, body);
+            return;
+        };
+        let peer = self.rpcs[index].peer;
+        self.peers[peer].hear(now, packet_length);
+        match body {
+            Body::Grant(grant) => self.handle_grant(now, index, grant),
+            Body::Resend(resend) => self.handle_resend(now, index, resend),
+            Body::RpcUnknown(unknown) => self.handle_unknown(now, index, unknown),
+            Body::Busy => self.handle_busy(now, index),
+            Body::Cutoffs(cutoffs) => self.handle_cutoffs(now, index, &cutoffs),
+            Body::NeedAck => self.handle_need_ack(now, index),
+            Body::Data(_) | Body::Freeze | Body::Ack(_) => {}
+        }
+    }
+
+    /// The live RPC that a packet means.
+    pub(crate) fn find_checked(
+        &self,
+        path: &Path,
+        common: &Common,
+    ) -> Result<Option<u32>, WrongPeer> {
+        let id = common.sender_id.flipped();
+        let Some(index) = self.rpcs.find(&self.peers, id, &path.peer) else {
+            return Ok(None);
+        };
+        let rpc = &self.rpcs[index];
+        let ports = rpc.remote_port == common.source_port && rpc.local_port == common.dest_port;
+        if rpc.socket == path.socket && ports {
+            Ok(Some(index))
+        } else {
+            Err(WrongPeer)
+        }
+    }
+
+    /// A control packet names no live RPC of ours.
+    fn handle_stray(&mut self, path: Path, common: &Common, body: Body) {
+        let ours = common.sender_id.flipped();
+        let peer = self.peers.find(&path.peer);
+        let answer = match body {
+            Body::Resend(_) => {
+                // A finished request must not look unknown: its client would send it again.
+                if peer.is_some_and(|peer| self.tombstones.contains(peer, ours)) {
+                    self.counters.dropped_tombstone += 1;
+                    return;
+                }
+                self.counters.unknown_sent += 1;
+                Body::RpcUnknown(RpcUnknown { reason: None })
+            }
+            Body::NeedAck if ours.is_client() => {
+                self.counters.need_acks_received += 1;
+                self.counters.acks_sent += 1;
+                let acks = match peer {
+                    Some(peer) => self.peers[peer].take_acks(),
+                    None => wire::Acks::EMPTY,
+                };
+                Body::Ack(acks)
+            }
+            Body::Cutoffs(_) => {
+                self.counters.cutoffs_ignored += 1;
+                return;
+            }
+            _ => {
+                self.counters.dropped_out_of_place += 1;
+                return;
+            }
+        };
+        self.post(path, swap(common, ours, answer));
+    }
+
+    /// The network says that a packet did not arrive. `offending`: its leading bytes, as far as
+    /// known; if they name an RPC, that one is meant, else all with `to`.
+    pub fn handle_unreachable(
+        &mut self,
+        now: Instant,
+        to: Address,
+        offending: &[u8],
+        what: Unreachable,
+    ) {
+        let Some(peer) = self.peers.find(&to) else {
+            return;
+        };
+        let named = offending
+            .get(20..28)
+            .and_then(|bytes| bytes.try_into().ok());
+        if let Some(id) = named.map(|bytes| RpcId::new(u64::from_be_bytes(bytes))) {
+            if let Some(index) = self.rpcs.find(&self.peers, id, &to) {
+                self.undeliverable(now, index, what, true);
+            }
+            return;
+        }
+        let mut next = self.peers[peer].rpcs.first();
+        while let Some(index) = next {
+            next = self.peers.rpc_links.next(index);
+            self.undeliverable(now, index, what, false);
+        }
+    }
+
+    // ---- poll_*
+
+    /// The next event for the application.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        loop {
+            let index = self.events.pop()?;
+            let key = self.rpcs.key_of(index);
+            let rpc = &self.rpcs[index];
+            match rpc.state {
+                State::Over(event) => {
+                    self.rpcs.free(index);
+                    return Some(event);
+                }
+                State::Server(ServerRpc::InService(length)) => {
+                    return Some(Event::Request {
+                        rpc: key,
+                        id: rpc.id,
+                        peer: self.peers[rpc.peer].address,
+                        length,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do, and why. A moment in
+    /// the past means "at once".
+    pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        let pacer = self.send.waits_for_pacer().then(|| self.pacer.ready_at());
+        [
+            (self.timers.next_turn(), Reason::Progress),
+            (pacer, Reason::Pacer),
+            (self.tombstones.next_expiry(), Reason::Tombstones),
+            (self.peers.next_expiry(&self.config), Reason::Peers),
+        ]
+        .into_iter()
+        .filter_map(|(at, reason)| Some((at?, reason)))
+        .min_by_key(|&(at, _)| at)
+    }
+
+    // ---- getters
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The configuration it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How full the tables are.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            client_rpcs: self.rpcs.clients(),
+            server_rpcs: self.rpcs.servers(),
+            peers: self.peers.len(),
+            ranges: self.ranges.len(),
+            tombstone_blocks: self.tombstones.len(),
+            budget_used_bytes: self.budget.used(),
+            incoming_bytes: self.granter.incoming(),
+            active_messages: self.granter.active_count(),
+            stalled: self.budget.has_stalled(),
+        }
+    }
+}
+
+/// A packet names an RPC of ours, but comes from somewhere else or another port.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WrongPeer;
+
+/// An answer to a packet that needs no RPC state: ports swapped, our view of the id.
+pub(crate) fn swap(common: &Common, id: RpcId, body: Body) -> Packet {
+    Packet {
+        common: Common {
+            source_port: common.dest_port,
+            dest_port: common.source_port,
+            sender_id: id,
+        },
+        body,
+    }
+}

@@ -1,0 +1,578 @@
+//! The granter: which messages being received hold grants, how far, at which priority.
+//!
+//! Up to `overcommitment` messages are active; the others wait, by sender, fewest bytes missing
+//! first. A sender gets a second place only when no other sender wants one. Ranks are by bytes
+//! *not received*: by bytes not granted, a nearly granted giant would starve the small messages
+//! of its sender. Decides; the engine sends.
+//!
+//! *Design*: the reference keeps copies of sizes in its active set that go stale; here every
+//! arrival refreshes them. A message that is silent for a resend interval is parked: its place
+//! and its share of the outstanding bytes go to others until it is heard again.
+
+use core::net::Ipv6Addr;
+
+use crate::chunks::{Chunks, Full};
+use crate::config::Config;
+use crate::hash::{HashIndex, Key};
+use crate::heap::{Heap, Nodes};
+use crate::list::Fifo;
+use crate::slab::{NONE, Slab};
+use crate::time::Instant;
+use crate::wire::Priority;
+
+/// Most messages that can be active.
+const SLOTS: usize = 8;
+
+/// The reference's link speed, for the pace of FIFO grants where ours is unknown.
+const ASSUMED_LINK_BITS_PER_SECOND: u64 = 25_000_000_000;
+
+/// A grant is worth a packet when it allows this many bytes or the rest of the message.
+const WORTHWHILE_BYTES: u32 = 10_000;
+
+/// Candidates for a FIFO grant looked at, oldest first: what bounds the search.
+const FIFO_CANDIDATES: usize = 16;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Not known to the granter.
+    Absent,
+    Waiting,
+    Active,
+    /// Fully granted: without a place, but its bytes are outstanding.
+    Granted,
+    /// Silent: without a place until it is heard.
+    Parked,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    standing: Standing,
+    sender: u32,
+    length: u32,
+    received: u32,
+    granted: u32,
+    birth: u64,
+}
+
+const ABSENT: Entry = Entry {
+    standing: Standing::Absent,
+    sender: NONE,
+    length: 0,
+    received: 0,
+    granted: 0,
+    birth: 0,
+};
+
+impl Entry {
+    const fn remaining(&self) -> u32 {
+        self.length - self.received
+    }
+
+    const fn outstanding(&self) -> u32 {
+        self.granted.saturating_sub(self.received)
+    }
+
+    /// What the message counts against `max_incoming_bytes`.
+    const fn charged(&self) -> u64 {
+        match self.standing {
+            Standing::Waiting | Standing::Active | Standing::Granted => self.outstanding() as u64,
+            Standing::Absent | Standing::Parked => 0,
+        }
+    }
+
+    const fn rank(&self) -> (u64, u64) {
+        (self.remaining() as u64, self.birth)
+    }
+}
+
+/// A host that sends us messages that need grants.
+struct Sender {
+    ip: Ipv6Addr,
+    messages: u32,
+    active: u32,
+    waiting: Heap,
+}
+
+/// What the granter knows of a message's progress.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    pub(crate) length: u32,
+    /// Bytes received.
+    pub(crate) received: u32,
+    /// End of what the sender may send.
+    pub(crate) granted: u32,
+}
+
+/// A decision of the granter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) rpc: u32,
+    /// The sender may send every byte before this one.
+    pub(crate) offset: u32,
+    pub(crate) priority: Priority,
+    pub(crate) fifo: bool,
+}
+
+pub(crate) struct Granter {
+    entries: Chunks<Entry>,
+    senders: Slab<Sender>,
+    sender_index: HashIndex,
+    key: Key,
+    /// Nodes of the senders' heaps of waiting messages.
+    waiting: Nodes,
+    /// Senders with waiting messages: fewest active ones first, then best message.
+    candidates: Heap,
+    candidate_nodes: Nodes,
+    active: [u32; SLOTS],
+    active_count: usize,
+    /// All known messages, oldest first.
+    by_age: Fifo,
+    births: u64,
+    /// Bytes granted and not received, over all messages but parked ones.
+    incoming: u64,
+    /// Something changed since the last time that `decide` found nothing to do.
+    stale: bool,
+    fifo_due: Instant,
+    last_was_ordinary: bool,
+}
+
+/// Numbers from the configuration that the granter works with.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    slots: usize,
+    max_incoming: u64,
+    window: Option<u32>,
+    fifo_bytes: u32,
+    fifo_interval: Option<u64>,
+    top_scheduled: u8,
+    fifo_priority: Priority,
+}
+
+impl Rules {
+    pub(crate) fn new(config: &Config) -> Self {
+        let rate = config
+            .link_bits_per_second
+            .unwrap_or(ASSUMED_LINK_BITS_PER_SECOND);
+        let share = u128::from(rate) * u128::from(config.fifo_grant_permille) / 1000;
+        let nanos = u128::from(config.fifo_grant_bytes) * 8_000_000_000;
+        let second_highest = config.priorities.saturating_sub(2);
+        Self {
+            slots: usize::from(config.overcommitment).min(SLOTS),
+            max_incoming: u64::from(config.max_incoming_bytes),
+            window: config.window_bytes,
+            fifo_bytes: config.fifo_grant_bytes,
+            fifo_interval: nanos
+                .checked_div(share)
+                .and_then(|nanos| u64::try_from(nanos).ok()),
+            top_scheduled: top_scheduled(config),
+            fifo_priority: Priority::new(second_highest).unwrap_or(Priority::LOWEST),
+        }
+    }
+
+    /// Bytes that one message may have outstanding beside `active` active ones: the fewer there
+    /// are, the more each gets, with room left for one more (dynamic thresholds, α = 1).
+    fn window(&self, active: usize) -> u64 {
+        match self.window {
+            Some(window) => u64::from(window),
+            None => self.max_incoming / (active as u64 + 1),
+        }
+    }
+
+    /// Level of the message at `rank` of `active`: few active ones use the low levels, so that a
+    /// newcomer can go ahead of them.
+    fn priority(&self, rank: usize, active: usize) -> Priority {
+        let top = usize::from(self.top_scheduled);
+        let spare = (top + 1).saturating_sub(active);
+        let level = top.saturating_sub(rank).saturating_sub(spare);
+        u8::try_from(level)
+            .ok()
+            .and_then(Priority::new)
+            .unwrap_or(Priority::LOWEST)
+    }
+}
+
+/// The highest level for scheduled packets: one below the lowest that unscheduled ones use.
+fn top_scheduled(config: &Config) -> u8 {
+    let levels = &config.cutoffs[..usize::from(config.priorities).min(8)];
+    let unlimited = levels.iter().rposition(|&cutoff| cutoff >= 1_000_000);
+    u8::try_from(unlimited.unwrap_or(0))
+        .unwrap_or(0)
+        .saturating_sub(1)
+}
+
+impl Granter {
+    pub(crate) fn new(max_senders: u32, key: Key) -> Result<Self, Full> {
+        Ok(Self {
+            entries: Chunks::new(),
+            senders: Slab::new(max_senders),
+            sender_index: HashIndex::new()?,
+            key,
+            waiting: Nodes::new(),
+            candidates: Heap::EMPTY,
+            candidate_nodes: Nodes::new(),
+            active: [NONE; SLOTS],
+            active_count: 0,
+            by_age: Fifo::new(),
+            births: 0,
+            incoming: 0,
+            stale: false,
+            fifo_due: Instant::ZERO,
+            last_was_ordinary: false,
+        })
+    }
+
+    pub(crate) fn ensure(&mut self, rpc: u32) -> Result<(), Full> {
+        self.entries.ensure(rpc, ABSENT)?;
+        self.waiting.ensure(rpc)?;
+        self.by_age.ensure(rpc)
+    }
+
+    /// Bytes granted and not yet received.
+    pub(crate) fn incoming(&self) -> u64 {
+        self.incoming
+    }
+
+    /// Messages that hold a place.
+    pub(crate) fn active_count(&self) -> usize {
+        self.active_count
+    }
+
+    /// A message made progress; one that needs grants and is not known joins.
+    pub(crate) fn update(&mut self, rules: &Rules, rpc: u32, ip: Ipv6Addr, progress: Progress) {
+        let Progress {
+            length,
+            received,
+            granted,
+        } = progress;
+        let absent = self.entries[rpc].standing == Standing::Absent;
+        if absent && (granted >= length || self.join(rpc, ip, length).is_err()) {
+            return;
+        }
+        let entry = &mut self.entries[rpc];
+        self.incoming -= entry.charged();
+        entry.received = received;
+        entry.granted = granted;
+        self.incoming += entry.charged();
+        self.stale = true;
+        self.place(rules, rpc);
+    }
+
+    /// Gives a message whose numbers changed the standing that it deserves.
+    fn place(&mut self, rules: &Rules, rpc: u32) {
+        let entry = self.entries[rpc];
+        if entry.granted >= entry.length {
+            if entry.standing == Standing::Parked {
+                self.entries[rpc].standing = Standing::Granted;
+                self.incoming += self.entries[rpc].charged();
+            } else if entry.standing != Standing::Granted {
+                self.retire(rules, rpc);
+            }
+            return;
+        }
+        if entry.standing == Standing::Parked {
+            self.entries[rpc].standing = Standing::Waiting;
+            self.incoming += self.entries[rpc].charged();
+        }
+        if self.entries[rpc].standing == Standing::Waiting {
+            self.queue(rpc);
+            self.contend(rules, rpc);
+        }
+    }
+
+    fn join(&mut self, rpc: u32, ip: Ipv6Addr, length: u32) -> Result<(), Full> {
+        let sender = self.find_or_make_sender(ip)?;
+        self.senders[sender].messages += 1;
+        self.births += 1;
+        self.entries[rpc] = Entry {
+            standing: Standing::Waiting,
+            sender,
+            length,
+            received: 0,
+            granted: 0,
+            birth: self.births,
+        };
+        self.by_age.push(rpc);
+        Ok(())
+    }
+
+    fn hash(&self, ip: Ipv6Addr) -> u64 {
+        let bits = ip.to_bits();
+        self.key.hash([(bits >> 64) as u64, bits as u64])
+    }
+
+    fn find_or_make_sender(&mut self, ip: Ipv6Addr) -> Result<u32, Full> {
+        let hash = self.hash(ip);
+        let is_it = |index| self.senders[index].ip == ip;
+        if let Some(index) = self.sender_index.find(hash, is_it) {
+            return Ok(index);
+        }
+        let index = self.senders.insert(Sender {
+            ip,
+            messages: 0,
+            active: 0,
+            waiting: Heap::EMPTY,
+        })?;
+        let room = self
+            .sender_index
+            .ensure(index)
+            .and_then(|()| self.candidate_nodes.ensure(index));
+        if room.is_err() {
+            self.senders.remove(index);
+            return Err(Full);
+        }
+        self.sender_index.insert(hash, index);
+        Ok(index)
+    }
+
+    /// The message is over or needs no more grants.
+    pub(crate) fn leave(&mut self, rules: &Rules, rpc: u32) {
+        let entry = self.entries[rpc];
+        if entry.standing == Standing::Absent {
+            return;
+        }
+        self.incoming -= entry.charged();
+        self.entries[rpc].standing = Standing::Absent;
+        self.by_age.remove(rpc);
+        match entry.standing {
+            Standing::Waiting => self.unqueue(rpc),
+            Standing::Active => self.vacate(rules, rpc),
+            Standing::Granted | Standing::Parked | Standing::Absent => {}
+        }
+        let sender = &mut self.senders[entry.sender];
+        sender.messages -= 1;
+        if sender.messages == 0 {
+            let ip = sender.ip;
+            self.sender_index.remove(self.hash(ip), entry.sender);
+            self.senders.remove(entry.sender);
+        }
+        self.stale = true;
+    }
+
+    /// The message is silent although bytes are outstanding: its place and its share of the
+    /// outstanding bytes go to others. Returns whether it had any.
+    pub(crate) fn park(&mut self, rules: &Rules, rpc: u32) -> bool {
+        let entry = self.entries[rpc];
+        if matches!(entry.standing, Standing::Absent | Standing::Parked) {
+            return false;
+        }
+        self.incoming -= entry.charged();
+        self.entries[rpc].standing = Standing::Parked;
+        match entry.standing {
+            Standing::Waiting => self.unqueue(rpc),
+            Standing::Active => self.vacate(rules, rpc),
+            Standing::Granted | Standing::Parked | Standing::Absent => {}
+        }
+        self.stale = true;
+        true
+    }
+
+    /// Enters a waiting message into its sender's heap, at its present rank.
+    fn queue(&mut self, rpc: u32) {
+        let entry = self.entries[rpc];
+        let sender = &mut self.senders[entry.sender];
+        self.waiting.set(&mut sender.waiting, rpc, entry.rank());
+        self.rank_sender(entry.sender);
+    }
+
+    fn unqueue(&mut self, rpc: u32) {
+        let sender = self.entries[rpc].sender;
+        self.waiting.remove(&mut self.senders[sender].waiting, rpc);
+        self.rank_sender(sender);
+    }
+
+    /// Puts a sender where it belongs among those with waiting messages.
+    fn rank_sender(&mut self, sender: u32) {
+        let Sender {
+            active, waiting, ..
+        } = &self.senders[sender];
+        match waiting.first() {
+            Some(best) => {
+                let key = (u64::from(*active), self.waiting.key(best).0);
+                self.candidate_nodes.set(&mut self.candidates, sender, key);
+            }
+            None => self.candidate_nodes.remove(&mut self.candidates, sender),
+        }
+    }
+
+    /// Makes a waiting message active.
+    fn promote(&mut self, rpc: u32) {
+        self.unqueue(rpc);
+        let sender = self.entries[rpc].sender;
+        self.entries[rpc].standing = Standing::Active;
+        self.active[self.active_count] = rpc;
+        self.active_count += 1;
+        self.senders[sender].active += 1;
+        self.rank_sender(sender);
+    }
+
+    /// Takes an active message's place away.
+    fn demote(&mut self, rpc: u32) {
+        let sender = self.entries[rpc].sender;
+        if let Some(slot) = self.actives().iter().position(|&active| active == rpc) {
+            self.active_count -= 1;
+            self.active[slot] = self.active[self.active_count];
+        }
+        self.senders[sender].active -= 1;
+        self.rank_sender(sender);
+    }
+
+    fn actives(&self) -> &[u32] {
+        &self.active[..self.active_count]
+    }
+
+    /// Takes a place away and gives it to the waiting message that it belongs to next.
+    fn vacate(&mut self, rules: &Rules, rpc: u32) {
+        self.demote(rpc);
+        self.fill(rules);
+    }
+
+    fn fill(&mut self, rules: &Rules) {
+        while self.active_count < rules.slots {
+            let Some(sender) = self.candidates.first() else {
+                return;
+            };
+            let Some(rpc) = self.senders[sender].waiting.first() else {
+                return;
+            };
+            self.promote(rpc);
+        }
+    }
+
+    /// A waiting message improved: does it deserve a place, and whose?
+    fn contend(&mut self, rules: &Rules, rpc: u32) {
+        self.fill(rules);
+        if self.entries[rpc].standing != Standing::Waiting {
+            return;
+        }
+        let newcomer = self.entries[rpc];
+        let count_with =
+            |sender: u32| self.senders[sender].active + u32::from(sender == newcomer.sender);
+        let victim = self.actives().iter().copied().max_by_key(|&active| {
+            let entry = &self.entries[active];
+            (count_with(entry.sender), entry.rank())
+        });
+        let Some(victim) = victim else {
+            return;
+        };
+        let entry = self.entries[victim];
+        let crowded = count_with(entry.sender) > count_with(newcomer.sender);
+        let outranked = count_with(entry.sender) == count_with(newcomer.sender)
+            && newcomer.rank() < entry.rank();
+        if crowded || outranked {
+            self.demote(victim);
+            self.entries[victim].standing = Standing::Waiting;
+            self.queue(victim);
+            self.promote(rpc);
+        }
+    }
+
+    /// The next grant to send, if any. `share` gives the part of a window that loss leaves a
+    /// message's peer.
+    pub(crate) fn decide(
+        &mut self,
+        now: Instant,
+        rules: &Rules,
+        share: impl Fn(u32, u32) -> u32,
+    ) -> Option<Decision> {
+        if self.last_was_ordinary {
+            self.last_was_ordinary = false;
+            if let Some(decision) = self.decide_fifo(now, rules) {
+                return Some(decision);
+            }
+        }
+        if !self.stale {
+            return None;
+        }
+        let decision = self.decide_ordinary(rules, share);
+        self.last_was_ordinary = decision.is_some();
+        self.stale = decision.is_some();
+        decision
+    }
+
+    fn decide_ordinary(
+        &mut self,
+        rules: &Rules,
+        share: impl Fn(u32, u32) -> u32,
+    ) -> Option<Decision> {
+        let headroom = rules.max_incoming.saturating_sub(self.incoming);
+        let window = rules.window(self.active_count);
+        let mut order = [NONE; SLOTS];
+        order[..self.active_count].copy_from_slice(self.actives());
+        let order = &mut order[..self.active_count];
+        order.sort_unstable_by_key(|&rpc| self.entries[rpc].rank());
+        for (rank, &rpc) in order.iter().enumerate() {
+            let entry = self.entries[rpc];
+            let window = share(rpc, u32::try_from(window).unwrap_or(u32::MAX));
+            let rest = entry.length - entry.granted;
+            let wanted = entry.received.saturating_add(window).min(entry.length);
+            let step = u64::from(wanted.saturating_sub(entry.granted)).min(headroom);
+            let step = u32::try_from(step).unwrap_or(rest);
+            if step > 0 && step >= rest.min(WORTHWHILE_BYTES.min(window / 8)) {
+                let priority = rules.priority(rank, self.active_count);
+                return Some(self.grant(rules, rpc, step, priority, false));
+            }
+        }
+        None
+    }
+
+    /// Every so often the oldest message gets a grant of its own, so that it never starves.
+    fn decide_fifo(&mut self, now: Instant, rules: &Rules) -> Option<Decision> {
+        let interval = rules.fifo_interval?;
+        if now < self.fifo_due {
+            return None;
+        }
+        let limit = rules.window(self.active_count) + 2 * u64::from(rules.fifo_bytes);
+        let mut candidate = self.by_age.first();
+        for _ in 0..FIFO_CANDIDATES {
+            let rpc = candidate?;
+            let entry = self.entries[rpc];
+            let silent = entry.standing == Standing::Parked;
+            if !silent && u64::from(entry.outstanding()) < limit && entry.granted < entry.length {
+                self.fifo_due = now + core::time::Duration::from_nanos(interval);
+                let step = rules.fifo_bytes.min(entry.length - entry.granted);
+                return Some(self.grant(rules, rpc, step, rules.fifo_priority, true));
+            }
+            candidate = self.by_age.next(rpc);
+        }
+        None
+    }
+
+    fn grant(
+        &mut self,
+        rules: &Rules,
+        rpc: u32,
+        step: u32,
+        priority: Priority,
+        fifo: bool,
+    ) -> Decision {
+        let entry = &mut self.entries[rpc];
+        self.incoming -= entry.charged();
+        entry.granted += step;
+        self.incoming += entry.charged();
+        let (offset, length) = (entry.granted, entry.length);
+        if offset == length {
+            self.retire(rules, rpc);
+        }
+        Decision {
+            rpc,
+            offset,
+            priority,
+            fifo,
+        }
+    }
+
+    /// A fully granted message needs its place no more; what it has outstanding still counts.
+    fn retire(&mut self, rules: &Rules, rpc: u32) {
+        let standing = self.entries[rpc].standing;
+        self.entries[rpc].standing = Standing::Granted;
+        self.by_age.remove(rpc);
+        match standing {
+            Standing::Waiting => self.unqueue(rpc),
+            Standing::Active => self.vacate(rules, rpc),
+            Standing::Granted | Standing::Parked | Standing::Absent => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The granter's decisions as tables of numbers.
+
+use super::*;
+use alloc::vec::Vec;
+
+struct Fixture {
+    granter: Granter,
+    rules: Rules,
+}
+
+impl Fixture {
+    fn new(config: &Config) -> Self {
+        let mut granter = Granter::new(100, Key([1, 2])).unwrap();
+        granter.ensure(99).unwrap();
+        Self {
+            granter,
+            rules: Rules::new(config),
+        }
+    }
+
+    fn update(&mut self, rpc: u32, host: u16, length: u32, received: u32, granted: u32) {
+        let ip = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, host);
+        let progress = Progress {
+            length,
+            received,
+            granted,
+        };
+        self.granter.update(&self.rules, rpc, ip, progress);
+    }
+
+    fn decisions(&mut self) -> Vec<Decision> {
+        let rules = self.rules;
+        core::iter::from_fn(|| self.granter.decide(Instant::ZERO, &rules, |_, all| all)).collect()
+    }
+}
+
+fn without_fifo() -> Config {
+    Config {
+        fifo_grant_permille: 0,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn one_message_gets_half_of_what_may_be_outstanding_at_the_lowest_level() {
+    let mut f = Fixture::new(&without_fifo());
+    f.update(0, 1, 1_000_000, 0, 40_000);
+    let decisions = f.decisions();
+    assert_eq!(decisions.len(), 1);
+    assert_eq!(decisions[0].offset, 200_000);
+    assert_eq!(decisions[0].priority, Priority::LOWEST);
+    assert_eq!(f.granter.incoming(), 200_000);
+}
+
+#[test]
+fn ranks_follow_the_bytes_not_received_and_are_fresh() {
+    let mut f = Fixture::new(&without_fifo());
+    f.update(0, 1, 600_000, 0, 40_000);
+    f.update(1, 2, 500_000, 0, 40_000);
+    let first: Vec<u32> = f.decisions().iter().map(|d| d.rpc).collect();
+    assert_eq!(first, [1, 0]);
+    // Message 0 overtakes as its bytes arrive; only its own update says so.
+    f.update(0, 1, 600_000, 160_000, 173_000);
+    let next = f.decisions();
+    assert_eq!(next[0].rpc, 0);
+    assert_eq!(
+        next[0].priority.get(),
+        1,
+        "the first of two is above the second"
+    );
+}
+
+#[test]
+fn a_sender_gets_a_second_place_only_when_no_other_wants_one() {
+    let config = Config {
+        overcommitment: 2,
+        ..without_fifo()
+    };
+    let mut f = Fixture::new(&config);
+    f.update(0, 1, 500_000, 0, 40_000);
+    f.update(1, 1, 400_000, 0, 40_000);
+    assert_eq!(f.decisions().len(), 2, "nobody else wants a place");
+    f.update(2, 2, 900_000, 0, 40_000);
+    let active: Vec<u32> = f.granter.actives().to_vec();
+    assert!(active.contains(&2) && active.contains(&1), "{active:?}");
+}
+
+#[test]
+fn grants_never_take_the_outstanding_bytes_above_their_limit() {
+    let mut f = Fixture::new(&without_fifo());
+    for rpc in 0..20 {
+        f.update(rpc, rpc as u16, 1_000_000, 0, 40_000);
+        let unasked = f.granter.incoming();
+        f.decisions();
+        assert!(f.granter.incoming() <= unasked.max(400_000));
+    }
+    assert_eq!(f.granter.active_count(), 8);
+}
+
+#[test]
+fn a_silent_message_gives_its_place_back_and_rejoins_when_heard() {
+    let config = Config {
+        overcommitment: 1,
+        ..without_fifo()
+    };
+    let mut f = Fixture::new(&config);
+    f.update(0, 1, 500_000, 0, 40_000);
+    f.update(1, 2, 600_000, 0, 40_000);
+    assert!(f.decisions().iter().all(|d| d.rpc == 0));
+    assert!(f.granter.park(&f.rules.clone(), 0));
+    assert_eq!(f.decisions()[0].rpc, 1);
+    f.update(0, 1, 500_000, 100_000, 200_000);
+    assert_eq!(f.granter.actives(), [0]);
+}
+
+#[test]
+fn the_oldest_message_is_granted_in_turn_at_the_second_highest_level() {
+    let config = Config {
+        overcommitment: 1,
+        ..Config::default()
+    };
+    let mut f = Fixture::new(&config);
+    f.update(0, 1, 1_000_000, 0, 40_000);
+    f.decisions();
+    f.update(1, 2, 100_000, 0, 40_000);
+    f.granter.fifo_due = Instant::ZERO;
+    let decisions = f.decisions();
+    let fifo: Vec<&Decision> = decisions.iter().filter(|d| d.fifo).collect();
+    assert_eq!(fifo.len(), 1);
+    assert_eq!((fifo[0].rpc, fifo[0].priority.get()), (0, 6));
+}
+
+#[test]
+fn everything_returns_to_nothing_when_messages_leave() {
+    let mut f = Fixture::new(&Config::default());
+    for rpc in 0..50 {
+        f.update(rpc, (rpc % 7) as u16, 100_000 + rpc, 0, 40_000);
+        f.decisions();
+    }
+    for rpc in 0..50 {
+        f.granter.leave(&f.rules.clone(), rpc);
+    }
+    assert_eq!(f.granter.incoming(), 0);
+    assert_eq!(f.granter.active_count(), 0);
+    assert_eq!(f.granter.senders.len(), 0);
+    assert_eq!(f.granter.by_age.first(), None);
+}

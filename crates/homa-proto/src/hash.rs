@@ -1,0 +1,194 @@
+//! Keyed hashing and an index from hashes to table entries.
+//!
+//! A peer chooses ids and addresses, so the hash is keyed: SipHash-1-3, whose outputs tell
+//! nothing about others. The index grows one bucket at a time (linear hashing), so that no packet
+//! waits for a table to be rehashed.
+
+use crate::chunks::{Chunks, Full};
+use crate::slab::NONE;
+
+/// A SipHash key.
+#[derive(Clone, Copy)]
+pub(crate) struct Key(pub(crate) [u64; 2]);
+
+impl Key {
+    /// SipHash-1-3 of a sequence of words (the length is that of the type, so it needs no
+    /// padding rule).
+    pub(crate) fn hash<const N: usize>(&self, words: [u64; N]) -> u64 {
+        let [k0, k1] = self.0;
+        let mut v = [
+            k0 ^ 0x736f_6d65_7073_6575,
+            k1 ^ 0x646f_7261_6e64_6f6d,
+            k0 ^ 0x6c79_6765_6e65_7261,
+            k1 ^ 0x7465_6462_7974_6573,
+        ];
+        for word in words {
+            v[3] ^= word;
+            round(&mut v);
+            v[0] ^= word;
+        }
+        v[2] ^= 0xff;
+        for _ in 0..3 {
+            round(&mut v);
+        }
+        v[0] ^ v[1] ^ v[2] ^ v[3]
+    }
+}
+
+fn round(v: &mut [u64; 4]) {
+    v[0] = v[0].wrapping_add(v[1]);
+    v[1] = v[1].rotate_left(13) ^ v[0];
+    v[0] = v[0].rotate_left(32);
+    v[2] = v[2].wrapping_add(v[3]);
+    v[3] = v[3].rotate_left(16) ^ v[2];
+    v[0] = v[0].wrapping_add(v[3]);
+    v[3] = v[3].rotate_left(21) ^ v[0];
+    v[2] = v[2].wrapping_add(v[1]);
+    v[1] = v[1].rotate_left(17) ^ v[2];
+    v[2] = v[2].rotate_left(32);
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: u32,
+    next: u32,
+}
+
+/// Finds table indices by hash. Entries are chained through an array parallel to the table.
+pub(crate) struct HashIndex {
+    heads: Chunks<u32>,
+    entries: Chunks<Entry>,
+    /// Buckets in use; grows by one whenever there are as many entries.
+    buckets: u32,
+    len: u32,
+}
+
+impl HashIndex {
+    pub(crate) fn new() -> Result<Self, Full> {
+        let mut heads = Chunks::new();
+        heads.ensure(0, NONE)?;
+        Ok(Self {
+            heads,
+            entries: Chunks::new(),
+            buckets: 1,
+            len: 0,
+        })
+    }
+
+    /// Makes room for entry `index`.
+    pub(crate) fn ensure(&mut self, index: u32) -> Result<(), Full> {
+        let empty = Entry {
+            hash: 0,
+            next: NONE,
+        };
+        self.entries.ensure(index, empty)
+    }
+
+    /// The bucket of `hash`: by the smallest power of two that holds all buckets, halved for
+    /// those that do not exist yet.
+    fn bucket(&self, hash: u32) -> u32 {
+        let wide = hash & (self.buckets.next_power_of_two() - 1);
+        if wide < self.buckets {
+            wide
+        } else {
+            wide & ((self.buckets.next_power_of_two() >> 1) - 1)
+        }
+    }
+
+    /// The first entry of this hash for which `is_it` holds.
+    pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let hash = fold(hash);
+        let mut index = self.heads[self.bucket(hash)];
+        while index != NONE {
+            let entry = self.entries[index];
+            if entry.hash == hash && is_it(index) {
+                return Some(index);
+            }
+            index = entry.next;
+        }
+        None
+    }
+
+    /// Adds `index`, for which there must be room.
+    pub(crate) fn insert(&mut self, hash: u64, index: u32) {
+        // Without memory for another bucket chains get longer, and that is all.
+        if self.len >= self.buckets && self.heads.ensure(self.buckets, NONE).is_ok() {
+            self.split();
+        }
+        self.link(fold(hash), index);
+        self.len += 1;
+    }
+
+    fn link(&mut self, hash: u32, index: u32) {
+        let bucket = self.bucket(hash);
+        self.entries[index] = Entry {
+            hash,
+            next: self.heads[bucket],
+        };
+        self.heads[bucket] = index;
+    }
+
+    /// Adds a bucket and moves into it what belongs there, all from one other bucket.
+    fn split(&mut self) {
+        let new = self.buckets;
+        let old = new & ((new + 1).next_power_of_two() / 2 - 1);
+        self.heads[new] = NONE;
+        self.buckets += 1;
+        let mut index = core::mem::replace(&mut self.heads[old], NONE);
+        while index != NONE {
+            let Entry { hash, next } = self.entries[index];
+            self.link(hash, index);
+            index = next;
+        }
+    }
+
+    /// Takes `index` out; `hash` is the one it was inserted with.
+    pub(crate) fn remove(&mut self, hash: u64, index: u32) {
+        let bucket = self.bucket(fold(hash));
+        let next = self.entries[index].next;
+        if self.heads[bucket] == index {
+            self.heads[bucket] = next;
+        } else {
+            let mut before = self.heads[bucket];
+            while self.entries[before].next != index {
+                before = self.entries[before].next;
+            }
+            self.entries[before].next = next;
+        }
+        self.len -= 1;
+    }
+}
+
+fn fold(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn the_index_finds_what_is_in_it_and_nothing_else_while_it_grows() {
+        let key = Key([1, 2]);
+        let mut index = HashIndex::new().unwrap();
+        index.ensure(9_999).unwrap();
+        let hashes: Vec<u64> = (0..10_000).map(|i| key.hash([i])).collect();
+        for i in 0..10_000_u32 {
+            index.insert(hashes[i as usize], i);
+            if i % 3 == 0 {
+                index.remove(hashes[i as usize], i);
+            }
+        }
+        for i in 0..10_000_u32 {
+            let found = index.find(hashes[i as usize], |at| at == i);
+            assert_eq!(found.is_some(), i % 3 != 0, "{i}");
+        }
+        assert_eq!(index.buckets.next_power_of_two(), 8_192);
+    }
+
+    #[test]
+    fn another_key_gives_another_hash() {
+        assert_ne!(Key([1, 2]).hash([5]), Key([1, 3]).hash([5]));
+    }
+}

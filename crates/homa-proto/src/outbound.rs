@@ -1,0 +1,233 @@
+//! A message being sent: what was sent, what may be sent, what is to be sent again. Decides where
+//! segments begin and end; which message goes next is decided in `srpt`.
+
+use core::ops::Range;
+
+use crate::ranges::{RangeSet, Ranges};
+use crate::wire::Priority;
+
+/// Payload of a segment once large ones seem not to arrive (MTU black holes).
+const SMALL_SEGMENT_BYTES: u32 = 1_200;
+
+/// Least payload of a segment, whatever a host says.
+const LEAST_SEGMENT_BYTES: u32 = 64;
+
+/// Fruitless RESENDs of the same byte after which segments shrink.
+const FRUITLESS_RESENDS: u8 = 4;
+
+/// A message that this host sends.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    pub(crate) length: u32,
+    /// Payload bytes of a segment; the first begin at 0 and follow each other.
+    segment: u32,
+    /// Where segments of `SMALL_SEGMENT_BYTES` begin; the message's length: nowhere.
+    shrunk_from: u32,
+    /// First byte that was never sent.
+    pub(crate) sent: u32,
+    /// End of the unscheduled bytes.
+    pub(crate) unscheduled: u32,
+    /// End of what may be sent; only grows.
+    pub(crate) granted: u32,
+    /// Level of scheduled packets, by the latest GRANT.
+    pub(crate) priority: Priority,
+    /// Number of the message among all that this engine sends.
+    pub(crate) birth: u64,
+    /// What to send again, and at which level.
+    pub(crate) resend: RangeSet,
+    pub(crate) resend_priority: Priority,
+    /// First byte of the last RESEND, and how often it was the same.
+    resend_first: u32,
+    fruitless: u8,
+}
+
+impl Outbound {
+    /// A message of which nothing was sent; `unscheduled_limit` bytes of it may go unasked,
+    /// rounded down to whole segments but at least one.
+    pub(crate) fn new(length: u32, segment: u32, unscheduled_limit: u32, birth: u64) -> Self {
+        let segment = segment.clamp(LEAST_SEGMENT_BYTES, 65_451);
+        let whole = (unscheduled_limit - unscheduled_limit % segment).max(segment);
+        let unscheduled = if length <= unscheduled_limit {
+            length
+        } else {
+            whole.min(length)
+        };
+        Self {
+            length,
+            segment,
+            shrunk_from: length,
+            sent: 0,
+            unscheduled,
+            granted: unscheduled,
+            priority: Priority::LOWEST,
+            birth,
+            resend: RangeSet::EMPTY,
+            resend_priority: Priority::HIGHEST,
+            resend_first: 0,
+            fruitless: 0,
+        }
+    }
+
+    /// Bytes never sent.
+    pub(crate) fn remaining(&self) -> u32 {
+        self.length - self.sent
+    }
+
+    /// Whether there is anything that may be sent for the first time. A segment may go when its
+    /// first byte is granted: holding it back would cost a timeout.
+    pub(crate) fn is_sendable(&self) -> bool {
+        self.sent < self.granted
+    }
+
+    pub(crate) fn is_all_sent(&self) -> bool {
+        self.sent == self.length
+    }
+
+    /// Whether one packet holds all of it.
+    pub(crate) fn fits_one_packet(&self) -> bool {
+        self.length <= self.segment
+    }
+
+    /// The segment that holds byte `offset`, as it is or was sent.
+    fn segment_around(&self, offset: u32) -> Range<u32> {
+        let (base, size, end) = if offset < self.shrunk_from {
+            (0, self.segment, self.shrunk_from)
+        } else {
+            (self.shrunk_from, SMALL_SEGMENT_BYTES, self.length)
+        };
+        let start = base + (offset - base) / size * size;
+        start..(start + size).min(end)
+    }
+
+    /// The next segment to be sent for the first time.
+    pub(crate) fn next_segment(&self) -> Option<Range<u32>> {
+        self.is_sendable()
+            .then(|| self.sent..self.segment_around(self.sent).end)
+    }
+
+    /// A GRANT arrived; returns whether it raised the limit.
+    pub(crate) fn grant(&mut self, offset: u32, priority: Priority) -> bool {
+        self.priority = priority;
+        let offset = offset.min(self.length);
+        let raises = offset > self.granted;
+        self.granted = self.granted.max(offset);
+        raises
+    }
+
+    /// Everything begins anew: the peer never heard of the message.
+    pub(crate) fn restart(&mut self, ranges: &mut Ranges) {
+        ranges.clear(&mut self.resend);
+        self.sent = 0;
+        self.granted = self.unscheduled;
+        if self.shrunk_from < self.length {
+            self.segment = self.segment.min(SMALL_SEGMENT_BYTES);
+            self.shrunk_from = self.length;
+        }
+    }
+
+    /// Bytes are wanted again: whole segments as they were sent, nothing that never was. Returns
+    /// whether there was room to remember it.
+    pub(crate) fn want_again(
+        &mut self,
+        ranges: &mut Ranges,
+        wanted: Range<u32>,
+        priority: Priority,
+    ) -> bool {
+        debug_assert!(wanted.start < self.sent);
+        let last = wanted.end.min(self.sent) - 1;
+        let whole = self.segment_around(wanted.start).start..self.segment_around(last).end;
+        self.resend_priority = priority;
+        ranges
+            .add(&mut self.resend, whole.start..whole.end.min(self.sent))
+            .is_ok()
+    }
+
+    /// Notes a RESEND's first byte; returns whether segments shrank because it is asked for
+    /// again and again.
+    pub(crate) fn note_resend(&mut self, first: u32) -> bool {
+        if first != self.resend_first || self.fruitless == 0 {
+            self.resend_first = first;
+            self.fruitless = 1;
+            return false;
+        }
+        self.fruitless = self.fruitless.saturating_add(1);
+        self.fruitless == FRUITLESS_RESENDS && self.shrink()
+    }
+
+    /// Makes what is sent from here on small; what was sent keeps its borders.
+    pub(crate) fn shrink(&mut self) -> bool {
+        if self.segment <= SMALL_SEGMENT_BYTES || self.shrunk_from < self.length {
+            return false;
+        }
+        self.fruitless = FRUITLESS_RESENDS;
+        self.shrunk_from = self.sent;
+        true
+    }
+
+    /// Whether large segments are believed not to arrive.
+    fn is_shrunk(&self) -> bool {
+        self.fruitless >= FRUITLESS_RESENDS && self.segment > SMALL_SEGMENT_BYTES
+    }
+
+    /// The next piece to be sent again: an original segment, or a part of one.
+    pub(crate) fn next_resend(&self, ranges: &Ranges) -> Option<Range<u32>> {
+        let wanted = ranges.first(&self.resend)?;
+        let segment = self.segment_around(wanted.start);
+        let mut end = segment.end.min(wanted.end);
+        if self.is_shrunk() {
+            let piece = (wanted.start - segment.start) / SMALL_SEGMENT_BYTES + 1;
+            end = end.min(segment.start + piece * SMALL_SEGMENT_BYTES);
+        }
+        Some(wanted.start..end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn resent(outbound: &mut Outbound, ranges: &mut Ranges) -> Vec<Range<u32>> {
+        core::iter::from_fn(|| {
+            let piece = outbound.next_resend(ranges)?;
+            ranges.take(&mut outbound.resend, piece.clone()).ok()?;
+            Some(piece)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn unscheduled_bytes_end_with_a_segment() {
+        assert_eq!(Outbound::new(39_000, 1_400, 40_000, 0).unscheduled, 39_000);
+        assert_eq!(Outbound::new(100_000, 1_400, 40_000, 0).unscheduled, 39_200);
+        assert_eq!(
+            Outbound::new(100_000, 60_000, 40_000, 0).unscheduled,
+            60_000
+        );
+    }
+
+    #[test]
+    fn what_is_sent_again_keeps_the_borders_it_had() {
+        let mut ranges = Ranges::new(10, 10);
+        let mut outbound = Outbound::new(10_000, 1_400, 40_000, 0);
+        outbound.sent = 7_000;
+        assert!(outbound.want_again(&mut ranges, 1_500..3_000, Priority::HIGHEST));
+        assert!(outbound.want_again(&mut ranges, 6_999..20_000, Priority::HIGHEST));
+        let pieces = resent(&mut outbound, &mut ranges);
+        assert_eq!(pieces, [1_400..2_800, 2_800..4_200, 5_600..7_000]);
+    }
+
+    #[test]
+    fn after_fruitless_resends_pieces_are_small_and_stay_inside_their_segment() {
+        let mut ranges = Ranges::new(10, 10);
+        let mut outbound = Outbound::new(30_000, 8_900, 40_000, 0);
+        outbound.sent = 17_800;
+        assert!(!(0..3).any(|_| outbound.note_resend(0)));
+        assert!(outbound.note_resend(0));
+        assert!(outbound.want_again(&mut ranges, 8_900..17_800, Priority::HIGHEST));
+        let pieces = resent(&mut outbound, &mut ranges);
+        assert_eq!(pieces.first(), Some(&(8_900..10_100)));
+        assert_eq!(pieces.last(), Some(&(17_300..17_800)));
+        assert_eq!(outbound.next_segment(), Some(17_800..19_000));
+    }
+}

@@ -1,0 +1,85 @@
+//! The pacer: when the link may take the next packet, by an estimate of when it has sent all it
+//! was given. Decides only "when"; with an unknown rate the answer is always "now".
+
+use crate::config::Config;
+use crate::time::{Instant, nanos};
+
+pub(crate) struct Pacer {
+    /// Bits per second; `None`: unknown, nothing is held back.
+    rate: Option<u64>,
+    backlog_nanos: u64,
+    packet_overhead: u64,
+    /// When the link will have sent all it was given.
+    idle: Instant,
+}
+
+impl Pacer {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            rate: config.link_bits_per_second,
+            backlog_nanos: nanos(config.pacer_backlog),
+            packet_overhead: u64::from(config.packet_overhead_bytes),
+            idle: Instant::ZERO,
+        }
+    }
+
+    /// Whether another burst may go.
+    pub(crate) fn is_ready(&self, now: Instant) -> bool {
+        self.rate.is_none() || self.idle.nanos_since(now) <= self.backlog_nanos
+    }
+
+    /// When [`is_ready`](Self::is_ready) holds.
+    pub(crate) fn ready_at(&self) -> Instant {
+        Instant::from_nanos(self.idle.as_nanos().saturating_sub(self.backlog_nanos))
+    }
+
+    /// Most bytes of one burst, headers included: what the link sends within the backlog, so that
+    /// a burst never blocks a shorter message for long. `None` where the link is no bottleneck.
+    pub(crate) fn burst_bytes(&self) -> Option<u64> {
+        let bits = u128::from(self.rate?) * u128::from(self.backlog_nanos);
+        u64::try_from(bits / 8_000_000_000).ok()
+    }
+
+    /// The link was given `packets` packets of `bytes` together.
+    pub(crate) fn charge(&mut self, now: Instant, packets: usize, bytes: usize) {
+        let Some(rate) = self.rate else {
+            return;
+        };
+        let wire = bytes as u64 + packets as u64 * self.packet_overhead;
+        let nanos = u128::from(wire) * 8_000_000_000 / u128::from(rate);
+        let start = self.idle.max(now).as_nanos();
+        let end = start.saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX));
+        self.idle = Instant::from_nanos(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    #[test]
+    fn the_link_gets_what_it_can_send_and_five_microseconds_more() {
+        let config = Config {
+            link_bits_per_second: Some(8_000_000_000), // a byte a nanosecond
+            packet_overhead_bytes: 100,
+            ..Config::default()
+        };
+        let mut pacer = Pacer::new(&config);
+        let start = Instant::from_nanos(1_000_000);
+        assert_eq!(pacer.burst_bytes(), Some(5_000));
+        assert!(pacer.is_ready(start));
+        pacer.charge(start, 10, 9_000);
+        assert!(!pacer.is_ready(start));
+        assert_eq!(pacer.ready_at(), start + Duration::from_nanos(5_000));
+        assert!(pacer.is_ready(start + Duration::from_nanos(5_000)));
+    }
+
+    #[test]
+    fn an_unknown_link_is_never_held_back() {
+        let mut pacer = Pacer::new(&Config::default());
+        pacer.charge(Instant::ZERO, 1_000, 100_000_000);
+        assert!(pacer.is_ready(Instant::ZERO));
+        assert_eq!(pacer.burst_bytes(), None);
+    }
+}

@@ -1,0 +1,409 @@
+//! Peers: what they told us, what we owe them, whether they proved their address. Decides who is
+//! remembered; what is said to them is decided elsewhere.
+
+use crate::address::Address;
+use crate::chunks::Full;
+use crate::config::Config;
+use crate::hash::{HashIndex, Key};
+use crate::list::{Fifo, Links, List};
+use crate::slab::Slab;
+use crate::time::{Instant, nanos};
+use crate::wire::{Ack, Acks, RpcId};
+
+/// Bits of a cutoff version that tell the life of the engine that made it; the rest is the
+/// revision of its cutoffs. Versions without them come from engines that do not tell.
+const LIFE_MASK: u16 = 0xfff0;
+
+/// Full share of the configured unscheduled bytes and window.
+const SHARE_FULL: u16 = 1024;
+/// Least share that loss leaves.
+const SHARE_LEAST: u16 = SHARE_FULL / 16;
+
+/// Wrong guesses of our version that a peer has before its proof waits for `GUESS_PAUSE`.
+const GUESSES: u8 = 8;
+const GUESS_PAUSE_NANOS: u64 = 1_000_000_000;
+
+/// Bytes sent to an unproven address for each one received from it.
+const AMPLIFICATION: u32 = 3;
+
+/// The part of a cutoff version that stays the same for one life of an engine; 0: it does not
+/// tell.
+pub(crate) const fn life(version: u16) -> u16 {
+    version & LIFE_MASK
+}
+
+/// Part of the unscheduled bytes and of the window in use, in 1024ths: halved by loss, recovered
+/// by what arrives (design: congestion that is not at the last hop).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    part: u16,
+    halved: Instant,
+}
+
+impl Share {
+    const FULL: Self = Self {
+        part: SHARE_FULL,
+        halved: Instant::ZERO,
+    };
+
+    pub(crate) fn of(self, bytes: u32) -> u32 {
+        let part = u64::from(bytes) * u64::from(self.part) / u64::from(SHARE_FULL);
+        u32::try_from(part).unwrap_or(bytes)
+    }
+
+    /// Halves the share, at most once in `interval` nanoseconds; returns whether it did.
+    pub(crate) fn halve(&mut self, now: Instant, interval: u64) -> bool {
+        if self.part == SHARE_LEAST || now.nanos_since(self.halved) < interval {
+            return false;
+        }
+        self.part = (self.part / 2).max(SHARE_LEAST);
+        self.halved = now;
+        true
+    }
+
+    /// A message arrived without loss.
+    pub(crate) fn recover(&mut self) {
+        self.part = (self.part + SHARE_FULL / 64).min(SHARE_FULL);
+    }
+}
+
+/// Smoothed round-trip time, in nanoseconds; 0: not measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RoundTrip {
+    smoothed: u32,
+    variation: u32,
+}
+
+impl RoundTrip {
+    /// Takes a sample in the manner of RFC 6298.
+    pub(crate) fn sample(&mut self, nanoseconds: u64) {
+        let sample = u32::try_from(nanoseconds).unwrap_or(u32::MAX).max(1);
+        if self.smoothed == 0 {
+            (self.smoothed, self.variation) = (sample, sample / 2);
+        } else {
+            let error = self.smoothed.abs_diff(sample);
+            self.variation = self.variation - self.variation / 4 + error / 4;
+            self.smoothed = self.smoothed - self.smoothed / 8 + sample / 8;
+        }
+    }
+
+    /// What a round trip hardly ever exceeds.
+    fn bound(self) -> u64 {
+        u64::from(self.smoothed) + 4 * u64::from(self.variation)
+    }
+}
+
+/// Another end, as this engine knows it.
+pub(crate) struct Peer {
+    pub(crate) address: Address,
+    /// RPCs and tombstone blocks that need this entry.
+    refs: u32,
+    idle_since: Instant,
+    /// All RPCs with this peer.
+    pub(crate) rpcs: List,
+    /// How many of them we serve.
+    pub(crate) server_rpcs: u32,
+    next_id: u64,
+
+    /// Cutoffs it published, if any; and their version, which we echo.
+    pub(crate) cutoffs: Option<[u32; 8]>,
+    pub(crate) version: u16,
+    /// Version of its life before, and when it changed: late packets may still carry it.
+    pub(crate) version_before: u16,
+    pub(crate) version_changed: Instant,
+    /// Acks it is owed.
+    acks: [Ack; Acks::CAPACITY],
+    ack_count: u8,
+
+    /// When its last packet came.
+    pub(crate) heard: Instant,
+    pub(crate) round_trip: RoundTrip,
+    /// Share of unscheduled bytes that we send it.
+    pub(crate) sending: Share,
+    /// Share of the window that it is granted.
+    pub(crate) granting: Share,
+
+    /// The life part of the versions that it should echo.
+    life: u16,
+    proven: bool,
+    /// Bytes it may still be sent without proof.
+    credit: u32,
+    guesses: u8,
+    guessed: Instant,
+    cutoffs_told: Option<Instant>,
+}
+
+/// What a packet's cutoff version says about its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Echo {
+    /// Our version, or an older revision of it: the address is proven.
+    Ours,
+    /// The sender never got a version of ours.
+    None,
+    /// A version of another life: the packet, or what its sender knows, is from before our start.
+    EarlierLife,
+}
+
+impl Peer {
+    /// Reads the version a DATA packet echoes.
+    pub(crate) fn vet(&mut self, now: Instant, version: u16) -> Echo {
+        if version == 0 {
+            return Echo::None;
+        }
+        if now.nanos_since(self.guessed) >= GUESS_PAUSE_NANOS {
+            self.guesses = 0;
+        }
+        if life(version) == self.life && (self.proven || self.guesses < GUESSES) {
+            self.proven = true;
+            return Echo::Ours;
+        }
+        self.guesses = self.guesses.saturating_add(1);
+        self.guessed = now;
+        Echo::EarlierLife
+    }
+
+    /// Our version for this peer at a revision of our cutoffs.
+    pub(crate) fn our_version(&self, revision: u16) -> u16 {
+        self.life | (revision & !LIFE_MASK)
+    }
+
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// The peer answered with an id of ours that only it was told.
+    pub(crate) fn prove(&mut self) {
+        self.proven = true;
+    }
+
+    /// A packet came from the peer.
+    pub(crate) fn hear(&mut self, now: Instant, packet_bytes: u32) {
+        self.heard = self.heard.max(now);
+        if !self.proven {
+            let more = packet_bytes.saturating_mul(AMPLIFICATION);
+            self.credit = self.credit.saturating_add(more).min(1 << 20);
+        }
+    }
+
+    /// Whether `packet_bytes` may be sent as an answer; if so, they are charged.
+    pub(crate) fn allow(&mut self, packet_bytes: u32) -> bool {
+        if self.proven {
+            return true;
+        }
+        match self.credit.checked_sub(packet_bytes) {
+            Some(rest) => {
+                self.credit = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether CUTOFFS may be sent: at most once a millisecond. If so, it counts as sent.
+    pub(crate) fn may_tell_cutoffs(&mut self, now: Instant) -> bool {
+        let recently = |told: Instant| now.nanos_since(told) < 1_000_000;
+        if self.cutoffs_told.is_some_and(recently) {
+            return false;
+        }
+        self.cutoffs_told = Some(now);
+        true
+    }
+
+    /// The id of the next RPC to this peer: even, dense, with the engine's number on top.
+    pub(crate) fn next_id(&mut self, engine: u8) -> RpcId {
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(2);
+        RpcId::new(u64::from(engine) << 56 | (id & 0x00ff_ffff_ffff_fffe))
+    }
+
+    /// Remembers an ack; `false` when all places are taken.
+    pub(crate) fn owe_ack(&mut self, ack: Ack) -> bool {
+        match self.acks.get_mut(usize::from(self.ack_count)) {
+            Some(place) => {
+                *place = ack;
+                self.ack_count += 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The ack owed most recently, to ride on a DATA packet.
+    pub(crate) fn take_ack(&mut self) -> Option<Ack> {
+        self.ack_count = self.ack_count.checked_sub(1)?;
+        self.acks.get(usize::from(self.ack_count)).copied()
+    }
+
+    /// All acks owed, for an ACK packet.
+    pub(crate) fn take_acks(&mut self) -> Acks {
+        let mut acks = Acks::EMPTY;
+        while let Some(ack) = self.take_ack() {
+            acks.push(ack);
+        }
+        acks
+    }
+
+    /// Silence after which this peer is asked again, in nanoseconds.
+    pub(crate) fn patience(&self, config: &Config) -> u64 {
+        nanos(config.resend_interval).max(self.round_trip.bound())
+    }
+
+    /// Silence after which it is given up, in nanoseconds.
+    pub(crate) fn timeout(&self, config: &Config) -> u64 {
+        nanos(config.timeout).max(20 * self.round_trip.bound())
+    }
+}
+
+/// The table of peers.
+pub(crate) struct Peers {
+    slab: Slab<Peer>,
+    index: HashIndex,
+    key: Key,
+    /// Links of each peer's list of RPCs, by RPC.
+    pub(crate) rpc_links: Links,
+    /// Peers that nothing needs, in the order in which they became so.
+    idle: Fifo,
+    /// Peers ever made: no two of them begin their ids alike.
+    made: u64,
+}
+
+impl core::ops::Index<u32> for Peers {
+    type Output = Peer;
+    fn index(&self, index: u32) -> &Peer {
+        &self.slab[index]
+    }
+}
+
+impl core::ops::IndexMut<u32> for Peers {
+    fn index_mut(&mut self, index: u32) -> &mut Peer {
+        &mut self.slab[index]
+    }
+}
+
+impl Peers {
+    pub(crate) fn new(limit: u32, key: Key) -> Result<Self, Full> {
+        Ok(Self {
+            slab: Slab::new(limit),
+            index: HashIndex::new()?,
+            key,
+            rpc_links: Links::new(),
+            idle: Fifo::new(),
+            made: 0,
+        })
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.slab.len()
+    }
+
+    fn hash(&self, address: &Address) -> u64 {
+        let ip = address.ip.to_bits();
+        let rest = u64::from(address.scope) << 16 | u64::from(address.port);
+        self.key.hash([(ip >> 64) as u64, ip as u64, rest])
+    }
+
+    pub(crate) fn find(&self, address: &Address) -> Option<u32> {
+        let is_it = |index| self.slab[index].address == *address;
+        self.index.find(self.hash(address), is_it)
+    }
+
+    /// The peer at `address`; makes it, forgetting the one idle for longest if the table is full.
+    pub(crate) fn find_or_make(&mut self, now: Instant, address: &Address) -> Result<u32, Full> {
+        if let Some(index) = self.find(address) {
+            return Ok(index);
+        }
+        if !self.slab.has_room() {
+            self.forget_first();
+        }
+        let hash = self.hash(address);
+        let life = (self.key.hash([hash, 1]) as u16) & LIFE_MASK;
+        self.made += 1;
+        let index = self.slab.insert(Peer {
+            address: *address,
+            refs: 0,
+            idle_since: now,
+            rpcs: List::EMPTY,
+            server_rpcs: 0,
+            next_id: self.key.hash([hash, 2, self.made]),
+            cutoffs: None,
+            version: 0,
+            version_before: 0,
+            version_changed: Instant::ZERO,
+            acks: [Ack {
+                client_id: RpcId::new(0),
+                server_port: 0,
+            }; Acks::CAPACITY],
+            ack_count: 0,
+            heard: now,
+            round_trip: RoundTrip::default(),
+            sending: Share::FULL,
+            granting: Share::FULL,
+            // 0 would read as "does not tell".
+            life: if life == 0 { LIFE_MASK } else { life },
+            proven: false,
+            credit: 0,
+            guesses: 0,
+            guessed: Instant::ZERO,
+            cutoffs_told: None,
+        })?;
+        let room = self
+            .index
+            .ensure(index)
+            .and_then(|()| self.idle.ensure(index));
+        if room.is_err() {
+            self.slab.remove(index);
+            return Err(Full);
+        }
+        self.index.insert(hash, index);
+        self.idle.push(index);
+        Ok(index)
+    }
+
+    /// Something needs the peer.
+    pub(crate) fn acquire(&mut self, index: u32) {
+        self.slab[index].refs += 1;
+        self.idle.remove(index);
+    }
+
+    /// Something no longer needs it.
+    pub(crate) fn release(&mut self, index: u32, now: Instant) {
+        let peer = &mut self.slab[index];
+        peer.refs -= 1;
+        if peer.refs == 0 {
+            peer.idle_since = now;
+            self.idle.push(index);
+        }
+    }
+
+    fn forget_first(&mut self) -> bool {
+        let Some(index) = self.idle.pop() else {
+            return false;
+        };
+        let hash = self.hash(&self.slab[index].address);
+        self.index.remove(hash, index);
+        self.slab.remove(index);
+        true
+    }
+
+    /// When the peer idle for longest may be forgotten.
+    pub(crate) fn next_expiry(&self, config: &Config) -> Option<Instant> {
+        let first = self.idle.first()?;
+        Some(self.slab[first].idle_since + config.peer_idle)
+    }
+
+    /// Forgets one peer that has been idle for long enough; whether there was one.
+    pub(crate) fn expire(&mut self, now: Instant, config: &Config) -> bool {
+        self.next_expiry(config).is_some_and(|expiry| expiry <= now) && self.forget_first()
+    }
+
+    /// Enters an RPC into its peer's list, for which there must be room in `rpc_links`.
+    pub(crate) fn link_rpc(&mut self, peer: u32, rpc: u32) {
+        let list = &mut self.slab[peer].rpcs;
+        self.rpc_links.push_back(list, rpc);
+    }
+
+    pub(crate) fn unlink_rpc(&mut self, peer: u32, rpc: u32) {
+        let list = &mut self.slab[peer].rpcs;
+        self.rpc_links.remove(list, rpc);
+    }
+}

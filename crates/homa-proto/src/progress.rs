@@ -1,0 +1,457 @@
+//! Lack of progress: when to ask again, when to give up, and what the answers mean.
+//!
+//! Silence is counted from the last news of the RPC. Past the peer's patience it is asked
+//! (RESEND, or NEED_ACK by a server that waits for the client); each BUSY doubles the patience up
+//! to `ping_interval_max`; what stays unanswered is given up after the timeout, or after ten times
+//! that while other packets show that the peer is alive.
+
+use core::time::Duration;
+
+use crate::api::{Failure, Unreachable};
+use crate::engine::Engine;
+use crate::inbound::Storage;
+use crate::rpc::{Pending, ServerRpc, State};
+use crate::time::{Instant, nanos};
+use crate::wire::{RpcUnknown, UnknownReason};
+
+/// Work done by one `handle_timeout`, at most.
+const TIMEOUT_WORK: usize = 256;
+
+/// Asks at the resend interval; later ones are rarer.
+const FREQUENT_ASKS: u8 = 20;
+
+/// How much longer an RPC may be silent whose peer is heard.
+const ALIVE_FACTOR: u64 = 10;
+
+/// RPC_UNKNOWNs in a row that end an RPC which had shown a sign of life: one may be late.
+const DOUBTS: u8 = 3;
+
+/// What a packet says about an RPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Bytes arrived or may be sent.
+    Progress,
+    /// The peer is at it.
+    Alive,
+}
+
+/// How an RPC's peer has answered lately.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// When there was news, or the present wait began.
+    heard: Instant,
+    first_ask: Instant,
+    last_ask: Instant,
+    /// Asks since the last news.
+    asks: u8,
+    /// Doublings of the patience.
+    backoff: u8,
+    /// RPC_UNKNOWNs in a row after a sign of life.
+    doubts: u8,
+    /// The peer has shown that it knows the RPC.
+    alive: bool,
+    /// Anything was asked or sent a second time.
+    retried: bool,
+}
+
+impl Progress {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self {
+            heard: now,
+            first_ask: now,
+            last_ask: now,
+            asks: 0,
+            backoff: 0,
+            doubts: 0,
+            alive: false,
+            retried: false,
+        }
+    }
+
+    /// Whether anything had to be asked or sent again.
+    pub(crate) const fn was_retried(&self) -> bool {
+        self.retried
+    }
+
+    pub(crate) fn set_retried(&mut self) {
+        self.retried = true;
+    }
+
+    /// Whether a question ahead of its time is no flood: one a millisecond.
+    pub(crate) fn may_ask_early(&self, now: Instant) -> bool {
+        now.nanos_since(self.last_ask.max(self.heard)) >= 1_000_000
+    }
+
+    /// It is the peer's turn from now on, if it was not before.
+    pub(crate) fn wait_from(&mut self, now: Instant) {
+        if self.asks == 0 {
+            self.heard = self.heard.max(now);
+        }
+    }
+
+    pub(crate) fn asked_early(&mut self, now: Instant) {
+        self.last_ask = now;
+        self.retried = true;
+    }
+}
+
+/// Who has to do something for an RPC to go on.
+enum Turn {
+    /// We have: there is nothing to ask for.
+    Ours,
+    /// The peer has; this is how it is asked.
+    Theirs(Pending),
+    /// Our application has; the client is to show that it still waits.
+    Application,
+}
+
+impl Engine {
+    /// Does what is due, a bounded amount of it. Call it when the moment of
+    /// [`poll_timeout`](Self::poll_timeout) has come, and drain the `poll_*` methods.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for _ in 0..TIMEOUT_WORK {
+            match self.timers.pop(now) {
+                Some(index) => self.check(now, index),
+                None => break,
+            }
+        }
+        for _ in 0..TIMEOUT_WORK {
+            if !self.tombstones.expire(now, &mut self.peers) {
+                break;
+            }
+        }
+        for _ in 0..TIMEOUT_WORK {
+            if !self.peers.expire(now, &self.config) {
+                break;
+            }
+            self.counters.peers_forgotten += 1;
+        }
+    }
+
+    /// Begins to watch over an RPC, or begins anew.
+    pub(crate) fn watch(&mut self, now: Instant, index: u32) {
+        let base = match self.turn(index) {
+            Turn::Application => nanos(self.config.service_silence),
+            Turn::Theirs(ask) => self.base(index, ask),
+            Turn::Ours => self.base(index, Pending::ASK),
+        };
+        self.wake_at(index, now + Duration::from_nanos(base));
+    }
+
+    fn wake_at(&mut self, index: u32, at: Instant) {
+        let at = self.rpcs[index]
+            .deadline
+            .map_or(at, |deadline| deadline.min(at));
+        self.timers.set(index, at);
+    }
+
+    /// Silence after which an RPC is first asked about, without back-off.
+    fn base(&self, index: u32, ask: Pending) -> u64 {
+        match (&self.rpcs[index].state, ask) {
+            (State::Server(ServerRpc::AwaitingAck(_)), Pending::NEED_ACK) => {
+                nanos(self.config.ack_interval)
+            }
+            _ => self.peers[self.rpcs[index].peer].patience(&self.config),
+        }
+    }
+
+    fn turn(&self, index: u32) -> Turn {
+        let rpc = &self.rpcs[index];
+        let inbound = match &rpc.state {
+            State::Client(client) => match &client.response {
+                Some(response) => response,
+                None if client.request.is_sendable() => return Turn::Ours,
+                None => return Turn::Theirs(Pending::ASK),
+            },
+            State::Server(ServerRpc::Receiving(request)) => request,
+            State::Server(ServerRpc::InService(_)) => return Turn::Application,
+            State::Server(ServerRpc::Sending(response)) => {
+                let proven = self.peers[rpc.peer].is_proven();
+                return match response.is_sendable() {
+                    true if proven => Turn::Ours,
+                    true => Turn::Theirs(Pending::PROVE),
+                    false => Turn::Theirs(Pending::NEED_ACK),
+                };
+            }
+            State::Server(ServerRpc::AwaitingAck(_)) => return Turn::Theirs(Pending::NEED_ACK),
+            State::Server(ServerRpc::Refused(_)) => return Turn::Theirs(Pending::REFUSE),
+            State::Over(_) => return Turn::Ours,
+        };
+        match inbound.storage {
+            Storage::Stalled if rpc.is_client() => Turn::Ours,
+            Storage::Stalled => Turn::Application,
+            _ if inbound.is_owed() || inbound.received == 0 => Turn::Theirs(Pending::ASK),
+            _ => Turn::Ours,
+        }
+    }
+
+    /// An RPC's timer fired.
+    fn check(&mut self, now: Instant, index: u32) {
+        if self.rpcs[index]
+            .deadline
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.abandon(now, index, Failure::DeadlineExceeded);
+            return;
+        }
+        match self.turn(index) {
+            Turn::Ours => {
+                self.rpcs[index].progress.heard = now;
+                self.rpcs[index].progress.asks = 0;
+                // A host that refused to store a message may be able to by now.
+                self.wake_stalled(now);
+                self.watch(now, index);
+            }
+            Turn::Application => self.check_client(now, index),
+            Turn::Theirs(ask) => self.check_peer(now, index, ask),
+        }
+    }
+
+    /// While we work on a request its client asks now and then; a silent one is gone.
+    fn check_client(&mut self, now: Instant, index: u32) {
+        self.wake_stalled(now);
+        let rpc = &self.rpcs[index];
+        let heard = rpc.progress.heard.max(self.peers[rpc.peer].heard);
+        let gone = heard + self.config.service_silence;
+        if now >= gone {
+            self.counters.server_timeouts += 1;
+            self.end_server(now, index, false);
+        } else {
+            let storing = matches!(rpc.state, State::Server(ServerRpc::Receiving(_)));
+            let patience = self.peers[rpc.peer].patience(&self.config);
+            let retry = now + Duration::from_nanos(patience);
+            self.wake_at(index, if storing { gone.min(retry) } else { gone });
+        }
+    }
+
+    /// The peer is to act: asks it when its silence is too long, gives it up when asking is of no
+    /// use.
+    fn check_peer(&mut self, now: Instant, index: u32, ask: Pending) {
+        let base = self.base(index, ask);
+        let progress = self.rpcs[index].progress;
+        let longest = nanos(self.config.ping_interval_max);
+        let due = match progress.asks {
+            0 => progress.heard.as_nanos() + (base << progress.backoff).min(longest.max(base)),
+            asks => progress.last_ask.as_nanos() + interval(base, asks, ask),
+        };
+        let due = Instant::from_nanos(due);
+        if now < due {
+            self.wake_at(index, due);
+            return;
+        }
+        let peer = &self.peers[self.rpcs[index].peer];
+        let timeout = peer.timeout(&self.config);
+        let alive = now.nanos_since(peer.heard) < timeout;
+        let limit = if alive {
+            timeout * ALIVE_FACTOR
+        } else {
+            timeout
+        };
+        let waited = now.nanos_since(progress.first_ask) + base;
+        if progress.asks > 0 && waited >= limit {
+            self.give_up(now, index);
+            return;
+        }
+        let progress = &mut self.rpcs[index].progress;
+        if progress.asks == 0 {
+            progress.first_ask = now;
+        }
+        progress.last_ask = now;
+        progress.asks = progress.asks.saturating_add(1);
+        progress.retried = true;
+        let again = interval(base, progress.asks, ask);
+        self.ask(now, index, ask);
+        self.wake_at(index, now + Duration::from_nanos(again));
+    }
+
+    fn ask(&mut self, now: Instant, index: u32, ask: Pending) {
+        self.want(index, ask);
+        if ask != Pending::ASK {
+            return;
+        }
+        // A silent message gives its place among those granted to others.
+        if self.granter.park(&self.rules, index) {
+            self.counters.grants_parked += 1;
+        }
+        let peer = self.rpcs[index].peer;
+        let patience = self.peers[peer].patience(&self.config);
+        let lossy = self.rpcs[index]
+            .inbound()
+            .is_some_and(|inbound| inbound.is_owed());
+        if lossy && self.peers[peer].granting.halve(now, patience) {
+            self.counters.shares_halved += 1;
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, index: u32) {
+        match &self.rpcs[index].state {
+            State::Client(_) => {
+                self.counters.client_timeouts += 1;
+                self.fail(now, index, Failure::TimedOut);
+            }
+            State::Server(ServerRpc::AwaitingAck(_) | ServerRpc::Refused(_)) => {
+                self.counters.acks_given_up += 1;
+                self.end_server(now, index, false);
+            }
+            _ => {
+                self.counters.server_timeouts += 1;
+                self.end_server(now, index, false);
+            }
+        }
+    }
+
+    /// There is news of an RPC.
+    pub(crate) fn note(&mut self, now: Instant, index: u32, news: News) {
+        let progress = &mut self.rpcs[index].progress;
+        let was_slow = progress.backoff > 0 || progress.asks > 0;
+        progress.heard = now;
+        progress.asks = 0;
+        progress.doubts = 0;
+        progress.alive = true;
+        if news == News::Progress {
+            progress.backoff = 0;
+            if was_slow {
+                // The timer may be far away.
+                self.watch(now, index);
+            }
+        }
+    }
+
+    /// The peer is at it: ask more rarely.
+    pub(crate) fn handle_busy(&mut self, now: Instant, index: u32) {
+        self.counters.busy_received += 1;
+        let Progress {
+            asks, first_ask, ..
+        } = self.rpcs[index].progress;
+        // The answer belongs to the first question: where it was lost the estimate errs upwards.
+        if asks > 0 {
+            let peer = self.rpcs[index].peer;
+            self.peers[peer]
+                .round_trip
+                .sample(now.nanos_since(first_ask));
+        }
+        self.note(now, index, News::Alive);
+        let progress = &mut self.rpcs[index].progress;
+        progress.backoff = (progress.backoff + 1).min(8);
+    }
+
+    /// The peer does not know the RPC.
+    pub(crate) fn handle_unknown(&mut self, now: Instant, index: u32, unknown: RpcUnknown) {
+        self.counters.unknown_received += 1;
+        let State::Client(client) = &self.rpcs[index].state else {
+            let delivered = matches!(
+                self.rpcs[index].state,
+                State::Server(ServerRpc::AwaitingAck(_))
+            );
+            self.end_server(now, index, delivered);
+            return;
+        };
+        let peer = self.rpcs[index].peer;
+        match unknown.reason {
+            Some(UnknownReason::Dropped) => {
+                self.owe_ack(peer, index);
+                self.fail(now, index, Failure::Dropped);
+            }
+            Some(UnknownReason::Overloaded) if !self.rpcs[index].progress.alive => {
+                self.fail(now, index, Failure::Overloaded);
+            }
+            _ if self.rpcs[index].progress.alive || client.response.is_some() => {
+                self.doubt(now, index);
+            }
+            _ => self.restart(now, index),
+        }
+    }
+
+    /// RPC_UNKNOWN after a sign of life. It may be late, from before the peer accepted the
+    /// request; a peer that knows the RPC answers the next question otherwise.
+    fn doubt(&mut self, now: Instant, index: u32) {
+        let patience = self.peers[self.rpcs[index].peer].patience(&self.config);
+        let progress = &mut self.rpcs[index].progress;
+        progress.doubts += 1;
+        if progress.doubts >= DOUBTS {
+            let restartable = matches!(&self.rpcs[index].state,
+                State::Client(client) if client.idempotent && client.response.is_none());
+            if restartable {
+                self.restart(now, index);
+            } else {
+                self.fail(now, index, Failure::OutcomeUnknown);
+            }
+            return;
+        }
+        progress.backoff = 0;
+        progress.heard = now;
+        progress.asks = 0;
+        progress.retried = true;
+        self.want(index, Pending::ASK);
+        self.wake_at(index, now + Duration::from_nanos(patience));
+    }
+
+    /// Sends a request again from its start: the server never saw it, or it may run twice.
+    pub(crate) fn restart(&mut self, now: Instant, index: u32) {
+        let State::Client(client) = &mut self.rpcs[index].state else {
+            return;
+        };
+        if client.request.is_sendable() {
+            // It is being sent already.
+            return;
+        }
+        client.request.restart(&mut self.ranges);
+        self.counters.restarts += 1;
+        self.resending.remove(index);
+        self.rpcs[index].progress = Progress {
+            retried: true,
+            ..Progress::new(now)
+        };
+        self.enqueue(index);
+        self.watch(now, index);
+    }
+
+    /// Ends a client RPC that the application lost interest in.
+    fn abandon(&mut self, now: Instant, index: u32, failure: Failure) {
+        self.tell_unknown(index, UnknownReason::Aborted);
+        self.fail(now, index, failure);
+    }
+
+    /// The network says that a packet of this RPC did not arrive; `named`: of this very one.
+    pub(crate) fn undeliverable(
+        &mut self,
+        now: Instant,
+        index: u32,
+        what: Unreachable,
+        named: bool,
+    ) {
+        if let Unreachable::TooBig { .. } = what {
+            if let Some(outbound) = self.rpcs[index].outbound()
+                && outbound.shrink()
+            {
+                self.counters.segments_shrunk += 1;
+            }
+            return;
+        }
+        if !self.rpcs[index].is_client() {
+            self.counters.server_timeouts += 1;
+            self.end_server(now, index, false);
+            return;
+        }
+        let progress = self.rpcs[index].progress;
+        // Only a packet of the first transmission that did not arrive proves that the request
+        // never was complete.
+        let failure = if !named || progress.alive || progress.retried {
+            Failure::OutcomeUnknown
+        } else if what == Unreachable::Port {
+            Failure::Refused
+        } else {
+            Failure::Unreachable
+        };
+        self.fail(now, index, failure);
+    }
+}
+
+/// Nanoseconds between unanswered asks.
+fn interval(base: u64, asks: u8, ask: Pending) -> u64 {
+    match ask {
+        Pending::NEED_ACK | Pending::REFUSE => base << asks.min(6),
+        _ if asks < FREQUENT_ASKS => base,
+        _ => base * 16,
+    }
+}

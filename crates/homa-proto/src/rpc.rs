@@ -1,0 +1,295 @@
+//! RPCs: their states and the table that finds them. Decides which packet belongs to which RPC.
+
+use core::net::Ipv6Addr;
+
+use crate::address::{Address, SocketId};
+use crate::api::{Event, RpcKey};
+use crate::chunks::Full;
+use crate::hash::{HashIndex, Key};
+use crate::inbound::Inbound;
+use crate::outbound::Outbound;
+use crate::peer::Peers;
+use crate::progress::Progress;
+use crate::slab::{NONE, Slab};
+use crate::time::Instant;
+use crate::wire::{Common, RpcId, UnknownReason};
+
+/// What happens in an RPC.
+pub(crate) enum State {
+    /// We asked.
+    Client(ClientRpc),
+    /// We were asked.
+    Server(ServerRpc),
+    /// It is over; the application is still to be told.
+    Over(Event),
+}
+
+/// An RPC as its client sees it.
+///
+/// ```text
+/// call() ─▶ request going out ─first response byte─▶ response coming in ─last byte─▶ over
+///                  ▲      │
+///                  └──────┘ RPC_UNKNOWN without any sign of life: from the start
+/// ```
+pub(crate) struct ClientRpc {
+    /// Kept until the end: any byte may be wanted again.
+    pub(crate) request: Outbound,
+    /// From its first byte on.
+    pub(crate) response: Option<Inbound>,
+    /// The request may run twice.
+    pub(crate) idempotent: bool,
+}
+
+/// An RPC as its server sees it.
+///
+/// ```text
+/// Receiving ─request complete→ InService ─reply()→ Sending ─last byte→ AwaitingAck ─ACK→ over
+///                                   └─drop_request()→ Refused ─ACK→ over
+/// ```
+pub(crate) enum ServerRpc {
+    /// Request bytes are still missing.
+    Receiving(Inbound),
+    /// The application has the request, of this many bytes; from here on it must never run again.
+    InService(u32),
+    /// The response is on its way.
+    Sending(Outbound),
+    /// Every byte was sent; kept until the client says it may be forgotten.
+    AwaitingAck(Outbound),
+    /// There will be no response; kept to say so until the client has heard.
+    Refused(UnknownReason),
+}
+
+/// Control packets that an RPC is to send, in the order of their bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pending(u8);
+
+impl Pending {
+    /// RESEND for what is missing, or for everything if nothing came.
+    pub(crate) const ASK: Self = Self(2);
+    /// RESEND for one byte, whose answer proves the peer's address.
+    pub(crate) const PROVE: Self = Self(4);
+    pub(crate) const BUSY: Self = Self(8);
+    pub(crate) const NEED_ACK: Self = Self(16);
+    /// RPC_UNKNOWN with a reason: there will be no response.
+    pub(crate) const REFUSE: Self = Self(32);
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Takes the lowest bit out.
+    pub(crate) fn take_first(&mut self) -> Option<Self> {
+        let first = self.0 & self.0.wrapping_neg();
+        self.0 ^= first;
+        (first != 0).then_some(Self(first))
+    }
+}
+
+/// One RPC, ours or a client's.
+pub(crate) struct Rpc {
+    /// Our view of the id: even where we are the client.
+    pub(crate) id: RpcId,
+    pub(crate) peer: u32,
+    pub(crate) socket: SocketId,
+    /// Our address, to send from.
+    pub(crate) local: Ipv6Addr,
+    pub(crate) local_port: u16,
+    pub(crate) remote_port: u16,
+    pub(crate) state: State,
+    pub(crate) pending: Pending,
+    pub(crate) progress: Progress,
+    pub(crate) deadline: Option<Instant>,
+    /// Block that remembers the request, at the server.
+    pub(crate) tombstone: u32,
+}
+
+impl Rpc {
+    /// The message that we send in it, if any.
+    pub(crate) fn outbound(&mut self) -> Option<&mut Outbound> {
+        match &mut self.state {
+            State::Client(client) => Some(&mut client.request),
+            State::Server(ServerRpc::Sending(response) | ServerRpc::AwaitingAck(response)) => {
+                Some(response)
+            }
+            _ => None,
+        }
+    }
+
+    /// The message that we receive in it, if any byte of it came.
+    pub(crate) fn inbound(&mut self) -> Option<&mut Inbound> {
+        match &mut self.state {
+            State::Client(client) => client.response.as_mut(),
+            State::Server(ServerRpc::Receiving(request)) => Some(request),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over(_))
+    }
+
+    pub(crate) fn is_client(&self) -> bool {
+        self.id.is_client()
+    }
+
+    /// Header fields of a packet that we send in it.
+    pub(crate) fn common(&self) -> Common {
+        Common {
+            source_port: self.local_port,
+            dest_port: self.remote_port,
+            sender_id: self.id,
+        }
+    }
+}
+
+/// The table of RPCs. Those that are over keep their place until the application was told, but no
+/// packet finds them.
+pub(crate) struct Rpcs {
+    slab: Slab<Rpc>,
+    index: HashIndex,
+    key: Key,
+    clients: u32,
+    servers: u32,
+}
+
+impl core::ops::Index<u32> for Rpcs {
+    type Output = Rpc;
+    fn index(&self, index: u32) -> &Rpc {
+        &self.slab[index]
+    }
+}
+
+impl core::ops::IndexMut<u32> for Rpcs {
+    fn index_mut(&mut self, index: u32) -> &mut Rpc {
+        &mut self.slab[index]
+    }
+}
+
+impl Rpcs {
+    pub(crate) fn new(limit: u32, key: Key) -> Result<Self, Full> {
+        Ok(Self {
+            slab: Slab::new(limit),
+            index: HashIndex::new()?,
+            key,
+            clients: 0,
+            servers: 0,
+        })
+    }
+
+    /// RPCs with us as client.
+    pub(crate) fn clients(&self) -> u32 {
+        self.clients
+    }
+
+    /// RPCs with us as server.
+    pub(crate) fn servers(&self) -> u32 {
+        self.servers
+    }
+
+    /// By id and host, not port: acks may ride on another socket's packets.
+    fn hash(&self, id: RpcId, ip: Ipv6Addr) -> u64 {
+        let bits = ip.to_bits();
+        self.key.hash([id.get(), (bits >> 64) as u64, bits as u64])
+    }
+
+    /// The live RPC that `from` means by `id` (our view of it).
+    pub(crate) fn find(&self, peers: &Peers, id: RpcId, from: &Address) -> Option<u32> {
+        self.index.find(self.hash(id, from.ip), |index| {
+            let rpc = &self.slab[index];
+            rpc.id == id && peers[rpc.peer].address == *from
+        })
+    }
+
+    /// The live RPC that an ack from a host means: by id, source address and server port.
+    pub(crate) fn find_acked(
+        &self,
+        peers: &Peers,
+        id: RpcId,
+        ip: Ipv6Addr,
+        server_port: u16,
+    ) -> Option<u32> {
+        self.index.find(self.hash(id, ip), |index| {
+            let rpc = &self.slab[index];
+            rpc.id == id && rpc.local_port == server_port && peers[rpc.peer].address.ip == ip
+        })
+    }
+
+    /// Index that the next insertion will give, if there is room; all tables parallel to this one
+    /// are made ready for it by `ensure`.
+    pub(crate) fn insert(
+        &mut self,
+        peers: &mut Peers,
+        rpc: Rpc,
+        ensure: impl FnOnce(u32) -> Result<(), Full>,
+    ) -> Result<u32, Full> {
+        let (id, peer, is_client) = (rpc.id, rpc.peer, rpc.is_client());
+        let index = self.slab.insert(rpc)?;
+        let room = self
+            .index
+            .ensure(index)
+            .and_then(|()| peers.rpc_links.ensure(index))
+            .and_then(|()| ensure(index));
+        if room.is_err() {
+            self.slab.remove(index);
+            return Err(Full);
+        }
+        self.index
+            .insert(self.hash(id, peers[peer].address.ip), index);
+        peers.acquire(peer);
+        peers.link_rpc(peer, index);
+        if is_client {
+            self.clients += 1;
+        } else {
+            self.servers += 1;
+            peers[peer].server_rpcs += 1;
+        }
+        Ok(index)
+    }
+
+    /// Makes an RPC over: no packet finds it any more.
+    pub(crate) fn end(&mut self, peers: &mut Peers, index: u32, event: Event) -> State {
+        let rpc = &mut self.slab[index];
+        let state = core::mem::replace(&mut rpc.state, State::Over(event));
+        let (id, peer, is_client) = (rpc.id, rpc.peer, rpc.is_client());
+        self.index
+            .remove(self.hash(id, peers[peer].address.ip), index);
+        peers.unlink_rpc(peer, index);
+        if !is_client {
+            peers[peer].server_rpcs -= 1;
+        }
+        state
+    }
+
+    /// Frees the place of an RPC that is over and was told.
+    pub(crate) fn free(&mut self, index: u32) {
+        if let Some(rpc) = self.slab.remove(index) {
+            if rpc.is_client() {
+                self.clients -= 1;
+            } else {
+                self.servers -= 1;
+            }
+        }
+    }
+
+    /// The index that a key names, unless its RPC is gone.
+    pub(crate) fn resolve(&self, key: RpcKey) -> Option<u32> {
+        let generation = self.slab.generation(key.index)?;
+        (generation == key.generation).then_some(key.index)
+    }
+
+    pub(crate) fn key_of(&self, index: u32) -> RpcKey {
+        RpcKey {
+            index,
+            generation: self.slab.generation(index).unwrap_or(NONE),
+        }
+    }
+
+    /// One above the largest index ever used.
+    pub(crate) fn end_index(&self) -> u32 {
+        self.slab.end_index()
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&Rpc> {
+        self.slab.get(index)
+    }
+}

@@ -1,0 +1,180 @@
+//! A bounded table with dense indices and generations. It decides where an entry lies, nothing
+//! about what it means.
+
+use alloc::vec::Vec;
+
+use crate::chunks::Full;
+
+/// "No entry", in links between entries.
+pub(crate) const NONE: u32 = u32::MAX;
+
+struct Slot<T> {
+    generation: u32,
+    /// Next free slot, when this one is free.
+    next: u32,
+    value: Option<T>,
+}
+
+/// Entries that keep their index, and their place in memory, until they are removed.
+pub(crate) struct Slab<T> {
+    chunks: Vec<Vec<Slot<T>>>,
+    free: u32,
+    used: u32,
+    len: u32,
+    limit: u32,
+}
+
+impl<T> Slab<T> {
+    const SHIFT: u32 = {
+        let fit = 4096 / size_of::<Slot<T>>();
+        if fit < 2 { 0 } else { fit.ilog2() }
+    };
+    const MASK: usize = (1 << Self::SHIFT) - 1;
+
+    /// A table of at most `limit` entries.
+    pub(crate) const fn new(limit: u32) -> Self {
+        Self {
+            chunks: Vec::new(),
+            free: NONE,
+            used: 0,
+            len: 0,
+            limit,
+        }
+    }
+
+    pub(crate) const fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether another entry may be inserted, memory permitting.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.len < self.limit
+    }
+
+    /// One above the largest index ever used.
+    pub(crate) const fn end_index(&self) -> u32 {
+        self.used
+    }
+
+    fn slot(&self, index: u32) -> Option<&Slot<T>> {
+        let index = index as usize;
+        self.chunks
+            .get(index >> Self::SHIFT)?
+            .get(index & Self::MASK)
+    }
+
+    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<T>> {
+        let index = index as usize;
+        self.chunks
+            .get_mut(index >> Self::SHIFT)?
+            .get_mut(index & Self::MASK)
+    }
+
+    /// Stores `value` and returns its index: the one freed last, so that memory stays warm.
+    pub(crate) fn insert(&mut self, value: T) -> Result<u32, Full> {
+        if self.len == self.limit {
+            return Err(Full);
+        }
+        let index = if self.free == NONE {
+            self.extend()?
+        } else {
+            self.free
+        };
+        let slot = self.slot_mut(index).ok_or(Full)?;
+        let next = slot.next;
+        slot.value = Some(value);
+        if index == self.free {
+            self.free = next;
+        }
+        self.len += 1;
+        Ok(index)
+    }
+
+    /// Adds a slot that no free list knows.
+    fn extend(&mut self) -> Result<u32, Full> {
+        let index = self.used;
+        if index as usize >> Self::SHIFT == self.chunks.len() {
+            let mut chunk = Vec::new();
+            chunk
+                .try_reserve_exact(1 << Self::SHIFT)
+                .map_err(|_| Full)?;
+            self.chunks.try_reserve(1).map_err(|_| Full)?;
+            self.chunks.push(chunk);
+        }
+        self.chunks[index as usize >> Self::SHIFT].push(Slot {
+            generation: 0,
+            next: NONE,
+            value: None,
+        });
+        self.used += 1;
+        Ok(index)
+    }
+
+    /// Removes an entry; its index may be given out again, its generation is not.
+    pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
+        let free = self.free;
+        let slot = self.slot_mut(index)?;
+        let value = slot.value.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.next = free;
+        self.free = index;
+        self.len -= 1;
+        Some(value)
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        self.slot(index)?.value.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.slot_mut(index)?.value.as_mut()
+    }
+
+    /// Generation of the entry at `index`, if there is one.
+    pub(crate) fn generation(&self, index: u32) -> Option<u32> {
+        let slot = self.slot(index)?;
+        slot.value.as_ref().map(|_| slot.generation)
+    }
+}
+
+impl<T> core::ops::Index<u32> for Slab<T> {
+    type Output = T;
+
+    /// For indices that an invariant keeps alive.
+    fn index(&self, index: u32) -> &T {
+        self.get(index).expect("links lead to live entries")
+    }
+}
+
+impl<T> core::ops::IndexMut<u32> for Slab<T> {
+    fn index_mut(&mut self, index: u32) -> &mut T {
+        self.get_mut(index).expect("links lead to live entries")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removed_entry_gives_its_index_back_under_a_new_generation() {
+        let mut slab = Slab::new(2);
+        let first = slab.insert('a').unwrap();
+        let generation = slab.generation(first);
+        slab.remove(first);
+        assert_eq!(slab.generation(first), None);
+        let second = slab.insert('b').unwrap();
+        assert_eq!(first, second);
+        assert_ne!(generation, slab.generation(second));
+    }
+
+    #[test]
+    fn a_full_slab_refuses_and_keeps_what_it_has() {
+        let mut slab = Slab::new(300);
+        for i in 0..300 {
+            assert_eq!(slab.insert(i), Ok(i));
+        }
+        assert_eq!(slab.insert(300), Err(Full));
+        assert!((0..300).all(|i| slab[i] == i));
+    }
+}

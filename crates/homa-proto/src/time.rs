@@ -1,0 +1,55 @@
+//! Time as the engine sees it: nanoseconds handed in by the host. It decides nothing and reads no
+//! clock.
+
+use core::ops::{Add, Sub};
+use core::time::Duration;
+
+/// A moment, in nanoseconds since an origin of the host's choosing.
+///
+/// The host's clock must be monotonic; an `Instant` that lies before an earlier one is treated as
+/// the earlier one wherever a difference is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The origin of the host's clock.
+    pub const ZERO: Self = Self(0);
+
+    /// The moment `nanoseconds` after the origin.
+    pub const fn from_nanos(nanoseconds: u64) -> Self {
+        Self(nanoseconds)
+    }
+
+    /// Nanoseconds since the origin.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Nanoseconds from `earlier` to `self`; 0 if `earlier` is later.
+    pub const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    /// Saturates after 584 years.
+    fn add(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(rhs)))
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    /// Zero if `rhs` is later.
+    fn sub(self, rhs: Self) -> Duration {
+        Duration::from_nanos(self.nanos_since(rhs))
+    }
+}
+
+/// A duration in nanoseconds, at most `u64::MAX`.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,591 @@
+//! What goes out next: control packets, then grants, then what is wanted again, then new bytes in
+//! SRPT order under the pacer. Each part is asked in turn; here the packets are made.
+
+use core::ops::Range;
+
+use crate::burst::{Burst, MAX_BURST_PACKETS, Payload};
+use crate::cutoffs::unscheduled_priority;
+use crate::engine::Engine;
+use crate::progress::{News, Progress};
+use crate::rpc::{Pending, ServerRpc, State};
+use crate::srpt::Place;
+use crate::time::Instant;
+use crate::wire::{
+    Body, DATA_HEADER_BYTES, Data, Grant, Packet, Priority, Resend, ResendRange, RpcUnknown,
+};
+
+const DATA_HEADER: u32 = DATA_HEADER_BYTES as u32;
+
+/// Bytes of a burst that are worth waiting for where its link is slow: one segment always goes.
+struct Limits {
+    bytes: usize,
+    packets: usize,
+}
+
+impl Engine {
+    /// Fills `burst` with what goes next; `false`: nothing now. To be called until then.
+    pub fn poll_transmit(&mut self, now: Instant, burst: &mut Burst) -> bool {
+        let any = self.poll_outbox(burst)
+            || self.poll_control(burst)
+            || self.poll_grant(now, burst)
+            || self.poll_resend(now, burst)
+            || self.poll_short(now, burst)
+            || self.poll_long(now, burst);
+        self.counters.packets_sent += if any { burst.len() as u64 } else { 0 };
+        any
+    }
+
+    /// Level of all packets but DATA.
+    fn control_priority(&self) -> Priority {
+        Priority::new(self.config.priorities - 1).unwrap_or(Priority::HIGHEST)
+    }
+
+    // ---- control packets
+
+    fn poll_outbox(&mut self, burst: &mut Burst) -> bool {
+        let Some((path, packet)) = self.outbox.pop() else {
+            return false;
+        };
+        burst.start(path, self.control_priority());
+        burst.push(None, |header| packet.emit(header));
+        true
+    }
+
+    fn poll_control(&mut self, burst: &mut Burst) -> bool {
+        while let Some(index) = self.control.first() {
+            match self.rpcs[index].pending.take_first() {
+                Some(what) => {
+                    burst.start(self.path_of(index), self.control_priority());
+                    self.emit_control(index, what, burst);
+                    if !burst.is_empty() {
+                        return true;
+                    }
+                }
+                None => self.control.remove(index),
+            }
+        }
+        false
+    }
+
+    fn emit_control(&mut self, index: u32, what: Pending, burst: &mut Burst) {
+        let body = match what {
+            Pending::ASK => return self.emit_asks(index, burst),
+            Pending::PROVE => Body::Resend(Resend {
+                range: ResendRange::Bytes {
+                    offset: 0,
+                    length: 1,
+                },
+                priority: Some(self.control_priority()),
+            }),
+            Pending::BUSY => Body::Busy,
+            Pending::NEED_ACK => Body::NeedAck,
+            _ => match self.rpcs[index].state {
+                State::Server(ServerRpc::Refused(reason)) => Body::RpcUnknown(RpcUnknown {
+                    reason: Some(reason),
+                }),
+                _ => return,
+            },
+        };
+        let counter = match body {
+            Body::Resend(_) => &mut self.counters.resends_sent,
+            Body::Busy => &mut self.counters.busy_sent,
+            Body::NeedAck => &mut self.counters.need_acks_sent,
+            _ => &mut self.counters.unknown_sent,
+        };
+        *counter += 1;
+        self.emit_answer(index, body, burst);
+    }
+
+    /// Adds a control packet unless it would say too much to an unproven address.
+    fn emit_answer(&mut self, index: u32, body: Body, burst: &mut Burst) {
+        let rpc = &self.rpcs[index];
+        let packet = Packet {
+            common: rpc.common(),
+            body,
+        };
+        let mut header = [0; crate::wire::MAX_HEADER_BYTES];
+        let length = packet.emit(&mut header);
+        if self.peers[rpc.peer].allow(u32::try_from(length).unwrap_or(u32::MAX)) {
+            burst.push(None, |buffer| {
+                *buffer = header;
+                length
+            });
+        } else {
+            self.counters.held_back_unproven += 1;
+        }
+    }
+
+    /// RESENDs for all that is missing, as far as they fit into one burst.
+    fn emit_asks(&mut self, index: u32, burst: &mut Burst) {
+        let mut wanted = [const { 0..0 }; MAX_BURST_PACKETS];
+        let mut count = 0;
+        let rpc = &mut self.rpcs[index];
+        let everything = match rpc.inbound() {
+            Some(inbound) if inbound.received > 0 => {
+                for (place, range) in wanted.iter_mut().zip(inbound.missing(&self.ranges)) {
+                    *place = range;
+                    count += 1;
+                }
+                false
+            }
+            _ => true,
+        };
+        let top = self.control_priority();
+        if everything {
+            let second = Priority::new(top.get().saturating_sub(1));
+            let stalled_once = self.rpcs[index].inbound().is_some();
+            self.counters.resends_sent += 1;
+            let body = Body::Resend(Resend {
+                range: ResendRange::Everything,
+                priority: if stalled_once { second } else { Some(top) },
+            });
+            self.emit_answer(index, body, burst);
+        }
+        for range in wanted.into_iter().take(count) {
+            self.counters.resends_sent += 1;
+            let body = Body::Resend(Resend {
+                range: ResendRange::Bytes {
+                    offset: range.start,
+                    length: range.end - range.start,
+                },
+                priority: Some(top),
+            });
+            self.emit_answer(index, body, burst);
+        }
+    }
+
+    fn poll_grant(&mut self, now: Instant, burst: &mut Burst) -> bool {
+        let Self {
+            granter,
+            rules,
+            rpcs,
+            peers,
+            ..
+        } = self;
+        let share = |rpc: u32, window: u32| peers[rpcs[rpc].peer].granting.of(window);
+        let Some(decision) = granter.decide(now, rules, share) else {
+            return false;
+        };
+        self.counters.grants_sent += 1;
+        self.counters.fifo_grants_sent += u64::from(decision.fifo);
+        let index = decision.rpc;
+        if let Some(inbound) = self.rpcs[index].inbound() {
+            inbound.granted = inbound.granted.max(decision.offset);
+        }
+        // From now on the sender owes us something.
+        self.rpcs[index].progress.wait_from(now);
+        burst.start(self.path_of(index), self.control_priority());
+        let body = Body::Grant(Grant {
+            offset: decision.offset,
+            priority: decision.priority,
+        });
+        self.emit_answer(index, body, burst);
+        !burst.is_empty()
+    }
+
+    // ---- DATA
+
+    /// A header for bytes of an RPC's outbound message.
+    fn data_packet(
+        &mut self,
+        index: u32,
+        bytes: &Range<u32>,
+        incoming: u32,
+        retransmit: bool,
+    ) -> Option<Packet> {
+        let rpc = &mut self.rpcs[index];
+        let common = rpc.common();
+        let peer = &mut self.peers[rpc.peer];
+        let message_length = rpc.outbound()?.length;
+        Some(Packet {
+            common,
+            body: Body::Data(Data {
+                message_length,
+                incoming,
+                ack: peer.take_ack(),
+                cutoff_version: peer.version,
+                retransmit,
+                incast: false,
+                offset: bytes.start,
+                payload_length: bytes.end - bytes.start,
+            }),
+        })
+    }
+
+    /// Adds a DATA packet to the burst if it fits there and may be sent to its peer.
+    fn push_data(
+        &mut self,
+        index: u32,
+        bytes: Range<u32>,
+        incoming: u32,
+        retransmit: bool,
+        burst: &mut Burst,
+    ) -> bool {
+        let length = bytes.end - bytes.start;
+        if !self.peers[self.rpcs[index].peer].allow(DATA_HEADER + length) {
+            self.counters.held_back_unproven += 1;
+            return false;
+        }
+        let Some(packet) = self.data_packet(index, &bytes, incoming, retransmit) else {
+            return false;
+        };
+        let payload = Payload {
+            rpc: self.rpcs.key_of(index),
+            offset: bytes.start,
+            length,
+        };
+        burst.push(Some(payload), |header| packet.emit(header));
+        true
+    }
+
+    /// Whether a segment of `bytes` may follow those in the burst: all are of one size but the
+    /// last, which is shorter.
+    fn may_follow(burst: &Burst, limits: &Limits, bytes: u32) -> bool {
+        let size = (DATA_HEADER + bytes) as usize;
+        burst.is_empty()
+            || burst.len() < limits.packets
+                && burst.bytes() + size <= limits.bytes
+                && burst.bytes() == burst.len() * burst.segment_bytes()
+                && size <= burst.segment_bytes()
+    }
+
+    fn limits(&self) -> Limits {
+        let bytes = self.config.burst_bytes as usize;
+        let paced = self
+            .pacer
+            .burst_bytes()
+            .and_then(|bytes| usize::try_from(bytes).ok());
+        Limits {
+            bytes: paced.map_or(bytes, |paced| paced.min(bytes)),
+            packets: usize::from(self.config.burst_packets).min(MAX_BURST_PACKETS),
+        }
+    }
+
+    /// Level of the segment that begins at `offset`.
+    fn data_priority(&mut self, index: u32, offset: u32) -> Priority {
+        let rpc = &mut self.rpcs[index];
+        let cutoffs = self.peers[rpc.peer].cutoffs.as_ref();
+        match rpc.outbound() {
+            Some(outbound) if offset < outbound.unscheduled => {
+                unscheduled_priority(&self.config, cutoffs, outbound.length)
+            }
+            Some(outbound) => {
+                let top = self.config.priorities - 1;
+                Priority::new(outbound.priority.get().min(top)).unwrap_or(Priority::LOWEST)
+            }
+            None => Priority::LOWEST,
+        }
+    }
+
+    /// What is wanted again goes before new bytes and is not held back, but the link's estimate
+    /// counts it.
+    fn poll_resend(&mut self, now: Instant, burst: &mut Burst) -> bool {
+        while let Some(index) = self.resending.pop() {
+            let limits = self.limits();
+            let Some(priority) = self.rpcs[index].outbound().map(|out| out.resend_priority) else {
+                continue;
+            };
+            burst.start(self.path_of(index), priority);
+            while let Some(piece) = self.next_resend(index) {
+                let room = Self::may_follow(burst, &limits, piece.end - piece.start);
+                if !room || !self.push_again(index, piece, burst) {
+                    break;
+                }
+            }
+            let Some(outbound) = self.rpcs[index].outbound() else {
+                continue;
+            };
+            if !burst.is_empty() {
+                if !outbound.resend.is_empty() {
+                    self.resending.push(index);
+                }
+                self.counters.data_bursts += 1;
+                self.counters.data_resent += burst.len() as u64;
+                self.pacer.charge(now, burst.len(), burst.bytes());
+                return true;
+            }
+        }
+        false
+    }
+
+    fn next_resend(&mut self, index: u32) -> Option<Range<u32>> {
+        let ranges = &self.ranges;
+        self.rpcs[index].outbound()?.next_resend(ranges)
+    }
+
+    fn push_again(&mut self, index: u32, piece: Range<u32>, burst: &mut Burst) -> bool {
+        let Some(granted) = self.rpcs[index].outbound().map(|out| out.granted) else {
+            return false;
+        };
+        if !self.push_data(index, piece.clone(), granted, true, burst) {
+            return false;
+        }
+        if let Some(outbound) = self.rpcs[index].outbound() {
+            // The piece begins its range, so taking it out needs no room.
+            let taken = self.ranges.take(&mut outbound.resend, piece);
+            debug_assert!(taken.is_ok());
+        }
+        true
+    }
+
+    /// Messages of one small packet: not held back, and those to one peer sent together.
+    fn poll_short(&mut self, now: Instant, burst: &mut Burst) -> bool {
+        while let Some(first) = self.send.first_short() {
+            let limits = self.limits();
+            let path = self.path_of(first);
+            let priority = self.data_priority(first, 0);
+            burst.start(path, priority);
+            while let Some(index) = self.send.first_short() {
+                let length = self.rpcs[index].outbound().map_or(0, |out| out.length);
+                let fits = Self::may_follow(burst, &limits, length)
+                    && self.path_of(index) == path
+                    && self.data_priority(index, 0) == priority;
+                if !fits {
+                    break;
+                }
+                self.send.pop_short();
+                if !self.push_data(index, 0..length, length, false, burst) {
+                    self.demand_proof(now, index);
+                    break;
+                }
+                self.sent(now, index, length);
+            }
+            if !burst.is_empty() {
+                self.count_data(now, burst);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn count_data(&mut self, now: Instant, burst: &Burst) {
+        self.counters.data_bursts += 1;
+        self.counters.data_sent += burst.len() as u64;
+        self.pacer.charge(now, burst.len(), burst.bytes());
+    }
+
+    /// Messages in SRPT order, when the pacer allows; long ones are announced ahead of it.
+    fn poll_long(&mut self, now: Instant, burst: &mut Burst) -> bool {
+        if !self.pacer.is_ready(now) {
+            return false;
+        }
+        while let Some(index) = self.send.pop_announcement() {
+            if self.rpcs[index].outbound().is_some_and(|out| out.sent == 0)
+                && self.fill(now, index, burst, true)
+            {
+                self.counters.announcements_sent += 1;
+                return true;
+            }
+        }
+        while let Some(index) = self.send.choose() {
+            if self.fill(now, index, burst, false) {
+                self.send.charge(index, burst.bytes());
+                self.requeue(index);
+                return true;
+            }
+            self.send.remove(index);
+        }
+        false
+    }
+
+    /// Fills the burst with the next segments of a message: one that announces it, or as many as
+    /// may go together. A burst ends with the unscheduled bytes, where the level changes.
+    fn fill(&mut self, now: Instant, index: u32, burst: &mut Burst, announce: bool) -> bool {
+        let mut limits = self.limits();
+        if announce {
+            limits.packets = 1;
+        }
+        let Some(start) = self.rpcs[index].outbound().map(|out| out.sent) else {
+            return false;
+        };
+        let priority = self.data_priority(index, start);
+        burst.start(self.path_of(index), priority);
+        while let Some(segment) = self.next_segment(index) {
+            let Some(outbound) = self.rpcs[index].outbound() else {
+                break;
+            };
+            let boundary = segment.start == outbound.unscheduled && !burst.is_empty();
+            let incoming = if announce {
+                segment.end
+            } else {
+                outbound.unscheduled
+            };
+            if boundary || !Self::may_follow(burst, &limits, segment.end - segment.start) {
+                break;
+            }
+            let end = segment.end;
+            if !self.push_data(index, segment, incoming, false, burst) {
+                self.demand_proof(now, index);
+                break;
+            }
+            self.sent(now, index, end);
+        }
+        if !burst.is_empty() {
+            self.count_data(now, burst);
+        }
+        !burst.is_empty()
+    }
+
+    fn next_segment(&mut self, index: u32) -> Option<Range<u32>> {
+        self.rpcs[index].outbound()?.next_segment()
+    }
+
+    /// A message's place after a burst of it.
+    fn requeue(&mut self, index: u32) {
+        match self.rpcs[index].outbound() {
+            Some(outbound) if outbound.is_sendable() => {
+                let place = Place {
+                    remaining: outbound.remaining(),
+                    birth: outbound.birth,
+                };
+                self.send.set(index, place);
+            }
+            _ => self.send.remove(index),
+        }
+    }
+
+    /// Bytes up to `end` were sent for the first time.
+    fn sent(&mut self, now: Instant, index: u32, end: u32) {
+        let rpc = &mut self.rpcs[index];
+        let Some(outbound) = rpc.outbound() else {
+            return;
+        };
+        outbound.sent = end;
+        let exhausted = !outbound.is_sendable();
+        let all = outbound.is_all_sent();
+        if exhausted {
+            // From now on it is the peer's turn.
+            self.rpcs[index].progress.wait_from(now);
+        }
+        if all && !self.rpcs[index].is_client() {
+            self.await_ack(now, index);
+        }
+    }
+
+    /// The whole response was sent: the server waits to hear that it may forget.
+    fn await_ack(&mut self, now: Instant, index: u32) {
+        let rpc = &mut self.rpcs[index];
+        let state = core::mem::replace(&mut rpc.state, State::Server(ServerRpc::InService(0)));
+        rpc.state = match state {
+            State::Server(ServerRpc::Sending(response)) => {
+                State::Server(ServerRpc::AwaitingAck(response))
+            }
+            other => other,
+        };
+        rpc.progress = Progress::new(now);
+        self.watch(now, index);
+    }
+
+    /// The peer has no credit left without proof of its address: it is asked for one, and the
+    /// message waits for it.
+    fn demand_proof(&mut self, now: Instant, index: u32) {
+        self.send.remove(index);
+        self.want(index, Pending::PROVE);
+        self.watch(now, index);
+    }
+
+    /// A peer proved its address: what waited for that goes on.
+    pub(crate) fn release_unproven(&mut self, peer: u32) {
+        let mut next = self.peers[peer].rpcs.first();
+        while let Some(index) = next {
+            next = self.peers.rpc_links.next(index);
+            if let State::Server(ServerRpc::Sending(_)) = self.rpcs[index].state {
+                self.enqueue(index);
+            }
+            let again = self.rpcs[index]
+                .outbound()
+                .is_some_and(|out| !out.resend.is_empty());
+            if again {
+                self.resending.push(index);
+            }
+        }
+    }
+
+    // ---- what peers say about messages we send
+
+    /// A GRANT: more of a message may be sent.
+    pub(crate) fn handle_grant(&mut self, now: Instant, index: u32, grant: Grant) {
+        let Some(outbound) = self.rpcs[index].outbound() else {
+            self.counters.dropped_out_of_place += 1;
+            return;
+        };
+        let raised = outbound.grant(grant.offset, grant.priority);
+        if raised {
+            self.counters.grants_received += 1;
+        } else {
+            self.counters.grants_stale += 1;
+        }
+        self.note(now, index, News::Progress);
+        self.go_on(index);
+    }
+
+    /// Puts a message that got leave to send more into the order.
+    fn go_on(&mut self, index: u32) {
+        let waits_for_proof = !self.peers[self.rpcs[index].peer].is_proven();
+        let answered = matches!(&self.rpcs[index].state,
+            State::Client(client) if client.response.is_some());
+        if !waits_for_proof && !answered {
+            self.enqueue(index);
+        }
+    }
+
+    /// A RESEND: bytes did not arrive, or the peer wonders what became of us.
+    pub(crate) fn handle_resend(&mut self, now: Instant, index: u32, resend: Resend) {
+        self.counters.resends_received += 1;
+        match &self.rpcs[index].state {
+            // The client shows that it still waits; that does not bring its bytes.
+            State::Server(ServerRpc::Receiving(_)) => self.want(index, Pending::BUSY),
+            State::Server(ServerRpc::InService(_)) => {
+                self.note(now, index, News::Alive);
+                self.want(index, Pending::BUSY);
+            }
+            State::Server(ServerRpc::Refused(_)) => self.want(index, Pending::REFUSE),
+            _ => {
+                self.note(now, index, News::Alive);
+                self.send_again(now, index, resend);
+            }
+        }
+    }
+
+    fn send_again(&mut self, now: Instant, index: u32, resend: Resend) {
+        let top = self.control_priority();
+        let Some(outbound) = self.rpcs[index].outbound() else {
+            return;
+        };
+        let wanted = match resend.range {
+            ResendRange::Everything => 0..outbound.sent,
+            ResendRange::Bytes { offset, length } => offset..offset.saturating_add(length),
+        };
+        // Asking for more than was granted stands for a GRANT that was lost.
+        let raised = wanted.end > outbound.granted && {
+            let priority = outbound.priority;
+            outbound.grant(wanted.end, priority)
+        };
+        if wanted.start >= outbound.sent {
+            if raised {
+                self.go_on(index);
+            } else {
+                self.want(index, Pending::BUSY);
+            }
+            return;
+        }
+        if outbound.note_resend(wanted.start) {
+            self.counters.segments_shrunk += 1;
+        }
+        let priority = resend.priority.unwrap_or(top).min(top);
+        if outbound.want_again(&mut self.ranges, wanted, priority) {
+            self.resending.push(index);
+        } else {
+            self.counters.resend_ranges_dropped += 1;
+        }
+        self.rpcs[index].progress.set_retried();
+        let peer = self.rpcs[index].peer;
+        let patience = self.peers[peer].patience(&self.config);
+        if self.peers[peer].sending.halve(now, patience) {
+            self.counters.shares_halved += 1;
+        }
+        if raised {
+            self.go_on(index);
+        }
+    }
+}
