@@ -334,7 +334,8 @@ pub struct Counters {
     /// Transmits of several segments that the device refused and that went out one by one; after
     /// the first, [`Capabilities::max_segments`] is 1.
     pub segmentation_refused: u64,
-    /// Calls that met a pending report about an earlier datagram and were repeated.
+    /// Calls that failed with an error that may have been about an earlier datagram, and were
+    /// repeated.
     pub pending_errors: u64,
     /// Reports handed out by [`Link::poll_errors`].
     pub undeliverable: u64,
