@@ -162,7 +162,10 @@ impl Transmit<'_> {
     /// The number of datagrams this stands for, at least 1.
     #[must_use]
     pub fn datagram_count(&self) -> usize {
-        datagrams_in(self.total_bytes(), self.stride())
+        match self.segment_bytes {
+            Some(bytes) if bytes > 0 => datagrams_in(self.total_bytes(), usize::from(bytes)),
+            _ => 1,
+        }
     }
 }
 

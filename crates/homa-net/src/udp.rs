@@ -22,11 +22,13 @@
 
 mod bind;
 mod errors;
+mod family;
 mod receive;
 mod route;
 mod send;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use core::net::{IpAddr, SocketAddr};
 use std::io;
@@ -34,6 +36,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub use bind::{BindError, Options};
 
+use self::family::Family;
 use crate::link::{
     Capabilities, Counters, Link, MAX_BATCH_BYTES, MAX_SEGMENTS, Received, Refusal, Transmit,
     Undeliverable,
@@ -115,30 +118,6 @@ impl Link for Udp {
         }
     }
 }
-
-/// Whether `errno` may be a report about an earlier datagram rather than about the present call.
-///
-/// With error reports on, the kernel fails whichever call comes next with the error of a datagram
-/// that was sent before. Reporting clears it, so the call is simply repeated.
-fn may_be_pending(errno: sys::Errno) -> bool {
-    matches!(
-        errno.0,
-        libc::ECONNREFUSED
-            | libc::EHOSTUNREACH
-            | libc::ENETUNREACH
-            | libc::EHOSTDOWN
-            | libc::ENONET
-            | libc::EPROTO
-            | libc::ENOPROTOOPT
-            | libc::EOPNOTSUPP
-            | libc::EMSGSIZE
-            | libc::EACCES
-    )
-}
-
-/// The most times in a row that a call is repeated because of pending errors. A second repetition is
-/// rare already: a further report must have arrived between two system calls.
-const PENDING_REPEATS_MAX: usize = 4;
 
 /// What [`Capabilities`] says of a socket that can, or cannot, segment.
 const SEGMENTED: (usize, usize) = (MAX_SEGMENTS, MAX_BATCH_BYTES);

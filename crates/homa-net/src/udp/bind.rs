@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::{SEGMENTED, UNSEGMENTED};
+use super::{Family, SEGMENTED, UNSEGMENTED};
 use crate::link::Capabilities;
 use crate::sys::{self, Errno, SocketName};
 
@@ -137,85 +137,70 @@ impl BindError {
     }
 }
 
-/// Options without which a link would not keep its contract, in each family.
-const NEEDED_V4: &[(c_int, c_int, c_int, &str)] = &[
-    (libc::SOL_IP, libc::IP_PKTINFO, 1, "turning on IP_PKTINFO"),
-    (libc::SOL_IP, libc::IP_RECVTOS, 1, "turning on IP_RECVTOS"),
-    (libc::SOL_IP, libc::IP_RECVERR, 1, "turning on IP_RECVERR"),
-    (
-        libc::SOL_IP,
-        libc::IP_MTU_DISCOVER,
-        libc::IP_PMTUDISC_PROBE,
-        "setting don't-fragment",
-    ),
-];
-const NEEDED_V6: &[(c_int, c_int, c_int, &str)] = &[
-    (
-        libc::SOL_IPV6,
-        libc::IPV6_V6ONLY,
-        1,
-        "turning on IPV6_V6ONLY",
-    ),
-    (
-        libc::SOL_IPV6,
-        libc::IPV6_RECVPKTINFO,
-        1,
-        "turning on IPV6_RECVPKTINFO",
-    ),
-    (
-        libc::SOL_IPV6,
-        libc::IPV6_RECVTCLASS,
-        1,
-        "turning on IPV6_RECVTCLASS",
-    ),
-    (
-        libc::SOL_IPV6,
-        libc::IPV6_RECVERR,
-        1,
-        "turning on IPV6_RECVERR",
-    ),
-    (
-        libc::SOL_IPV6,
-        libc::IPV6_MTU_DISCOVER,
-        libc::IPV6_PMTUDISC_PROBE,
-        "setting don't-fragment",
-    ),
-];
-
 /// Opens and binds a socket; returns it with the address it got.
 pub(super) fn open(
     address: SocketAddr,
     options: &Options,
 ) -> Result<(OwnedFd, SocketAddr), BindError> {
     let failed = |step| move |errno| BindError::new(address, step, errno);
-    let (family, needed) = match address {
-        SocketAddr::V4(_) => (libc::AF_INET, NEEDED_V4),
-        SocketAddr::V6(_) => (libc::AF_INET6, NEEDED_V6),
-    };
-    let socket = sys::udp_socket(family).map_err(failed("opening a UDP socket"))?;
+    let family = Family::of(address.ip());
+    let socket = sys::udp_socket(family.domain).map_err(failed("opening a UDP socket"))?;
     let fd = socket.as_fd();
-    for &(level, option, value, step) in needed {
-        sys::set_option(fd, level, option, value).map_err(failed(step))?;
+    let set = |level, option, value, step| {
+        sys::set_option(fd, level, option, value).map_err(failed(step))
+    };
+    let (level, any) = (libc::SOL_SOCKET, address.ip().is_unspecified());
+    let bytes = |bytes| c_int::try_from(bytes).unwrap_or(c_int::MAX);
+
+    if address.is_ipv6() {
+        set(family.level, libc::IPV6_V6ONLY, 1, "leaving IPv4 to others")?;
     }
-    for (option, bytes, step) in [
-        (
-            libc::SO_RCVBUF,
-            options.receive_buffer_bytes,
-            "sizing the receive buffer",
-        ),
-        (
-            libc::SO_SNDBUF,
-            options.send_buffer_bytes,
-            "sizing the send buffer",
-        ),
-    ] {
-        let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
-        sys::set_option(fd, libc::SOL_SOCKET, option, bytes).map_err(failed(step))?;
-    }
-    if options.reuse_port {
-        sys::set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
-            .map_err(failed("turning on SO_REUSEPORT"))?;
-    }
+    set(
+        family.level,
+        family.receive_class,
+        1,
+        "receiving traffic classes",
+    )?;
+    set(
+        family.level,
+        family.receive_errors,
+        1,
+        "receiving ICMP errors",
+    )?;
+    // A socket with one address knows what was addressed, and saves a control message each time.
+    let destination = c_int::from(any);
+    set(
+        family.level,
+        family.receive_destination,
+        destination,
+        "receiving destinations",
+    )?;
+    set(
+        family.level,
+        family.mtu_discovery,
+        family.probe,
+        "setting don't-fragment",
+    )?;
+    set(
+        level,
+        libc::SO_RCVBUF,
+        bytes(options.receive_buffer_bytes),
+        "sizing the receive buffer",
+    )?;
+    set(
+        level,
+        libc::SO_SNDBUF,
+        bytes(options.send_buffer_bytes),
+        "sizing the send buffer",
+    )?;
+    let shared = c_int::from(options.reuse_port);
+    set(
+        level,
+        libc::SO_REUSEPORT,
+        shared,
+        "setting whether the port is shared",
+    )?;
+
     sys::bind(fd, &SocketName::encode(address)).map_err(failed("binding"))?;
     let local = sys::local_name(fd).map_err(failed("reading the address back"))?;
     let local = local.decode().unwrap_or(address);

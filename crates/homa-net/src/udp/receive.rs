@@ -1,12 +1,13 @@
 //! Receiving: as many buffers per system call as the traffic is worth.
 
+use core::net::IpAddr;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::{Options, PENDING_REPEATS_MAX, Udp, may_be_pending};
+use super::verdict::{PENDING_REPEATS_MAX, may_be_pending};
+use super::{Options, Udp};
 use crate::link::Received;
 use crate::sys::{self, Envelope, Errno, MESSAGES_MAX};
-use core::net::IpAddr;
 
 /// Bytes from one buffer to the next: room for any datagram or coalesced batch (65,535 at most),
 /// and ten cache lines more, so that the starts of the buffers, which small datagrams alone use,
@@ -17,9 +18,42 @@ pub(super) struct Inbox {
     envelopes: Box<[Envelope]>,
     /// `STRIDE` bytes for each envelope; memory that was never written costs nothing.
     buffer: Vec<u8>,
-    /// How many to ask for next: doubled while calls come back full, else what came. Asking for
-    /// two when one is there costs a lone round trip a second look at an empty queue.
+    batch: Batch,
+}
+
+/// How many buffers to ask the kernel for.
+///
+/// Asking for two when one is there costs a second look at an empty queue, about a tenth of what
+/// the datagram itself costs. So it begins with one, and grows only when several calls in a row
+/// came back full.
+struct Batch {
     want: usize,
+    full_calls: u32,
+}
+
+/// Full calls in a row before the batch grows.
+const FULL_CALLS_TO_GROW: u32 = 4;
+
+impl Batch {
+    const SMALLEST: Self = Self {
+        want: 1,
+        full_calls: 0,
+    };
+
+    /// Learns from a call that brought `count` of the `want` asked for, of at most `max`.
+    fn adapt(&mut self, count: usize, max: usize) {
+        if count < self.want {
+            *self = Self {
+                want: count.max(1),
+                ..Self::SMALLEST
+            };
+            return;
+        }
+        self.full_calls = self.full_calls.saturating_add(1);
+        if self.full_calls >= FULL_CALLS_TO_GROW {
+            self.want = (self.want * 2).min(max);
+        }
+    }
 }
 
 impl Inbox {
@@ -28,7 +62,7 @@ impl Inbox {
         Self {
             envelopes: (0..count).map(|_| Envelope::EMPTY).collect(),
             buffer: vec![0; count * STRIDE],
-            want: 1,
+            batch: Batch::SMALLEST,
         }
     }
 }
@@ -40,9 +74,11 @@ impl Udp {
     ) -> io::Result<usize> {
         let arrived = self.fill_inbox()?;
         let mut count = 0;
+        // A socket with an address of its own receives nothing else; see `bind::open`.
+        let addressed = Some(self.local.ip()).filter(|ip| !ip.is_unspecified());
         let buffers = self.inbox.buffer.chunks_exact(STRIDE);
         for (envelope, buffer) in self.inbox.envelopes[..arrived].iter().zip(buffers) {
-            let Some(received) = read(envelope, buffer) else {
+            let Some(received) = read(envelope, buffer, addressed) else {
                 self.counters.malformed += 1;
                 count += 1;
                 continue;
@@ -59,19 +95,14 @@ impl Udp {
         let inbox = &mut self.inbox;
         let mut last = Errno(libc::EAGAIN);
         for _ in 0..PENDING_REPEATS_MAX {
-            let envelopes = &mut inbox.envelopes[..inbox.want];
+            let envelopes = &mut inbox.envelopes[..inbox.batch.want];
             match sys::receive(self.socket.as_fd(), envelopes, &mut inbox.buffer, STRIDE) {
                 Ok(count) => {
-                    let doubled = (inbox.want * 2).min(inbox.envelopes.len());
-                    inbox.want = if count == inbox.want {
-                        doubled
-                    } else {
-                        count.max(1)
-                    };
+                    inbox.batch.adapt(count, inbox.envelopes.len());
                     return Ok(count);
                 }
                 Err(errno) if errno.0 == libc::EAGAIN => {
-                    inbox.want = 1;
+                    inbox.batch = Batch::SMALLEST;
                     return Ok(0);
                 }
                 Err(errno) if errno.0 == libc::EINTR => last = errno,
@@ -88,12 +119,16 @@ impl Udp {
 }
 
 /// What the kernel put into one envelope and its buffer; `None` if the sender's address makes no
-/// sense.
-fn read<'a>(envelope: &Envelope, buffer: &'a [u8]) -> Option<Received<'a>> {
+/// sense. `addressed` is the destination unless a control message tells it.
+fn read<'a>(
+    envelope: &Envelope,
+    buffer: &'a [u8],
+    addressed: Option<IpAddr>,
+) -> Option<Received<'a>> {
     let bytes = &buffer[..envelope.length];
     let mut received = Received {
         from: envelope.name.decode()?,
-        to: None,
+        to: addressed,
         traffic_class: 0,
         segment_bytes: bytes.len(),
         bytes,

@@ -4,8 +4,9 @@ use core::net::IpAddr;
 use std::io::IoSlice;
 use std::os::fd::AsFd;
 
-use super::{PENDING_REPEATS_MAX, UNSEGMENTED, Udp, may_be_pending, route};
-use crate::link::{MAX_BATCH_BYTES, Refusal, Transmit, Unreachable};
+use super::verdict::{PENDING_REPEATS_MAX, Verdict, verdict};
+use super::{Family, UNSEGMENTED, Udp, route};
+use crate::link::{MAX_BATCH_BYTES, Refusal, Transmit};
 use crate::sys::{self, Control, Envelope, Errno, MESSAGES_MAX, SocketName};
 
 /// Memory that sending reuses from call to call.
@@ -77,14 +78,10 @@ impl Udp {
     /// Sends transmits from the start of `batch` in one system call; returns how many, at least
     /// one. The obstacle concerns the first.
     fn send_run(&mut self, batch: &[Transmit<'_>]) -> Result<usize, Obstacle> {
+        let (local, max_segments) = (self.local.ip(), self.capabilities.max_segments);
         let mut count = 0;
         for (transmit, envelope) in batch.iter().zip(&mut self.outbox.envelopes) {
-            match address(
-                transmit,
-                self.local.is_ipv4(),
-                self.capabilities.max_segments,
-                envelope,
-            ) {
+            match address(transmit, local, max_segments, envelope) {
                 Ok(()) => count += 1,
                 Err(obstacle) if count == 0 => return Err(obstacle),
                 Err(_) => break,
@@ -212,99 +209,48 @@ fn fits_one_piece(transmit: &Transmit<'_>, max_segments: usize) -> bool {
 /// Writes the envelope of `transmit`: where to, where from, which class, how it is segmented.
 fn address(
     transmit: &Transmit<'_>,
-    v4: bool,
+    local: IpAddr,
     max_segments: usize,
     envelope: &mut Envelope,
 ) -> Result<(), Obstacle> {
-    let of_family = |is_v4: bool| is_v4 == v4;
-    if !of_family(transmit.to.is_ipv4())
-        || transmit.from.is_some_and(|from| !of_family(from.is_ipv4()))
-    {
+    let v4 = local.is_ipv4();
+    if transmit.to.is_ipv4() != v4 || transmit.from.is_some_and(|from| from.is_ipv4() != v4) {
         return Err(Obstacle::Refused(Refusal::WrongFamily));
     }
-    let count = transmit.datagram_count();
     if !fits_one_piece(transmit, max_segments) {
         return Err(Obstacle::Segments);
     }
     envelope.name = SocketName::encode(transmit.to);
     let control = &mut envelope.control;
+    let family = Family::of(local);
     control.clear();
+    // Each message costs the kernel some 30 ns: none that says what holds anyway.
     if transmit.traffic_class != 0 {
-        let (level, kind) = if v4 {
-            (libc::SOL_IP, libc::IP_TOS)
-        } else {
-            (libc::SOL_IPV6, libc::IPV6_TCLASS)
-        };
-        control.push(
-            level,
-            kind,
-            &i32::from(transmit.traffic_class).to_ne_bytes(),
-        );
+        let class = i32::from(transmit.traffic_class).to_ne_bytes();
+        control.push(family.level, family.class, &class);
     }
-    if let Some(from) = transmit.from {
-        push_source(control, from);
+    if let Some(from) = transmit.from.filter(|from| *from != local) {
+        push_source(control, family, from);
     }
-    if let (2.., Some(bytes)) = (count, transmit.segment_bytes) {
+    if let (2.., Some(bytes)) = (transmit.datagram_count(), transmit.segment_bytes) {
         control.push(libc::SOL_UDP, libc::UDP_SEGMENT, &bytes.to_ne_bytes());
     }
     Ok(())
 }
 
-fn push_source(control: &mut Control, from: IpAddr) {
-    match from {
+fn push_source(control: &mut Control, family: &Family, from: IpAddr) {
+    let mut data = [0; 20];
+    let data = match from {
         // `in_pktinfo`: interface (0: any), source address, unused when sending.
         IpAddr::V4(v4) => {
-            let mut data = [0; 12];
             data[4..8].copy_from_slice(&v4.octets());
-            control.push(libc::SOL_IP, libc::IP_PKTINFO, &data);
+            &data[..12]
         }
         // `in6_pktinfo`: source address, interface (0: any).
         IpAddr::V6(v6) => {
-            let mut data = [0; 20];
             data[..16].copy_from_slice(&v6.octets());
-            control.push(libc::SOL_IPV6, libc::IPV6_PKTINFO, &data);
+            &data[..]
         }
-    }
-}
-
-/// What an error number of a send means.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The send buffer is full.
-    Full,
-    /// A signal came in between.
-    Interrupted,
-    /// About an earlier datagram, or else this refusal.
-    MayBePending(Refusal),
-    /// The device may be unable to segment.
-    Segmentation,
-    Refused(Refusal),
-}
-
-pub(super) fn verdict(errno: Errno, segmented: bool, source_given: bool) -> Verdict {
-    if may_be_pending(errno) {
-        return Verdict::MayBePending(match errno.0 {
-            libc::ENETUNREACH => Refusal::Unreachable(Unreachable::Network),
-            libc::EHOSTUNREACH | libc::EHOSTDOWN | libc::ENONET => {
-                Refusal::Unreachable(Unreachable::Host)
-            }
-            libc::EMSGSIZE => Refusal::TooBig,
-            libc::EACCES => Refusal::Forbidden,
-            // Never about the present datagram: other ones were refused time and again meanwhile.
-            libc::ECONNREFUSED => Refusal::Dropped,
-            other => Refusal::Other(other),
-        });
-    }
-    match errno.0 {
-        libc::EAGAIN => Verdict::Full,
-        libc::EINTR => Verdict::Interrupted,
-        // EIO: the device computes no checksums. EINVAL: among others, no segmentation here.
-        libc::EIO | libc::EINVAL if segmented => Verdict::Segmentation,
-        libc::EINVAL | libc::EADDRNOTAVAIL if source_given => {
-            Verdict::Refused(Refusal::SourceNotLocal)
-        }
-        libc::EPERM => Verdict::Refused(Refusal::Forbidden),
-        libc::ENOBUFS | libc::ENOMEM => Verdict::Refused(Refusal::Dropped),
-        other => Verdict::Refused(Refusal::Other(other)),
-    }
+    };
+    control.push(family.level, family.local_address, data);
 }

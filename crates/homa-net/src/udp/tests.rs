@@ -1,14 +1,12 @@
-//! Refusals that need a hand on the socket, and the table of what error numbers mean. What a host
-//! sees is tested from outside, in `tests/`.
+//! Refusals that need a hand on the socket. What a host sees is tested from outside, in `tests/`.
 
 use core::time::Duration;
 use std::io::IoSlice;
 use std::os::fd::AsFd;
 
-use super::send::{Verdict, verdict};
 use super::{Options, Udp};
-use crate::link::{Link, Refusal, Transmit, Unreachable};
-use crate::sys::{self, Errno};
+use crate::link::{Link, Refusal, Transmit};
+use crate::sys;
 use crate::wait::{Watch, wait};
 
 fn loopback() -> Udp {
@@ -89,53 +87,4 @@ fn a_datagram_that_is_refused_alone_too_does_not_turn_segmentation_off() {
     assert_eq!(refusals, [(0, Refusal::SourceNotLocal)]);
     assert_eq!(sender.counters().segmentation_refused, 0);
     assert_eq!(sender.capabilities().max_segments, 64);
-}
-
-#[test]
-fn only_segmented_sends_take_a_refusal_for_missing_segmentation() {
-    for errno in [libc::EIO, libc::EINVAL] {
-        for source_given in [false, true] {
-            assert_eq!(
-                verdict(Errno(errno), true, source_given),
-                Verdict::Segmentation
-            );
-        }
-        assert_eq!(
-            verdict(Errno(errno), false, false),
-            Verdict::Refused(Refusal::Other(errno))
-        );
-    }
-    let not_local = Verdict::Refused(Refusal::SourceNotLocal);
-    assert_eq!(verdict(Errno(libc::EINVAL), false, true), not_local);
-    assert_eq!(verdict(Errno(libc::EADDRNOTAVAIL), false, true), not_local);
-}
-
-#[test]
-fn each_error_number_of_a_send_has_one_meaning() {
-    let pending = Verdict::MayBePending;
-    let unreachable = Refusal::Unreachable;
-    let table = [
-        (libc::EAGAIN, Verdict::Full),
-        (libc::EINTR, Verdict::Interrupted),
-        (libc::EPERM, Verdict::Refused(Refusal::Forbidden)),
-        (libc::ENOBUFS, Verdict::Refused(Refusal::Dropped)),
-        (libc::ENOMEM, Verdict::Refused(Refusal::Dropped)),
-        (libc::ECONNREFUSED, pending(Refusal::Dropped)),
-        (libc::EACCES, pending(Refusal::Forbidden)),
-        (libc::EMSGSIZE, pending(Refusal::TooBig)),
-        (
-            libc::ENETUNREACH,
-            pending(unreachable(Unreachable::Network)),
-        ),
-        (libc::EHOSTUNREACH, pending(unreachable(Unreachable::Host))),
-    ];
-    for (errno, meaning) in table {
-        for segmented in [false, true] {
-            assert_eq!(
-                verdict(Errno(errno), segmented, false),
-                meaning,
-                "errno {errno}"
-            );
-        }
-    }
 }
