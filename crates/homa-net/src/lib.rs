@@ -1,1 +1,51 @@
-//! To be written.
+//! Datagrams in and out, in batches, on Linux.
+//!
+//! This crate decides how bytes reach the network with the fewest system calls. It knows nothing
+//! of Homa: not a header, not a timer, not what a datagram means.
+//!
+//! [`Link`] is what a host needs of a datagram network. [`Udp`](udp::Udp) is the one that works on
+//! every machine, [`Memory`](memory::Memory) joins two hosts in one process, and
+//! [`Faults`](faults::Faults) wraps either to lose, reorder and duplicate datagrams on purpose.
+//! [`wait`](mod@wait) sleeps until a link has something to do.
+//!
+//! ```
+//! use core::time::Duration;
+//! use homa_net::udp::{Options, Udp};
+//! use homa_net::wait::{Watch, wait};
+//! use homa_net::{Link, Transmit};
+//! use std::io::IoSlice;
+//!
+//! let mut here = Udp::bind("127.0.0.1:0".parse()?, &Options::default())?;
+//! let mut there = Udp::bind("127.0.0.1:0".parse()?, &Options::default())?;
+//!
+//! let datagram = Transmit {
+//!     to: there.local_addr(),
+//!     from: None,
+//!     traffic_class: 0,
+//!     segment_bytes: None,
+//!     slices: &[IoSlice::new(b"hello, "), IoSlice::new(b"world")],
+//! };
+//! let sent = here.send(&[datagram], &mut |_, refusal| panic!("{refusal}"));
+//! assert_eq!(sent, 1);
+//!
+//! wait(&mut [Watch::readable(there.fd())], Some(Duration::from_secs(1)))?;
+//! let mut text = Vec::new();
+//! there.receive(&mut |received| text.extend_from_slice(received.bytes))?;
+//! assert_eq!(text, b"hello, world");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![cfg(target_os = "linux")]
+
+pub mod faults;
+mod kind;
+mod link;
+pub mod memory;
+mod sys;
+pub mod udp;
+pub mod wait;
+
+pub use kind::{LinkKind, UnknownLink};
+pub use link::{
+    Capabilities, Counters, Link, MAX_BATCH_BYTES, MAX_SEGMENTS, OFFENDING_MAX_BYTES, Received,
+    Refusal, Transmit, Undeliverable, Unreachable,
+};

@@ -1,0 +1,314 @@
+//! The system calls of this crate, each behind a safe function. All `unsafe` is here.
+
+mod control;
+mod name;
+
+pub(crate) use control::Control;
+pub(crate) use name::{SocketName, decode as decode_name};
+
+use core::ffi::{c_int, c_void};
+use core::mem::{MaybeUninit, zeroed};
+use core::ptr;
+use core::time::Duration;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// The most messages of one `sendmmsg` or `recvmmsg`; bounds the arrays on the stack.
+pub(crate) const MESSAGES_MAX: usize = 64;
+
+/// An error number of the operating system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Errno(pub(crate) i32);
+
+impl Errno {
+    fn last() -> Self {
+        Self(io::Error::last_os_error().raw_os_error().unwrap_or(0))
+    }
+}
+
+impl From<Errno> for io::Error {
+    fn from(errno: Errno) -> Self {
+        Self::from_raw_os_error(errno.0)
+    }
+}
+
+/// Address and control messages of one datagram.
+pub(crate) struct Envelope {
+    pub(crate) name: SocketName,
+    pub(crate) control: Control,
+    /// On receipt: payload bytes.
+    pub(crate) length: usize,
+}
+
+impl Envelope {
+    pub(crate) const EMPTY: Self = Self {
+        name: SocketName::EMPTY,
+        control: Control::EMPTY,
+        length: 0,
+    };
+}
+
+/// A non-blocking UDP socket.
+pub(crate) fn udp_socket(family: c_int) -> Result<OwnedFd, Errno> {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers.
+    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A non-blocking eventfd, its counter at zero.
+pub(crate) fn event_counter() -> Result<OwnedFd, Errno> {
+    // SAFETY: no pointers.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?;
+    // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(crate) fn set_option(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    option: c_int,
+    value: c_int,
+) -> Result<(), Errno> {
+    let value: *const c_int = &value;
+    let length = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: `value` points to `length` readable bytes for the duration of the call.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, value.cast(), length) })?;
+    Ok(())
+}
+
+pub(crate) fn option(fd: BorrowedFd<'_>, level: c_int, option: c_int) -> Result<c_int, Errno> {
+    let [value] = option_array::<1>(fd, level, option)?;
+    Ok(value.cast_signed())
+}
+
+/// An option that is an array of 32-bit numbers; what the kernel does not fill stays zero.
+pub(crate) fn option_array<const N: usize>(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    option: c_int,
+) -> Result<[u32; N], Errno> {
+    let mut values = [0_u32; N];
+    let mut length = size_of_val(&values) as libc::socklen_t;
+    let pointer: *mut c_void = values.as_mut_ptr().cast();
+    // SAFETY: `pointer` is valid for writes of `length` bytes, and any bytes make valid `u32`s.
+    check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, option, pointer, &raw mut length) })?;
+    Ok(values)
+}
+
+pub(crate) fn bind(fd: BorrowedFd<'_>, name: &SocketName) -> Result<(), Errno> {
+    let pointer = name.bytes.as_ptr().cast();
+    // SAFETY: `pointer` is valid for reads of `length` bytes (at most the array) and aligned for
+    // any socket address by the type's alignment.
+    check(unsafe { libc::bind(fd.as_raw_fd(), pointer, name.length) })?;
+    Ok(())
+}
+
+pub(crate) fn connect(fd: BorrowedFd<'_>, name: &SocketName) -> Result<(), Errno> {
+    let pointer = name.bytes.as_ptr().cast();
+    // SAFETY: as in `bind`.
+    check(unsafe { libc::connect(fd.as_raw_fd(), pointer, name.length) })?;
+    Ok(())
+}
+
+pub(crate) fn local_name(fd: BorrowedFd<'_>) -> Result<SocketName, Errno> {
+    let mut name = SocketName::EMPTY;
+    name.length = SocketName::CAPACITY;
+    let pointer = name.bytes.as_mut_ptr().cast();
+    // SAFETY: `pointer` is valid for writes of `length` bytes and aligned for any socket address.
+    check(unsafe { libc::getsockname(fd.as_raw_fd(), pointer, &raw mut name.length) })?;
+    Ok(name)
+}
+
+/// Sends one datagram (or one segmented batch).
+pub(crate) fn send(
+    fd: BorrowedFd<'_>,
+    envelope: &Envelope,
+    slices: &[IoSlice<'_>],
+) -> Result<(), Errno> {
+    let header = outgoing(envelope, slices);
+    // SAFETY: every pointer in `header` comes from `envelope` and `slices`, which outlive the call,
+    // with their true lengths; `sendmsg` only reads through them.
+    check_size(unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const header, 0) })?;
+    Ok(())
+}
+
+/// Sends one datagram after the other; returns how many the kernel took, at least one.
+pub(crate) fn send_many<'a>(
+    fd: BorrowedFd<'_>,
+    datagrams: impl Iterator<Item = (&'a Envelope, &'a [IoSlice<'a>])>,
+) -> Result<usize, Errno> {
+    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MESSAGES_MAX];
+    let mut count = 0;
+    for (header, (envelope, slices)) in headers.iter_mut().zip(datagrams) {
+        header.write(libc::mmsghdr {
+            msg_hdr: outgoing(envelope, slices),
+            msg_len: 0,
+        });
+        count += 1;
+    }
+    let pointer = headers.as_mut_ptr().cast();
+    // SAFETY: the first `count` headers are initialised and exclusively ours; their pointers come
+    // from borrows that live for `'a`, with true lengths. `sendmmsg` reads through them and writes
+    // only `msg_len`.
+    check(unsafe { libc::sendmmsg(fd.as_raw_fd(), pointer, count, 0) })
+        .map(|sent| usize::try_from(sent).unwrap_or(0))
+}
+
+/// Receives into `envelopes`, the payload of each into its own `stride` bytes of `buffer`;
+/// returns how many arrived, at least one.
+pub(crate) fn receive(
+    fd: BorrowedFd<'_>,
+    envelopes: &mut [Envelope],
+    buffer: &mut [u8],
+    stride: usize,
+) -> Result<usize, Errno> {
+    assert!(
+        envelopes.len() <= MESSAGES_MAX,
+        "more envelopes than one call takes"
+    );
+    assert!(
+        buffer.len() >= envelopes.len() * stride,
+        "a buffer for each envelope"
+    );
+    if let [envelope] = envelopes {
+        receive_one(fd, envelope, &mut buffer[..stride], 0)?;
+        return Ok(1);
+    }
+    let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; MESSAGES_MAX];
+    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MESSAGES_MAX];
+    let room = buffer.chunks_exact_mut(stride);
+    for (((header, part), envelope), room) in headers
+        .iter_mut()
+        .zip(&mut parts)
+        .zip(&mut *envelopes)
+        .zip(room)
+    {
+        let part = part.write(io_vector(room));
+        header.write(libc::mmsghdr {
+            msg_hdr: incoming(envelope, part),
+            msg_len: 0,
+        });
+    }
+    let count = envelopes.len() as u32;
+    let pointer = headers.as_mut_ptr().cast();
+    // SAFETY: the first `count` headers are initialised; their pointers come from exclusive borrows
+    // of `envelopes`, `parts` and disjoint chunks of `buffer`, all of which outlive the call, with
+    // true lengths. Any bytes are valid in all three.
+    let call = unsafe { libc::recvmmsg(fd.as_raw_fd(), pointer, count, 0, ptr::null_mut()) };
+    let arrived = usize::try_from(check(call)?).unwrap_or(0);
+    for (header, envelope) in headers.iter().zip(envelopes).take(arrived) {
+        // SAFETY: `arrived` is at most `count`, and the first `count` headers are initialised.
+        let header = unsafe { header.assume_init_ref() };
+        take_lengths(envelope, &header.msg_hdr, header.msg_len as usize, stride);
+    }
+    Ok(arrived)
+}
+
+/// Takes one report from the socket's error queue; as much of the datagram as fits goes into
+/// `buffer`.
+pub(crate) fn receive_error(
+    fd: BorrowedFd<'_>,
+    envelope: &mut Envelope,
+    buffer: &mut [u8],
+) -> Result<(), Errno> {
+    receive_one(fd, envelope, buffer, libc::MSG_ERRQUEUE)
+}
+
+fn receive_one(
+    fd: BorrowedFd<'_>,
+    envelope: &mut Envelope,
+    buffer: &mut [u8],
+    flags: c_int,
+) -> Result<(), Errno> {
+    let capacity = buffer.len();
+    let mut part = io_vector(buffer);
+    let mut header = incoming(envelope, &mut part);
+    // SAFETY: the pointers in `header` come from exclusive borrows of `envelope`, `part` and
+    // `buffer`, which outlive the call, with true lengths. Any bytes are valid in all three.
+    let call = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
+    let length = check_size(call)?;
+    take_lengths(envelope, &header, length, capacity);
+    Ok(())
+}
+
+/// Waits until one of `fds` has an event or `timeout` is over; `None` waits for ever. Returns how
+/// many have one.
+pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> Result<usize, Errno> {
+    let timeout = timeout.map(|timeout| {
+        // SAFETY: all-zero bytes are a valid `timespec`.
+        let mut spec: libc::timespec = unsafe { zeroed() };
+        spec.tv_sec = timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX);
+        spec.tv_nsec = timeout.subsec_nanos() as _;
+        spec
+    });
+    let limit = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let (pointer, count) = (fds.as_mut_ptr(), fds.len() as libc::nfds_t);
+    // SAFETY: `pointer` is valid for `count` entries; `limit` is null or points to a live
+    // `timespec`; a null signal mask leaves the mask alone.
+    let ready = check(unsafe { libc::ppoll(pointer, count, limit, ptr::null()) })?;
+    Ok(usize::try_from(ready).unwrap_or(0))
+}
+
+fn outgoing(envelope: &Envelope, slices: &[IoSlice<'_>]) -> libc::msghdr {
+    let mut header = empty_header();
+    header.msg_name = envelope.name.bytes.as_ptr().cast_mut().cast();
+    header.msg_namelen = envelope.name.length;
+    // `IoSlice` is an `iovec` on Unix, by its documentation.
+    header.msg_iov = slices.as_ptr().cast_mut().cast();
+    header.msg_iovlen = slices.len() as _;
+    if envelope.control.length > 0 {
+        header.msg_control = envelope.control.bytes.as_ptr().cast_mut().cast();
+        header.msg_controllen = envelope.control.length as _;
+    }
+    header
+}
+
+fn incoming(envelope: &mut Envelope, part: &mut libc::iovec) -> libc::msghdr {
+    let mut header = empty_header();
+    header.msg_name = envelope.name.bytes.as_mut_ptr().cast();
+    header.msg_namelen = SocketName::CAPACITY;
+    header.msg_iov = part;
+    header.msg_iovlen = 1;
+    header.msg_control = envelope.control.bytes.as_mut_ptr().cast();
+    header.msg_controllen = Control::CAPACITY as _;
+    header
+}
+
+/// Notes how much the kernel wrote, never more than there is room for.
+fn take_lengths(envelope: &mut Envelope, header: &libc::msghdr, length: usize, capacity: usize) {
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the field's type differs between C libraries"
+    )]
+    let control_length = header.msg_controllen as usize;
+    envelope.name.length = header.msg_namelen.min(SocketName::CAPACITY);
+    envelope.control.length = control_length.min(Control::CAPACITY);
+    envelope.length = length.min(capacity);
+}
+
+fn io_vector(buffer: &mut [u8]) -> libc::iovec {
+    libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    }
+}
+
+fn empty_header() -> libc::msghdr {
+    // SAFETY: all-zero bytes are a valid `msghdr`: null pointers and zero lengths. A literal would
+    // not compile with C libraries that pad it with private fields.
+    unsafe { zeroed() }
+}
+
+fn check(result: c_int) -> Result<c_int, Errno> {
+    if result < 0 {
+        Err(Errno::last())
+    } else {
+        Ok(result)
+    }
+}
+
+fn check_size(result: libc::ssize_t) -> Result<usize, Errno> {
+    usize::try_from(result).map_err(|_| Errno::last())
+}

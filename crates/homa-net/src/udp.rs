@@ -1,0 +1,124 @@
+//! UDP over IPv4 or IPv6, without privileges.
+//!
+//! It decides which system calls carry a batch and recovers from what the kernel or a device
+//! refuses. One socket speaks one address family (an IPv6 socket takes no IPv4 traffic): a host
+//! that wants both opens two.
+//!
+//! # Design
+//!
+//! *Unconnected.* One socket serves any number of peers; the address rides with each datagram.
+//!
+//! *The path-MTU cache of the kernel is not obeyed* (`IP_PMTUDISC_PROBE`): packets carry the
+//! don't-fragment bit, the host sizes them, and ICMP "too big" comes out of `poll_errors`. With
+//! `IP_PMTUDISC_DO` a forged ICMP message could make every send to a peer fail, and segmented
+//! sends fail with the same error number as on devices that cannot segment.
+//!
+//! *Plain `sendmsg` and `recvmsg` for a single datagram.* The many-message calls and segmentation
+//! make a lone round trip slower; the receive side grows its batch while batches come back full.
+//!
+//! *Overflows are read when counters are asked for* (`SO_MEMINFO`), not from a control message
+//! (`SO_RXQ_OVFL`): that costs nothing per datagram, and the last overflow before a silence is
+//! counted too.
+
+mod bind;
+mod errors;
+mod family;
+mod receive;
+mod route;
+mod send;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use core::net::{IpAddr, SocketAddr};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+pub use bind::{BindError, Options};
+
+use self::family::Family;
+use crate::link::{
+    Capabilities, Counters, Link, MAX_BATCH_BYTES, MAX_SEGMENTS, Received, Refusal, Transmit,
+    Undeliverable,
+};
+use crate::sys;
+
+/// Position of the drop counter in what `SO_MEMINFO` returns, and the length of the whole.
+const MEMINFO_DROPS: usize = 8;
+const MEMINFO_LENGTH: usize = 9;
+
+/// A UDP socket as a [`Link`].
+pub struct Udp {
+    socket: OwnedFd,
+    local: SocketAddr,
+    capabilities: Capabilities,
+    counters: Counters,
+    outbox: send::Outbox,
+    inbox: receive::Inbox,
+    reports: errors::Reports,
+}
+
+impl Udp {
+    /// Opens a socket on `address`; port 0 lets the system choose one.
+    ///
+    /// # Errors
+    ///
+    /// The address is in use, not of this machine, or not permitted. The error's text says what to
+    /// do next.
+    pub fn bind(address: SocketAddr, options: &Options) -> Result<Self, BindError> {
+        let (socket, local) = bind::open(address, options)?;
+        let capabilities = bind::capabilities(socket.as_fd(), options);
+        Ok(Self {
+            socket,
+            local,
+            capabilities,
+            counters: Counters::default(),
+            outbox: send::Outbox::new(),
+            inbox: receive::Inbox::new(options),
+            reports: errors::Reports::new(),
+        })
+    }
+}
+
+impl Link for Udp {
+    fn send(&mut self, batch: &[Transmit<'_>], refused: &mut dyn FnMut(usize, Refusal)) -> usize {
+        self.send_batch(batch, refused)
+    }
+
+    fn receive(&mut self, sink: &mut dyn FnMut(Received<'_>)) -> io::Result<usize> {
+        self.receive_batch(sink)
+    }
+
+    fn poll_errors(&mut self, sink: &mut dyn FnMut(Undeliverable<'_>)) -> io::Result<usize> {
+        self.drain_reports(sink)
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn route_mtu(&self, to: IpAddr) -> io::Result<u32> {
+        route::mtu(self.local.ip(), to)
+    }
+
+    fn counters(&self) -> Counters {
+        let fd = self.socket.as_fd();
+        let memory = sys::option_array::<MEMINFO_LENGTH>(fd, libc::SOL_SOCKET, libc::SO_MEMINFO);
+        Counters {
+            receive_overflows: memory.map_or(0, |words| u64::from(words[MEMINFO_DROPS])),
+            ..self.counters
+        }
+    }
+}
+
+/// What [`Capabilities`] says of a socket that can, or cannot, segment.
+const SEGMENTED: (usize, usize) = (MAX_SEGMENTS, MAX_BATCH_BYTES);
+const UNSEGMENTED: (usize, usize) = (1, MAX_BATCH_BYTES);

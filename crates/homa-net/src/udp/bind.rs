@@ -1,0 +1,229 @@
+//! Opening a socket: its options, and errors that say what to do next.
+
+use core::ffi::c_int;
+use core::fmt;
+use core::net::SocketAddr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::{Family, SEGMENTED, UNSEGMENTED};
+use crate::link::Capabilities;
+use crate::sys::{self, Errno, SocketName};
+
+/// How a UDP link is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Receive buffer to ask for, in bytes. The system caps it (`net.core.rmem_max`) and doubles
+    /// it for its own bookkeeping; [`Capabilities::receive_buffer_bytes`] is what came of it.
+    ///
+    /// The default, 4 MiB, is the most that common systems grant and some 300 µs of a link with
+    /// 100 Gbit/s. Too small: bursts of unscheduled packets are lost. Larger costs nothing until
+    /// it fills.
+    pub receive_buffer_bytes: u32,
+    /// Send buffer to ask for, in bytes; capped by `net.core.wmem_max`, doubled likewise.
+    ///
+    /// Too small: sending stops at every few batches. Too large: short messages queue behind what
+    /// the kernel already took.
+    pub send_buffer_bytes: u32,
+    /// Whether to hand several datagrams to the kernel in one piece (UDP_SEGMENT) where it can.
+    /// Off only to compare, or to work round a broken device.
+    pub segmentation: bool,
+    /// Whether to take several datagrams from the kernel in one piece (UDP_GRO) where it can.
+    pub coalescing: bool,
+    /// Whether several sockets may share the address (SO_REUSEPORT); the kernel then spreads
+    /// peers over them. Off by default, so that a second server on a port is an error.
+    pub reuse_port: bool,
+    /// Buffers to receive in one call, 1 to 64; each reserves 64 KiB of address space and holds
+    /// one datagram or one coalesced batch.
+    ///
+    /// Too few: a system call for each small datagram under load. Too many: the buffers fall out
+    /// of the cache between the kernel's copy and ours.
+    pub receive_buffer_count: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            receive_buffer_bytes: 4 << 20,
+            send_buffer_bytes: 4 << 20,
+            segmentation: true,
+            coalescing: true,
+            reuse_port: false,
+            receive_buffer_count: 16,
+        }
+    }
+}
+
+/// Why a link could not be opened. The text is one line that says what to do next.
+#[derive(Debug)]
+pub enum BindError {
+    /// Another socket has the port.
+    AddressInUse(SocketAddr),
+    /// No interface of this machine has the IP address.
+    AddressNotAvailable(SocketAddr),
+    /// The system does not allow this process to use the port.
+    PermissionDenied(SocketAddr),
+    /// The system has no IPv4, or no IPv6.
+    FamilyNotSupported(SocketAddr),
+    /// Something else went wrong.
+    Failed {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What was being done.
+        step: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddressInUse(address) => write!(
+                f,
+                "cannot listen on {address}: another process uses UDP port {port}; choose another \
+                 port, or end that process (`ss -ulpn 'sport = :{port}'` names it)",
+                port = address.port()
+            ),
+            Self::AddressNotAvailable(address) => write!(
+                f,
+                "cannot listen on {address}: this machine does not have the address {ip}; `ip \
+                 address` lists those it has, and {any} stands for all of them",
+                ip = address.ip(),
+                any = if address.is_ipv4() { "0.0.0.0" } else { "[::]" }
+            ),
+            Self::PermissionDenied(address) => write!(
+                f,
+                "cannot listen on {address}: permission denied; choose a port of at least 1024, \
+                 or ask the administrator to lower net.ipv4.ip_unprivileged_port_start"
+            ),
+            Self::FamilyNotSupported(address) => write!(
+                f,
+                "cannot listen on {address}: this machine has no {family}; use an {other} address",
+                family = if address.is_ipv4() { "IPv4" } else { "IPv6" },
+                other = if address.is_ipv4() { "IPv6" } else { "IPv4" }
+            ),
+            Self::Failed {
+                address,
+                step,
+                source,
+            } => write!(f, "cannot listen on {address}: {step}: {source}"),
+        }
+    }
+}
+
+impl core::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Failed { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl BindError {
+    fn new(address: SocketAddr, step: &'static str, errno: Errno) -> Self {
+        match errno.0 {
+            libc::EADDRINUSE => Self::AddressInUse(address),
+            libc::EADDRNOTAVAIL => Self::AddressNotAvailable(address),
+            libc::EACCES | libc::EPERM => Self::PermissionDenied(address),
+            libc::EAFNOSUPPORT => Self::FamilyNotSupported(address),
+            _ => Self::Failed {
+                address,
+                step,
+                source: errno.into(),
+            },
+        }
+    }
+}
+
+/// Opens and binds a socket; returns it with the address it got.
+pub(super) fn open(
+    address: SocketAddr,
+    options: &Options,
+) -> Result<(OwnedFd, SocketAddr), BindError> {
+    let failed = |step| move |errno| BindError::new(address, step, errno);
+    let family = Family::of(address.ip());
+    let socket = sys::udp_socket(family.domain).map_err(failed("opening a UDP socket"))?;
+    let fd = socket.as_fd();
+    let set = |level, option, value, step| {
+        sys::set_option(fd, level, option, value).map_err(failed(step))
+    };
+    let (level, any) = (libc::SOL_SOCKET, address.ip().is_unspecified());
+    let bytes = |bytes| c_int::try_from(bytes).unwrap_or(c_int::MAX);
+
+    if address.is_ipv6() {
+        set(family.level, libc::IPV6_V6ONLY, 1, "leaving IPv4 to others")?;
+    }
+    set(
+        family.level,
+        family.receive_class,
+        1,
+        "receiving traffic classes",
+    )?;
+    set(
+        family.level,
+        family.receive_errors,
+        1,
+        "receiving ICMP errors",
+    )?;
+    // A socket with one address knows what was addressed, and saves a control message each time.
+    let destination = c_int::from(any);
+    set(
+        family.level,
+        family.receive_destination,
+        destination,
+        "receiving destinations",
+    )?;
+    set(
+        family.level,
+        family.mtu_discovery,
+        family.probe,
+        "setting don't-fragment",
+    )?;
+    set(
+        level,
+        libc::SO_RCVBUF,
+        bytes(options.receive_buffer_bytes),
+        "sizing the receive buffer",
+    )?;
+    set(
+        level,
+        libc::SO_SNDBUF,
+        bytes(options.send_buffer_bytes),
+        "sizing the send buffer",
+    )?;
+    let shared = c_int::from(options.reuse_port);
+    set(
+        level,
+        libc::SO_REUSEPORT,
+        shared,
+        "setting whether the port is shared",
+    )?;
+
+    sys::bind(fd, &SocketName::encode(address)).map_err(failed("binding"))?;
+    let local = sys::local_name(fd).map_err(failed("reading the address back"))?;
+    let local = local.decode().unwrap_or(address);
+    Ok((socket, local))
+}
+
+/// Asks the kernel what the socket can do, and turns coalescing on where it can.
+pub(super) fn capabilities(fd: BorrowedFd<'_>, options: &Options) -> Capabilities {
+    let buffer_bytes = |option| {
+        let bytes = sys::option(fd, libc::SOL_SOCKET, option).unwrap_or(0);
+        usize::try_from(bytes).unwrap_or(0)
+    };
+    // A kernel older than 4.18 does not know the option, one older than 5.0 not the other.
+    let segments =
+        options.segmentation && sys::option(fd, libc::SOL_UDP, libc::UDP_SEGMENT).is_ok();
+    let coalesces =
+        options.coalescing && sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+    let (max_segments, max_batch_bytes) = if segments { SEGMENTED } else { UNSEGMENTED };
+    Capabilities {
+        max_segments,
+        max_batch_bytes,
+        coalesces,
+        receive_buffer_bytes: buffer_bytes(libc::SO_RCVBUF),
+        send_buffer_bytes: buffer_bytes(libc::SO_SNDBUF),
+    }
+}

@@ -1,0 +1,59 @@
+//! The numbers by which the kernel knows IPv4 and IPv6.
+
+use core::ffi::c_int;
+use core::net::IpAddr;
+
+/// One address family: where its options live and what they are called.
+pub(super) struct Family {
+    pub(super) domain: c_int,
+    /// Level of the options and control messages below.
+    pub(super) level: c_int,
+    /// Control message with the traffic class, sent and received.
+    pub(super) class: c_int,
+    pub(super) receive_class: c_int,
+    /// Control message with the local address, sent and received.
+    pub(super) local_address: c_int,
+    pub(super) receive_destination: c_int,
+    /// Option, and control message with a report.
+    pub(super) receive_errors: c_int,
+    pub(super) mtu_discovery: c_int,
+    /// Value of `mtu_discovery`: never fragment, never heed the path-MTU cache.
+    pub(super) probe: c_int,
+    /// MTU of the route of a connected socket.
+    pub(super) mtu: c_int,
+}
+
+const V4: Family = Family {
+    domain: libc::AF_INET,
+    level: libc::SOL_IP,
+    class: libc::IP_TOS,
+    receive_class: libc::IP_RECVTOS,
+    local_address: libc::IP_PKTINFO,
+    receive_destination: libc::IP_PKTINFO,
+    receive_errors: libc::IP_RECVERR,
+    mtu_discovery: libc::IP_MTU_DISCOVER,
+    probe: libc::IP_PMTUDISC_PROBE,
+    mtu: libc::IP_MTU,
+};
+
+const V6: Family = Family {
+    domain: libc::AF_INET6,
+    level: libc::SOL_IPV6,
+    class: libc::IPV6_TCLASS,
+    receive_class: libc::IPV6_RECVTCLASS,
+    local_address: libc::IPV6_PKTINFO,
+    receive_destination: libc::IPV6_RECVPKTINFO,
+    receive_errors: libc::IPV6_RECVERR,
+    mtu_discovery: libc::IPV6_MTU_DISCOVER,
+    probe: libc::IPV6_PMTUDISC_PROBE,
+    mtu: libc::IPV6_MTU,
+};
+
+impl Family {
+    pub(super) const fn of(ip: IpAddr) -> &'static Self {
+        match ip {
+            IpAddr::V4(_) => &V4,
+            IpAddr::V6(_) => &V6,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Receiving: as many buffers per system call as the traffic is worth.
+
+use core::net::IpAddr;
+use std::io;
+use std::os::fd::AsFd;
+
+use super::verdict::{PENDING_REPEATS_MAX, may_be_pending};
+use super::{Options, Udp};
+use crate::link::Received;
+use crate::sys::{self, Envelope, Errno, MESSAGES_MAX};
+
+/// Bytes from one buffer to the next: room for any datagram or coalesced batch (65,535 at most),
+/// and ten cache lines more, so that the starts of the buffers, which small datagrams alone use,
+/// do not fall into the same cache set.
+const STRIDE: usize = 65_536 + 640;
+
+pub(super) struct Inbox {
+    envelopes: Box<[Envelope]>,
+    /// `STRIDE` bytes for each envelope; memory that was never written costs nothing.
+    buffer: Vec<u8>,
+    batch: Batch,
+}
+
+/// How many buffers to ask the kernel for.
+///
+/// Asking for two when one is there costs a second look at an empty queue, about a tenth of what
+/// the datagram itself costs. So it begins with one, and grows only when several calls in a row
+/// came back full.
+struct Batch {
+    want: usize,
+    full_calls: u32,
+}
+
+/// Full calls in a row before the batch grows.
+const FULL_CALLS_TO_GROW: u32 = 4;
+
+impl Batch {
+    const SMALLEST: Self = Self {
+        want: 1,
+        full_calls: 0,
+    };
+
+    /// Learns from a call that brought `count` of the `want` asked for, of at most `max`.
+    fn adapt(&mut self, count: usize, max: usize) {
+        if count < self.want {
+            *self = Self {
+                want: count.max(1),
+                ..Self::SMALLEST
+            };
+            return;
+        }
+        self.full_calls = self.full_calls.saturating_add(1);
+        if self.full_calls >= FULL_CALLS_TO_GROW {
+            self.want = (self.want * 2).min(max);
+        }
+    }
+}
+
+impl Inbox {
+    pub(super) fn new(options: &Options) -> Self {
+        let count = options.receive_buffer_count.clamp(1, MESSAGES_MAX);
+        Self {
+            envelopes: (0..count).map(|_| Envelope::EMPTY).collect(),
+            buffer: vec![0; count * STRIDE],
+            batch: Batch::SMALLEST,
+        }
+    }
+}
+
+impl Udp {
+    pub(super) fn receive_batch(
+        &mut self,
+        sink: &mut dyn FnMut(Received<'_>),
+    ) -> io::Result<usize> {
+        let arrived = self.fill_inbox()?;
+        let mut count = 0;
+        // A socket with an address of its own receives nothing else; see `bind::open`.
+        let addressed = Some(self.local.ip()).filter(|ip| !ip.is_unspecified());
+        let buffers = self.inbox.buffer.chunks_exact(STRIDE);
+        for (envelope, buffer) in self.inbox.envelopes[..arrived].iter().zip(buffers) {
+            let Some(received) = read(envelope, buffer, addressed) else {
+                self.counters.malformed += 1;
+                count += 1;
+                continue;
+            };
+            count += received.datagram_count();
+            sink(received);
+        }
+        self.counters.datagrams_received += count as u64;
+        Ok(count)
+    }
+
+    /// Returns how many envelopes were filled.
+    fn fill_inbox(&mut self) -> io::Result<usize> {
+        let inbox = &mut self.inbox;
+        let mut last = Errno(libc::EAGAIN);
+        for _ in 0..PENDING_REPEATS_MAX {
+            let envelopes = &mut inbox.envelopes[..inbox.batch.want];
+            match sys::receive(self.socket.as_fd(), envelopes, &mut inbox.buffer, STRIDE) {
+                Ok(count) => {
+                    inbox.batch.adapt(count, inbox.envelopes.len());
+                    return Ok(count);
+                }
+                Err(errno) if errno.0 == libc::EAGAIN => {
+                    inbox.batch = Batch::SMALLEST;
+                    return Ok(0);
+                }
+                Err(errno) if errno.0 == libc::EINTR => last = errno,
+                Err(errno) if may_be_pending(errno) => {
+                    self.reports.waiting = true;
+                    self.counters.pending_errors += 1;
+                    last = errno;
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Err(last.into())
+    }
+}
+
+/// What the kernel put into one envelope and its buffer; `None` if the sender's address makes no
+/// sense. `addressed` is the destination unless a control message tells it.
+fn read<'a>(
+    envelope: &Envelope,
+    buffer: &'a [u8],
+    addressed: Option<IpAddr>,
+) -> Option<Received<'a>> {
+    let bytes = &buffer[..envelope.length];
+    let mut received = Received {
+        from: envelope.name.decode()?,
+        to: addressed,
+        traffic_class: 0,
+        segment_bytes: bytes.len(),
+        bytes,
+    };
+    for message in envelope.control.messages() {
+        match (message.level, message.kind) {
+            (libc::SOL_IP, libc::IP_TOS) => {
+                received.traffic_class = message.data.first().copied().unwrap_or(0);
+            }
+            (libc::SOL_IPV6, libc::IPV6_TCLASS) => {
+                let class = message.int().unwrap_or(0);
+                received.traffic_class = u8::try_from(class).unwrap_or(0);
+            }
+            (libc::SOL_UDP, libc::UDP_GRO) => {
+                let stride = message.int().and_then(|int| usize::try_from(int).ok());
+                received.segment_bytes = stride.unwrap_or(bytes.len()).min(bytes.len());
+            }
+            // `in_pktinfo`: interface, local address to answer from, address in the header.
+            (libc::SOL_IP, libc::IP_PKTINFO) => {
+                let local = message
+                    .data
+                    .get(4..8)
+                    .and_then(|data| data.first_chunk::<4>());
+                received.to = local.map(|octets| IpAddr::from(*octets));
+            }
+            // `in6_pktinfo`: address in the header, interface.
+            (libc::SOL_IPV6, libc::IPV6_PKTINFO) => {
+                let local = message.data.first_chunk::<16>();
+                received.to = local.map(|octets| IpAddr::from(*octets));
+            }
+            _ => {}
+        }
+    }
+    Some(received)
+}
