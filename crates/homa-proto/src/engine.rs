@@ -64,6 +64,8 @@ pub struct Engine {
     /// RPCs of which the application is to be told.
     events: Fifo,
     pub(crate) timers: Wheel,
+    /// Entries that the tables parallel to that of RPCs have.
+    room: u32,
     /// Messages sent so far, for their age.
     births: u64,
     /// Revision of our cutoffs.
@@ -104,6 +106,7 @@ impl Engine {
             outbox: Outbox::new()?,
             events: Fifo::new(),
             timers: Wheel::new(),
+            room: 0,
             births: 0,
             revision: 1,
             started: None,
@@ -292,7 +295,8 @@ impl Engine {
         Outbound::new(length, segment_bytes, limit, self.births)
     }
 
-    /// Enters an RPC into its table, with room for it in all that are parallel.
+    /// Enters an RPC into its table, with room for it in all that are parallel: they have as many
+    /// entries as RPCs were ever under way at a time.
     pub(crate) fn insert_rpc(&mut self, rpc: Rpc) -> Result<u32, Full> {
         let Self {
             rpcs,
@@ -304,16 +308,24 @@ impl Engine {
             control,
             events,
             timers,
+            room,
             ..
         } = self;
-        rpcs.insert(peers, rpc, |index| {
+        rpcs.insert(peers, rpc, |by_id, by_peer, index| {
+            if index < *room {
+                return Ok(());
+            }
+            by_id.ensure(index)?;
+            by_peer.ensure(index)?;
             budget.ensure(index)?;
             granter.ensure(index)?;
             send.ensure(index)?;
             resending.ensure(index)?;
             control.ensure(index)?;
             events.ensure(index)?;
-            timers.ensure(index)
+            timers.ensure(index)?;
+            *room = index + 1;
+            Ok(())
         })
     }
 

@@ -341,8 +341,7 @@ impl Granter {
         let sender = &mut self.senders[entry.sender];
         sender.messages -= 1;
         if sender.messages == 0 {
-            let ip = sender.ip;
-            self.sender_index.remove(self.hash(ip), entry.sender);
+            self.sender_index.remove(entry.sender);
             self.senders.remove(entry.sender);
         }
         self.stale = true;

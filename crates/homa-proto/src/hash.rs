@@ -142,10 +142,10 @@ impl HashIndex {
         }
     }
 
-    /// Takes `index` out; `hash` is the one it was inserted with.
-    pub(crate) fn remove(&mut self, hash: u64, index: u32) {
-        let bucket = self.bucket(fold(hash));
-        let next = self.entries[index].next;
+    /// Takes `index` out.
+    pub(crate) fn remove(&mut self, index: u32) {
+        let Entry { hash, next } = self.entries[index];
+        let bucket = self.bucket(hash);
         if self.heads[bucket] == index {
             self.heads[bucket] = next;
         } else {
@@ -177,7 +177,7 @@ mod tests {
         for i in 0..10_000_u32 {
             index.insert(hashes[i as usize], i);
             if i % 3 == 0 {
-                index.remove(hashes[i as usize], i);
+                index.remove(i);
             }
         }
         for i in 0..10_000_u32 {

@@ -316,7 +316,9 @@ impl Peers {
             self.forget_first();
         }
         let hash = self.hash(address);
-        let life = (self.key.hash([hash, 1]) as u16) & LIFE_MASK;
+        // By host, not port: one engine over there may use several ports, and we several of its.
+        let ip = address.ip.to_bits();
+        let life = (self.key.hash([(ip >> 64) as u64, ip as u64]) as u16) & LIFE_MASK;
         self.made += 1;
         let index = self.slab.insert(Peer {
             address: *address,
@@ -379,8 +381,7 @@ impl Peers {
         let Some(index) = self.idle.pop() else {
             return false;
         };
-        let hash = self.hash(&self.slab[index].address);
-        self.index.remove(hash, index);
+        self.index.remove(index);
         self.slab.remove(index);
         true
     }

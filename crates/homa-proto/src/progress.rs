@@ -142,7 +142,7 @@ impl Engine {
         let at = self.rpcs[index]
             .deadline
             .map_or(at, |deadline| deadline.min(at));
-        self.timers.set(index, at);
+        self.timers.set_at_latest(index, at);
     }
 
     /// Silence after which an RPC is first asked about, without back-off.

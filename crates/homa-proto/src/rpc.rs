@@ -7,6 +7,7 @@ use crate::api::{Event, RpcKey};
 use crate::chunks::Full;
 use crate::hash::{HashIndex, Key};
 use crate::inbound::Inbound;
+use crate::list::Links;
 use crate::outbound::Outbound;
 use crate::peer::Peers;
 use crate::progress::Progress;
@@ -214,21 +215,16 @@ impl Rpcs {
         })
     }
 
-    /// Index that the next insertion will give, if there is room; all tables parallel to this one
-    /// are made ready for it by `ensure`.
+    /// Enters an RPC; all tables parallel to this one are made ready for its index by `ensure`.
     pub(crate) fn insert(
         &mut self,
         peers: &mut Peers,
         rpc: Rpc,
-        ensure: impl FnOnce(u32) -> Result<(), Full>,
+        ensure: impl FnOnce(&mut HashIndex, &mut Links, u32) -> Result<(), Full>,
     ) -> Result<u32, Full> {
         let (id, peer, is_client) = (rpc.id, rpc.peer, rpc.is_client());
         let index = self.slab.insert(rpc)?;
-        let room = self
-            .index
-            .ensure(index)
-            .and_then(|()| peers.rpc_links.ensure(index))
-            .and_then(|()| ensure(index));
+        let room = ensure(&mut self.index, &mut peers.rpc_links, index);
         if room.is_err() {
             self.slab.remove(index);
             return Err(Full);
@@ -250,9 +246,8 @@ impl Rpcs {
     pub(crate) fn end(&mut self, peers: &mut Peers, index: u32, event: Event) -> State {
         let rpc = &mut self.slab[index];
         let state = core::mem::replace(&mut rpc.state, State::Over(event));
-        let (id, peer, is_client) = (rpc.id, rpc.peer, rpc.is_client());
-        self.index
-            .remove(self.hash(id, peers[peer].address.ip), index);
+        let (peer, is_client) = (rpc.peer, rpc.is_client());
+        self.index.remove(index);
         peers.unlink_rpc(peer, index);
         if !is_client {
             peers[peer].server_rpcs -= 1;

@@ -153,8 +153,7 @@ impl Tombstones {
             return false;
         };
         if let Some(block) = self.slab.remove(index) {
-            let hash = self.key.hash([u64::from(block.peer), block.number]);
-            self.index.remove(hash, index);
+            self.index.remove(index);
             peers.release(block.peer, now);
         }
         true

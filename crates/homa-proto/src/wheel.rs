@@ -61,11 +61,12 @@ impl Wheel {
         self.timers.ensure(index, unset)
     }
 
-    /// Sets or moves the deadline of `index`.
-    pub(crate) fn set(&mut self, index: u32, deadline: Instant) {
-        let tick = deadline.as_nanos().div_ceil(1 << TICK_SHIFT);
+    /// Sets the deadline of `index`, or moves it forward; an earlier one stays, since whoever is
+    /// woken by it looks again.
+    pub(crate) fn set_at_latest(&mut self, index: u32, deadline: Instant) {
         let timer = self.timers[index];
-        if timer.place == UNSET || timer.tick != tick {
+        let tick = deadline.as_nanos().div_ceil(1 << TICK_SHIFT);
+        if timer.place == UNSET || tick < timer.tick {
             self.clear(index);
             self.place(index, tick);
         }
@@ -190,7 +191,8 @@ mod tests {
                 // From half a millisecond to five hours, evenly over the magnitudes.
                 let distance = 1 << (19 + (random >> 50) % 26);
                 deadlines[index] = Some(now + distance);
-                wheel.set(index as u32, Instant::from_nanos(now + distance));
+                wheel.clear(index as u32);
+                wheel.set_at_latest(index as u32, Instant::from_nanos(now + distance));
             } else if random >> 61 == 4 {
                 deadlines[index] = None;
                 wheel.clear(index as u32);
@@ -216,7 +218,7 @@ mod tests {
         let mut now = Instant::from_nanos(12_345_678_901);
         assert_eq!(wheel.pop(now), None);
         let deadline = Instant::from_nanos(98_765_432_109);
-        wheel.set(0, deadline);
+        wheel.set_at_latest(0, deadline);
         while let Some(turn) = wheel.next_turn() {
             assert!(turn > now && turn.as_nanos() < deadline.as_nanos() + (1 << TICK_SHIFT));
             now = turn;
