@@ -1,2 +1,115 @@
-//! What CI and developers run.
-fn main() {}
+//! What CI and developers run: `cargo xtask test`.
+//!
+//! Decides which steps this machine allows, runs them all, and ends with what was left out and why.
+//! It does not decide what a step checks: that stands in the table of `steps.rs`.
+
+mod needs;
+mod steps;
+
+use std::env;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use steps::{STEPS, Step};
+
+const USAGE: &str = "type: cargo xtask test [STEP]...   (no step means all of them)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let Some(("test", wanted)) = arguments
+        .split_first()
+        .map(|(verb, rest)| (verb.as_str(), rest))
+    else {
+        return wrong_usage("xtask knows one thing");
+    };
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|name| !STEPS.iter().any(|s| s.name == **name))
+    {
+        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        return wrong_usage(&format!(
+            "no step is called {unknown}; there are {}",
+            names.join(", ")
+        ));
+    }
+    let chosen = STEPS
+        .iter()
+        .filter(|s| wanted.is_empty() || wanted.iter().any(|w| w == s.name));
+    let mut summary = Summary::default();
+    for step in chosen {
+        summary.add(step, run(step));
+    }
+    summary.print();
+    if summary.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn wrong_usage(problem: &str) -> ExitCode {
+    eprintln!("xtask: {problem}; {USAGE}");
+    ExitCode::from(2)
+}
+
+/// How a step ended.
+enum Outcome {
+    Passed,
+    Failed(String),
+    LeftOut(String),
+}
+
+fn run(step: &Step) -> Outcome {
+    println!("\n== {}: {}", step.name, step.checks);
+    for need in step.needs {
+        if let Err(why) = need.meet() {
+            println!("   left out: {why}");
+            return Outcome::LeftOut(why);
+        }
+    }
+    let started = Instant::now();
+    for command in step.commands {
+        println!("   $ {command}");
+        if let Err(why) = command.run() {
+            println!("   failed: {why}");
+            return Outcome::Failed(why);
+        }
+    }
+    println!("   passed in {:.0} s", started.elapsed().as_secs_f64());
+    Outcome::Passed
+}
+
+#[derive(Default)]
+struct Summary {
+    passed_count: usize,
+    failed: Vec<String>,
+    left_out: Vec<String>,
+}
+
+impl Summary {
+    fn add(&mut self, step: &Step, outcome: Outcome) {
+        match outcome {
+            Outcome::Passed => self.passed_count += 1,
+            Outcome::Failed(why) => self.failed.push(format!("{}: {why}", step.name)),
+            Outcome::LeftOut(why) => self.left_out.push(format!("{}: {why}", step.name)),
+        }
+    }
+
+    fn print(&self) {
+        println!("\n== Summary");
+        for line in &self.failed {
+            println!("   failed    {line}");
+        }
+        for line in &self.left_out {
+            println!("   left out  {line}");
+        }
+        if self.left_out.is_empty() {
+            println!("   nothing was left out");
+        }
+        let (failed, left_out) = (self.failed.len(), self.left_out.len());
+        println!(
+            "steps: {} passed, {failed} failed, {left_out} skipped",
+            self.passed_count
+        );
+    }
+}

@@ -1,2 +1,48 @@
-//! The homa command.
-fn main() {}
+//! The `homa` command: serve, call, demo and bench.
+
+mod args;
+mod bench;
+mod child;
+mod congestion;
+mod cpu;
+mod demo;
+mod failure;
+mod progress;
+mod random;
+mod runtime;
+mod workload;
+
+use std::env;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use args::{Bench, Benchmark, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = env::args_os().collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("homa: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(words: &[OsString]) -> Result<(), Failure> {
+    let Some(arguments) = args::parse(words)? else {
+        return Ok(());
+    };
+    match arguments.command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::DemoServer => demo::server::run(),
+        Command::Bench(Bench {
+            what: Benchmark::Rtt(arguments),
+        }) => bench::rtt(&arguments),
+        Command::RttServer(arguments) => bench::rtt_server(&arguments),
+        Command::Serve(_) | Command::Call(_) => {
+            Err(Failure::Work("the library does not carry RPCs yet".into()))
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The variants: a protocol, and how its threads wait.
+
+use core::net::SocketAddr;
+use std::io;
+
+use super::turn::Turn;
+use super::{tcp, udp};
+
+/// How a thread waits for a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Waiting {
+    /// Looks again and again.
+    Spin,
+    /// Sleeps in the kernel.
+    Block,
+    /// Sleeps in a current-thread tokio runtime.
+    Tokio,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Variant {
+    /// Sockets that can talk to anyone, as Homa's can: the floor that Homa is judged against.
+    Udp(Waiting),
+    /// Sockets that talk to one peer only, which saves the kernel the route look-up.
+    UdpConnected,
+    Tcp(Waiting),
+}
+
+use Waiting::{Block, Spin, Tokio};
+
+impl Variant {
+    /// All of them, in the order of their turns.
+    pub(super) const ALL: [Self; 7] = [
+        Self::Udp(Spin),
+        Self::Tcp(Spin),
+        Self::UdpConnected,
+        Self::Udp(Block),
+        Self::Tcp(Block),
+        Self::Udp(Tokio),
+        Self::Tcp(Tokio),
+    ];
+
+    /// Its name in tables and files.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Udp(Spin) => "udp_spin",
+            Self::Udp(Block) => "udp_block",
+            Self::Udp(Tokio) => "udp_tokio",
+            Self::UdpConnected => "udp_connected_spin",
+            Self::Tcp(Spin) => "tcp_spin",
+            Self::Tcp(Block) => "tcp_block",
+            Self::Tcp(Tokio) => "tcp_tokio",
+        }
+    }
+
+    /// The variant of that name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|variant| variant.name() == name)
+    }
+
+    /// The bare socket that waits in the same way: what the variant is compared with.
+    pub(super) const fn floor(self) -> Self {
+        match self {
+            Self::Udp(waiting) | Self::Tcp(waiting) => Self::Udp(waiting),
+            Self::UdpConnected => Self::Udp(Spin),
+        }
+    }
+
+    /// Starts an echo server on a thread of its own, and returns its address.
+    ///
+    /// # Errors
+    /// The socket cannot be bound.
+    pub(super) fn serve(self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Udp(waiting) => udp::serve(waiting, false),
+            Self::UdpConnected => udp::serve(Spin, true),
+            Self::Tcp(waiting) => tcp::serve(waiting),
+        }
+    }
+
+    /// Makes round trips to `server` for one turn.
+    ///
+    /// # Errors
+    /// The server does not answer, or wrongly.
+    pub(super) fn measure(self, server: SocketAddr) -> io::Result<Turn> {
+        match self {
+            Self::Udp(waiting) => udp::measure(server, waiting, false),
+            Self::UdpConnected => udp::measure(server, Spin, true),
+            Self::Tcp(waiting) => tcp::measure(server, waiting),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variant_is_found_by_its_name() {
+        assert!(
+            Variant::ALL
+                .into_iter()
+                .all(|v| Variant::named(v.name()) == Some(v))
+        );
+        assert_eq!(Variant::named("udp"), None);
+    }
+}

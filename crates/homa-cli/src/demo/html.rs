@@ -1,0 +1,201 @@
+//! The report as one self-contained page: graphs of slowdown by message size, and the table.
+
+use core::fmt::Write as _;
+
+use plotters::prelude::*;
+
+use super::report::{Report, Row};
+use super::transport::Protocol;
+use crate::failure::Failure;
+
+const SIZE_PIXELS: (u32, u32) = (760, 360);
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
+    padding:0 1rem;color:#222;background:#fff}svg{max-width:100%;height:auto}\
+    table{border-collapse:collapse;font-variant-numeric:tabular-nums}\
+    th,td{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #ddd}";
+
+/// The page.
+///
+/// # Errors
+/// A graph cannot be drawn.
+pub(crate) fn page(report: &Report) -> Result<String, Failure> {
+    let title = format!("Homa and TCP, workload {}", report.workload);
+    let mut body = format!("<h1>{}</h1>\n", escape(&title));
+    paragraph(&mut body, &report.method());
+    let (p99, p50) = (
+        graph(report, |row| row.slowdown_p99)?,
+        graph(report, |row| row.slowdown_p50)?,
+    );
+    let _ = write!(
+        body,
+        "<h2>Slowdown, 99th percentile</h2>\n{p99}\n<h2>Slowdown, median</h2>\n{p50}\n"
+    );
+    table(&mut body, report);
+    paragraph(&mut body, &report.conclusions());
+    Ok(format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n",
+        escape(&title)
+    ))
+}
+
+/// Text as it may stand in a page.
+fn escape(text: &str) -> String {
+    text.chars().fold(
+        String::with_capacity(text.len()),
+        |mut escaped, character| {
+            match character {
+                '&' => escaped.push_str("&amp;"),
+                '<' => escaped.push_str("&lt;"),
+                '>' => escaped.push_str("&gt;"),
+                '"' => escaped.push_str("&quot;"),
+                other => escaped.push(other),
+            }
+            escaped
+        },
+    )
+}
+
+fn paragraph(body: &mut String, lines: &[String]) {
+    let _ = writeln!(body, "<p>{}</p>", escape(&lines.join(" ")));
+}
+
+fn table(body: &mut String, report: &Report) {
+    body.push_str(
+        "<table>\n<tr><th>protocol<th>bytes, up to<th>count<th>p50 µs<th>p99 µs\
+         <th>slowdown p50<th>slowdown p99</tr>\n",
+    );
+    for row in &report.rows {
+        let _ = writeln!(
+            body,
+            "<tr><td>{}<td>{}<td>{}<td>{:.1}<td>{:.1}<td>{:.2}<td>{:.2}</tr>",
+            row.protocol,
+            row.size_max,
+            row.count,
+            row.p50_us,
+            row.p99_us,
+            row.slowdown_p50,
+            row.slowdown_p99
+        );
+    }
+    body.push_str("</table>\n");
+}
+
+/// One figure by message size. The bins hold equally many messages and stand equally far apart, so
+/// that distance along the axis is share of messages, as in the papers on Homa.
+fn graph(report: &Report, figure: fn(&Row) -> f64) -> Result<String, Failure> {
+    let lines = Protocol::ALL.map(|protocol| {
+        let rows = report
+            .rows_of(protocol)
+            .enumerate()
+            .filter(|(_, row)| row.count > 0);
+        let points: Vec<(f64, f64)> = rows
+            .map(|(index, row)| (index as f64, figure(row).max(1.0)))
+            .collect();
+        (protocol, points)
+    });
+    let highest = lines
+        .iter()
+        .flat_map(|(_, points)| points)
+        .map(|point| point.1);
+    // The legend stands above the lines.
+    let highest = highest.fold(10.0, f64::max) * 5.0;
+    let sizes: Vec<usize> = report
+        .totals
+        .first()
+        .map(|total| {
+            report
+                .rows_of(total.protocol)
+                .map(|row| row.size_max)
+                .collect()
+        })
+        .unwrap_or_default();
+    draw(&lines, &sizes, highest)
+        .map_err(|error| Failure::Work(format!("cannot draw the graph: {error}")))
+}
+
+fn draw(
+    lines: &[(Protocol, Vec<(f64, f64)>)],
+    sizes: &[usize],
+    highest: f64,
+) -> Result<String, Box<dyn core::error::Error>> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, SIZE_PIXELS).into_drawing_area();
+        area.fill(&WHITE)?;
+        let right = sizes.len().saturating_sub(1).max(1) as f64;
+        let mut chart = ChartBuilder::on(&area)
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(52)
+            .build_cartesian_2d(-0.3..right + 0.3, (1.0..highest).log_scale())?;
+        let label = |at: &f64| {
+            let size = (at.fract() == 0.0)
+                .then(|| sizes.get(*at as usize))
+                .flatten();
+            size.map(usize::to_string).unwrap_or_default()
+        };
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_labels(sizes.len().max(1))
+            .x_label_formatter(&label)
+            .y_label_formatter(&|slowdown| format!("{slowdown}"))
+            .x_desc("message size, bytes (equal distances hold equally many messages)")
+            .y_desc("slowdown")
+            .draw()?;
+        for ((protocol, points), color) in lines.iter().zip([RED, BLUE]) {
+            let series = LineSeries::new(points.iter().copied(), color.stroke_width(2));
+            chart
+                .draw_series(series)?
+                .label(protocol.to_string())
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE)
+            .border_style(BLACK)
+            .draw()?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::report::tests::example;
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere() {
+        let page = page(&example()).unwrap();
+        // The name of the SVG name space is no address that is fetched.
+        let page = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+        for outside in [
+            "http", "src=", "href=", "url(", "@import", "<script", "<link",
+        ] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn the_page_has_both_graphs_with_both_protocols() {
+        let page = page(&example()).unwrap();
+        assert_eq!(page.matches("<svg").count(), 2);
+        assert_eq!(page.matches("</svg>").count(), 2);
+        assert!(page.matches("Homa").count() > 4 && page.matches("TCP").count() > 4);
+        assert!(page.contains("1000000"));
+    }
+
+    #[test]
+    fn a_name_cannot_break_out_of_its_place() {
+        let mut report = example();
+        report.workload = "<b>&\"x".into();
+        let page = page(&report).unwrap();
+        assert!(!page.contains("<b>"));
+        assert!(page.contains("workload &lt;b&gt;&amp;&quot;x"));
+    }
+}

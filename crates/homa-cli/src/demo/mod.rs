@@ -1,0 +1,293 @@
+//! `homa demo`: one workload between two processes, over Homa and over TCP, compared.
+//!
+//! In order: TCP's goodput, the fastest unloaded round trips, then slices under load in which the
+//! protocols take turns with the same arrivals.
+
+mod client;
+mod frame;
+mod html;
+mod plan;
+mod poller;
+mod report;
+pub(crate) mod server;
+mod tally;
+mod tcp;
+mod transport;
+
+use core::time::Duration;
+use std::fs;
+use std::io::Write;
+
+use client::Client;
+use plan::{Pattern, Planner};
+use report::{Report, UnloadedRow, gbps};
+use server::Addresses;
+use tally::{Bins, Problems, Tally, Unloaded};
+use tcp::{POOL_CONNECTIONS, TcpTransport};
+use transport::{Protocol, Transport};
+
+use crate::args::{Demo, Which};
+use crate::child::ServerProcess;
+use crate::failure::Failure;
+use crate::progress::Progress;
+
+/// Sizes at which the unloaded round trip is measured.
+const UNLOADED_SIZES: u32 = 10;
+
+/// Turns that each protocol has at each of those sizes, and the limits of a turn.
+const UNLOADED_TURNS: u32 = 6;
+const UNLOADED_TRIES: u32 = 30;
+const UNLOADED_TURN: Duration = Duration::from_millis(15);
+
+/// Messages that are sent over and over to measure goodput.
+const GOODPUT_MESSAGES: u64 = 4096;
+const GOODPUT_LENGTH_MAX: Duration = Duration::from_millis(1500);
+
+/// Runs the demo, prints its report, and writes the files that were asked for.
+///
+/// # Errors
+/// The server cannot be started or reached, a file cannot be written, or any RPC failed or was
+/// corrupt.
+pub(crate) fn run(arguments: &Demo) -> Result<(), Failure> {
+    let report = measure(arguments)?;
+    std::io::stdout()
+        .write_all(report.to_string().as_bytes())
+        .map_err(Failure::work("cannot print the report"))?;
+    if let Some(file) = &arguments.json {
+        let json = serde_json::to_string_pretty(&report).map_err(Failure::work("JSON"))?;
+        fs::write(file, json + "\n").map_err(Failure::work(file.display()))?;
+    }
+    if let Some(file) = &arguments.html {
+        fs::write(file, html::page(&report)?).map_err(Failure::work(file.display()))?;
+    }
+    match &report.first_problem {
+        Some(_) => Err(Failure::Work("some RPCs failed; see above".into())),
+        None => Ok(()),
+    }
+}
+
+fn measure(arguments: &Demo) -> Result<Report, Failure> {
+    let server = ServerProcess::<Addresses>::start(&["internal-demo-server"])?;
+    let pattern = Pattern::new(arguments.seed);
+    let planner = Planner {
+        workload: &arguments.workload,
+        pattern: &pattern,
+        seed: arguments.seed,
+    };
+    let slices = Slices::new(arguments);
+    let goodput_length = (slices.total() / 8).min(GOODPUT_LENGTH_MAX);
+    let progress = Progress::start(expected_time(goodput_length, &slices));
+    let tcp = TcpTransport::connect(server.addresses.tcp).map_err(Failure::work("TCP"))?;
+    let congestion = tcp.congestion();
+    let mut demo = Measurement {
+        server,
+        planner,
+        problems: Problems::default(),
+        transports: vec![(Protocol::Tcp, Box::new(tcp))],
+    };
+
+    progress.say("goodput of TCP");
+    let goodput = demo.goodput(goodput_length)?;
+    progress.say("unloaded round trips");
+    demo.connect_all()?;
+    let (unloaded_rows, unloaded) = demo.unloaded()?;
+    progress.say("under load");
+    let bins = Bins::of(&arguments.workload);
+    let mut tallies: Vec<(Protocol, Tally)> = slices
+        .protocols
+        .iter()
+        .map(|p| (*p, Tally::new(&bins, &unloaded)))
+        .collect();
+    demo.under_load(&slices, goodput * arguments.load, &mut tallies)?;
+    progress.finish();
+
+    let mut report = Report {
+        workload: arguments.workload.name().to_owned(),
+        seed: arguments.seed,
+        seconds: arguments.seconds,
+        load: arguments.load,
+        offered_gbps: gbps(goodput * arguments.load),
+        tcp_goodput_gbps: gbps(goodput),
+        tcp_congestion: congestion,
+        tcp_connections: POOL_CONNECTIONS,
+        unloaded: unloaded_rows,
+        rows: Vec::new(),
+        totals: Vec::new(),
+        errors: 0,
+        corrupt: 0,
+        first_problem: None,
+    };
+    tallies
+        .iter()
+        .for_each(|(protocol, tally)| report.add(*protocol, tally));
+    report.add_problems(&demo.problems);
+    Ok(report)
+}
+
+/// How the time under load is divided.
+struct Slices {
+    protocols: Vec<Protocol>,
+    /// Slices of each protocol.
+    count: u32,
+    length: Duration,
+}
+
+impl Slices {
+    /// Slices of about a second, so that whatever else the machine does hits both protocols.
+    fn new(arguments: &Demo) -> Self {
+        let protocols = match arguments.protocol {
+            Which::Both => Protocol::ALL.to_vec(),
+            Which::Homa => vec![Protocol::Homa],
+            Which::Tcp => vec![Protocol::Tcp],
+        };
+        let each = Duration::from_secs(arguments.seconds.into()) / protocols.len() as u32;
+        let count = u32::try_from(each.as_secs()).unwrap_or(u32::MAX).max(1);
+        Self {
+            protocols,
+            count,
+            length: each / count,
+        }
+    }
+
+    fn total(&self) -> Duration {
+        self.length * self.count * self.protocols.len() as u32
+    }
+}
+
+fn expected_time(goodput_length: Duration, slices: &Slices) -> Duration {
+    let turns = UNLOADED_SIZES * UNLOADED_TURNS * Protocol::ALL.len() as u32;
+    goodput_length + UNLOADED_TURN * turns / 2 + slices.total()
+}
+
+/// A demo under way.
+struct Measurement<'a> {
+    server: ServerProcess<Addresses>,
+    planner: Planner<'a>,
+    problems: Problems,
+    transports: Vec<(Protocol, Box<dyn Transport>)>,
+}
+
+impl Measurement<'_> {
+    fn connect_all(&mut self) -> Result<(), Failure> {
+        for protocol in Protocol::ALL {
+            self.client(protocol)?;
+        }
+        Ok(())
+    }
+
+    /// The client of a protocol, connected anew if it has no transport at the moment.
+    fn client(&mut self, protocol: Protocol) -> Result<Client<'_>, Failure> {
+        if !self.transports.iter().any(|(known, _)| *known == protocol) {
+            let transport = protocol.connect(&self.server.addresses);
+            self.transports
+                .push((protocol, transport.map_err(Failure::work(protocol))?));
+        }
+        let transport = self
+            .transports
+            .iter_mut()
+            .find(|(known, _)| *known == protocol);
+        let (_, transport) = transport.expect("it was there or has just been pushed");
+        let (pattern, problems) = (self.planner.pattern, &mut self.problems);
+        Ok(Client {
+            transport: transport.as_mut(),
+            pattern,
+            problems,
+        })
+    }
+
+    /// Bytes of requests per second that TCP carries.
+    fn goodput(&mut self, length: Duration) -> Result<f64, Failure> {
+        let messages = self.planner.messages(GOODPUT_MESSAGES);
+        let goodput = self.client(Protocol::Tcp)?.goodput(&messages, length);
+        match goodput.map_err(Failure::work("TCP"))? {
+            bytes if bytes > 0.0 => Ok(bytes),
+            _ => Err(Failure::Work(
+                "TCP carried nothing, so there is no load to offer".into(),
+            )),
+        }
+    }
+
+    fn unloaded(&mut self) -> Result<(Vec<UnloadedRow>, Unloaded), Failure> {
+        let workload = self.planner.workload;
+        let messages = self
+            .planner
+            .one_of_each(&spread(workload.size_min(), workload.size_max()));
+        let (mut rows, mut points) = (Vec::new(), Vec::new());
+        for message in &messages {
+            let mut fastest: [Option<Duration>; Protocol::ALL.len()] = [None; _];
+            for _ in 0..UNLOADED_TURNS {
+                for (protocol, fastest) in Protocol::ALL.into_iter().zip(&mut fastest) {
+                    let mut client = self.client(protocol)?;
+                    let rtt = client
+                        .fastest_rtt(message, UNLOADED_TURN, UNLOADED_TRIES)
+                        .map_err(Failure::work(protocol))?;
+                    *fastest = [*fastest, rtt].into_iter().flatten().min();
+                }
+            }
+            let micros = fastest.map(|rtt| rtt.map(|rtt| rtt.as_secs_f64() * 1e6));
+            rows.push(UnloadedRow {
+                size: message.size,
+                homa_us: micros[0],
+                tcp_us: micros[1],
+            });
+            points.extend(
+                fastest
+                    .into_iter()
+                    .flatten()
+                    .min()
+                    .map(|rtt| (message.size, rtt)),
+            );
+        }
+        if points.is_empty() {
+            return Err(Failure::Work(
+                "no RPC was answered on an idle machine".into(),
+            ));
+        }
+        Ok((rows, Unloaded::new(points)))
+    }
+
+    fn under_load(
+        &mut self,
+        slices: &Slices,
+        bytes_per_second: f64,
+        tallies: &mut [(Protocol, Tally)],
+    ) -> Result<(), Failure> {
+        for index in 0..slices.count {
+            let plan = self.planner.slice(index, slices.length, bytes_per_second);
+            for (protocol, tally) in &mut *tallies {
+                let clean = self
+                    .client(*protocol)?
+                    .open_loop(&plan, slices.length, tally);
+                if !clean.map_err(Failure::work(*protocol))? {
+                    // What is left under way would come back in the next slice.
+                    self.transports.retain(|(known, _)| known != protocol);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sizes from `low` to `high`, each larger by about the same factor than the one before.
+fn spread(low: usize, high: usize) -> Vec<usize> {
+    let factor = high as f64 / low as f64;
+    let steps = (0..UNLOADED_SIZES).map(|step| f64::from(step) / f64::from(UNLOADED_SIZES - 1));
+    let mut sizes: Vec<usize> = steps
+        .map(|share| (low as f64 * factor.powf(share)).round() as usize)
+        .collect();
+    sizes.dedup();
+    sizes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_spread_from_the_shortest_to_the_longest() {
+        let sizes = spread(53, 1_000_000);
+        assert_eq!((sizes.len(), sizes[0], sizes[9]), (10, 53, 1_000_000));
+        assert!(sizes.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(spread(7, 7), [7]);
+    }
+}

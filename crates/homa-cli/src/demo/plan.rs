@@ -1,0 +1,199 @@
+//! What is sent and when, all of it fixed by the seed before anything is measured.
+//!
+//! Arrivals are open loop: their times do not depend on how fast responses come, so a protocol that
+//! is slow for a while is charged for everything that waited meanwhile.
+
+use core::time::Duration;
+
+use crate::random::Random;
+use crate::workload::{MESSAGE_MAX_BYTES, Workload};
+
+/// Messages that start at different places of the pattern, and so differ, before places repeat.
+const PLACES_COUNT: usize = 1 << 16;
+
+/// Arrivals in one slice; a load that wants more is cut, which the report shows as less load.
+const SLICE_ARRIVALS_MAX: usize = 4_000_000;
+
+/// Uses of the seed; each has a random sequence of its own.
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose {
+    Pattern,
+    Goodput,
+    Slice(u32),
+}
+
+impl Purpose {
+    const fn number(self) -> u64 {
+        match self {
+            Self::Pattern => 1,
+            Self::Goodput => 2,
+            Self::Slice(index) => 1000 + index as u64,
+        }
+    }
+}
+
+/// Random bytes from which all messages are cut: message N starts at place N.
+///
+/// Nothing has to be filled in or copied to make a message, and no two messages that are under way
+/// together are the same, so that a response which belongs to another request is found out.
+pub(crate) struct Pattern {
+    bytes: Vec<u8>,
+}
+
+impl Pattern {
+    /// The pattern of a seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed, Purpose::Pattern.number());
+        let words = (PLACES_COUNT + MESSAGE_MAX_BYTES).div_ceil(8);
+        Self {
+            bytes: (0..words)
+                .flat_map(|_| random.next().to_le_bytes())
+                .collect(),
+        }
+    }
+
+    /// The contents of a message.
+    pub(crate) fn message(&self, message: &Message) -> &[u8] {
+        let place = (message.number % PLACES_COUNT as u64) as usize;
+        &self.bytes[place..place + message.size]
+    }
+
+    fn plan(&self, number: u64, size: usize) -> Message {
+        let mut message = Message {
+            number,
+            size,
+            checksum: 0,
+        };
+        message.checksum = crc32fast::hash(self.message(&message));
+        message
+    }
+}
+
+/// A message to send, and how to recognise its echo.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Message {
+    /// Names the RPC; also says where in the pattern the message starts.
+    pub(crate) number: u64,
+    /// Bytes.
+    pub(crate) size: usize,
+    /// CRC-32 of the contents.
+    pub(crate) checksum: u32,
+}
+
+impl Message {
+    /// Whether `response` is the echo of this message.
+    pub(crate) fn is_echoed_by(&self, response: &[u8]) -> bool {
+        response.len() == self.size && crc32fast::hash(response) == self.checksum
+    }
+}
+
+/// A message with its time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Arrival {
+    /// Since the slice began.
+    pub(crate) at: Duration,
+    pub(crate) message: Message,
+}
+
+/// Draws messages for one run.
+pub(crate) struct Planner<'a> {
+    pub(crate) workload: &'a Workload,
+    pub(crate) pattern: &'a Pattern,
+    pub(crate) seed: u64,
+}
+
+impl Planner<'_> {
+    /// `count` messages of the workload, without times.
+    pub(crate) fn messages(&self, count: u64) -> Vec<Message> {
+        let mut random = Random::new(self.seed, Purpose::Goodput.number());
+        let numbers = 0..count;
+        numbers
+            .map(|n| self.pattern.plan(n, self.workload.sample(&mut random)))
+            .collect()
+    }
+
+    /// One message of each size.
+    pub(crate) fn one_of_each(&self, sizes: &[usize]) -> Vec<Message> {
+        (0..)
+            .zip(sizes)
+            .map(|(number, size)| self.pattern.plan(number, *size))
+            .collect()
+    }
+
+    /// The Poisson arrivals of slice `index`, `bytes_per_second` of messages on average.
+    pub(crate) fn slice(
+        &self,
+        index: u32,
+        length: Duration,
+        bytes_per_second: f64,
+    ) -> Vec<Arrival> {
+        let mut random = Random::new(self.seed, Purpose::Slice(index).number());
+        let mean_gap = self.workload.mean_bytes() / bytes_per_second;
+        let (mut arrivals, mut at) = (Vec::new(), 0.0);
+        for number in 0..SLICE_ARRIVALS_MAX as u64 {
+            at += random.exponential(mean_gap);
+            if at >= length.as_secs_f64() {
+                break;
+            }
+            let message = self.pattern.plan(number, self.workload.sample(&mut random));
+            arrivals.push(Arrival {
+                at: Duration::from_secs_f64(at),
+                message,
+            });
+        }
+        arrivals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn arrivals(seed: u64, index: u32, bytes_per_second: f64) -> Vec<Arrival> {
+        let workload = Workload::named("w2").unwrap();
+        let pattern = Pattern::new(seed);
+        Planner {
+            workload: &workload,
+            pattern: &pattern,
+            seed,
+        }
+        .slice(index, SECOND, bytes_per_second)
+    }
+
+    #[test]
+    fn a_seed_fixes_the_plan() {
+        assert_eq!(arrivals(5, 0, 1e5), arrivals(5, 0, 1e5));
+        assert_ne!(arrivals(5, 0, 1e5), arrivals(6, 0, 1e5));
+        assert_ne!(arrivals(5, 0, 1e5), arrivals(5, 1, 1e5));
+    }
+
+    #[test]
+    fn arrivals_offer_the_load_that_was_asked_for() {
+        let plan = arrivals(1, 0, 4e6);
+        let bytes: usize = plan.iter().map(|arrival| arrival.message.size).sum();
+        assert!((3.6e6..4.4e6).contains(&(bytes as f64)), "{bytes} bytes");
+        assert!(plan.is_sorted_by_key(|arrival| arrival.at));
+        assert!(plan.iter().all(|arrival| arrival.at < SECOND));
+    }
+
+    #[test]
+    fn an_echo_is_told_from_anything_else() {
+        let workload = Workload::named("w1").unwrap();
+        let pattern = Pattern::new(1);
+        let planner = Planner {
+            workload: &workload,
+            pattern: &pattern,
+            seed: 1,
+        };
+        let messages = planner.one_of_each(&[100, 100]);
+        let echo = pattern.message(&messages[0]);
+        assert!(messages[0].is_echoed_by(echo));
+        assert!(!messages[1].is_echoed_by(echo));
+        assert!(!messages[0].is_echoed_by(&echo[..99]));
+        let mut damaged = echo.to_vec();
+        damaged[50] ^= 1;
+        assert!(!messages[0].is_echoed_by(&damaged));
+    }
+}

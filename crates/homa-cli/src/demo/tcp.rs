@@ -1,0 +1,220 @@
+//! RPCs over a pool of TCP connections: the client of the demo, and its echo server.
+
+use core::net::SocketAddr;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::time::Instant;
+
+use super::frame::{FrameConnection, Received};
+use super::poller::{Poller, Ready};
+use super::transport::{Deliver, Transport};
+use crate::congestion;
+
+/// Connections in the pool. More of them help short messages past long ones; measured with W4,
+/// 4 to 32 differ little in goodput.
+pub(crate) const POOL_CONNECTIONS: usize = 16;
+
+/// The listener's key; connections have those from 0 up.
+const LISTENER: usize = usize::MAX;
+
+/// Connections that the echo server accepts before it refuses more.
+const SERVER_CONNECTIONS_MAX: usize = 1024;
+
+/// The client end of the pool.
+pub(crate) struct TcpTransport {
+    connections: Vec<PoolConnection>,
+    poller: Poller,
+    ready: Vec<Ready>,
+}
+
+/// A connection with what the client waits for on it.
+struct PoolConnection {
+    frames: FrameConnection,
+    watches_output: bool,
+    /// Lengths of the messages whose responses are outstanding, oldest first.
+    outstanding: VecDeque<usize>,
+    /// The sum of `outstanding`.
+    outstanding_bytes: usize,
+}
+
+impl TcpTransport {
+    /// Opens all connections.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or the process has too many files open.
+    pub(crate) fn connect(server: SocketAddr) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let mut connections = Vec::with_capacity(POOL_CONNECTIONS);
+        for key in 0..POOL_CONNECTIONS {
+            let stream = TcpStream::connect(server)?;
+            congestion::choose(&stream);
+            poller.add(&stream, key)?;
+            connections.push(PoolConnection::new(FrameConnection::new(stream)?));
+        }
+        Ok(Self {
+            connections,
+            poller,
+            ready: Vec::new(),
+        })
+    }
+
+    /// The congestion control in force.
+    pub(crate) fn congestion(&self) -> String {
+        congestion::in_force(self.connections[0].frames.stream())
+    }
+}
+
+impl Transport for TcpTransport {
+    fn start(&mut self, number: u64, message: &[u8]) -> io::Result<()> {
+        let least_busy = self
+            .connections
+            .iter_mut()
+            .min_by_key(|c| c.outstanding_bytes);
+        let connection = least_busy.expect("the pool has connections");
+        connection.outstanding.push_back(message.len());
+        connection.outstanding_bytes += message.len();
+        connection.frames.send(number, message)
+    }
+
+    fn poll(&mut self, until: Instant, deliver: &mut Deliver<'_>) -> io::Result<()> {
+        for (key, connection) in self.connections.iter_mut().enumerate() {
+            if connection.frames.has_output() && !connection.watches_output {
+                connection.flush(&self.poller, key)?;
+            }
+        }
+        self.poller.wait(Some(until), &mut self.ready)?;
+        for ready in &self.ready {
+            let connection = &mut self.connections[ready.key];
+            if ready.writable {
+                connection.flush(&self.poller, ready.key)?;
+            }
+            if ready.readable {
+                connection.receive(deliver)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PoolConnection {
+    const fn new(frames: FrameConnection) -> Self {
+        let outstanding = VecDeque::new();
+        Self {
+            frames,
+            watches_output: false,
+            outstanding,
+            outstanding_bytes: 0,
+        }
+    }
+
+    fn flush(&mut self, poller: &Poller, key: usize) -> io::Result<()> {
+        self.frames.flush()?;
+        update_watch(poller, key, &self.frames, &mut self.watches_output)
+    }
+
+    fn receive(&mut self, deliver: &mut Deliver<'_>) -> io::Result<()> {
+        let (outstanding, bytes) = (&mut self.outstanding, &mut self.outstanding_bytes);
+        let received = self.frames.receive(&mut |number, message| {
+            // The server answers the requests of a connection in their order.
+            *bytes -= outstanding.pop_front().unwrap_or(0);
+            deliver(number, Ok(message));
+        })?;
+        match received {
+            Received::Bytes | Received::Nothing => Ok(()),
+            Received::End => Err(io::ErrorKind::ConnectionReset.into()),
+        }
+    }
+}
+
+/// Asks to be told when the socket takes more, as long as bytes wait for that.
+fn update_watch(
+    poller: &Poller,
+    key: usize,
+    frames: &FrameConnection,
+    watches_output: &mut bool,
+) -> io::Result<()> {
+    if frames.has_output() != *watches_output {
+        *watches_output = frames.has_output();
+        poller.watch_output(frames.stream(), key, *watches_output)?;
+    }
+    Ok(())
+}
+
+/// Echoes every frame of every connection, on the calling thread, until something is wrong with the
+/// listener itself.
+///
+/// # Errors
+/// What is wrong with the listener.
+pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let poller = Poller::new()?;
+    poller.add(listener, LISTENER)?;
+    let mut connections: Vec<Option<EchoConnection>> = Vec::new();
+    let mut ready = Vec::new();
+    loop {
+        poller.wait(None, &mut ready)?;
+        for ready in &ready {
+            if ready.key == LISTENER {
+                accept(listener, &poller, &mut connections)?;
+                continue;
+            }
+            let slot = &mut connections[ready.key];
+            // A broken connection is its client's affair; dropping it tells both.
+            if slot
+                .as_mut()
+                .is_some_and(|echo| echo.turn(&poller, ready).is_err())
+            {
+                *slot = None;
+            }
+        }
+    }
+}
+
+/// A connection as the echo server sees it.
+struct EchoConnection {
+    frames: FrameConnection,
+    watches_output: bool,
+}
+
+impl EchoConnection {
+    fn turn(&mut self, poller: &Poller, ready: &Ready) -> io::Result<()> {
+        if ready.readable && self.frames.echo()? == Received::End {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.frames.flush()?;
+        update_watch(poller, ready.key, &self.frames, &mut self.watches_output)
+    }
+}
+
+fn accept(
+    listener: &TcpListener,
+    poller: &Poller,
+    connections: &mut Vec<Option<EchoConnection>>,
+) -> io::Result<()> {
+    let stream = match listener.accept() {
+        Ok((stream, _)) => stream,
+        // The client went away again, or has been accepted already.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    congestion::choose(&stream);
+    let key = connections
+        .iter()
+        .position(Option::is_none)
+        .unwrap_or(connections.len());
+    if key == SERVER_CONNECTIONS_MAX {
+        return Ok(());
+    }
+    poller.add(&stream, key)?;
+    let echo = EchoConnection {
+        frames: FrameConnection::new(stream)?,
+        watches_output: false,
+    };
+    if key == connections.len() {
+        connections.push(None);
+    }
+    connections[key] = Some(echo);
+    Ok(())
+}
