@@ -59,8 +59,11 @@ pub trait Link: Send {
     fn receive(&mut self, sink: &mut dyn FnMut(Received<'_>)) -> io::Result<usize>;
 
     /// Hands reports about datagrams that were sent and did not arrive to `sink`; returns their
-    /// number. It may be called in every turn of a loop: while no report waits it costs nothing.
-    /// While one waits, [`fd`](Self::fd) polls as erroneous, so a host that waits must call it.
+    /// number, bounded for one call.
+    ///
+    /// Call it in every turn of a loop, behind [`receive`](Self::receive), which learns that
+    /// reports wait; while none does, this costs nothing. While one waits, [`fd`](Self::fd) polls
+    /// as erroneous and every wait ends at once, so a host that never calls it never sleeps.
     ///
     /// # Errors
     ///

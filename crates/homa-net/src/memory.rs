@@ -4,6 +4,7 @@
 //! other, whole and in order, until the queue is full. The ends may live in two threads. It has no
 //! rate and no delay; faults come from [`Faults`](crate::faults::Faults).
 
+use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::collections::VecDeque;
 use std::io;
@@ -18,6 +19,9 @@ use crate::wait::Wakeup;
 
 /// What a datagram occupies in a queue at the least, in bytes, so that empty ones fill it too.
 const CHARGE_MIN_BYTES: usize = 256;
+
+/// Buffers that an end keeps to use again; more than a host leaves waiting, and 16 MiB at the most.
+const SPARE_BUFFERS_MAX: usize = 256;
 
 /// IP and UDP headers, which count against the MTU.
 const HEADERS_V4_BYTES: usize = 20 + 8;
@@ -231,6 +235,14 @@ enum Passed {
     Full,
 }
 
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("local", &self.local)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Link for Memory {
     fn send(&mut self, batch: &[Transmit<'_>], refused: &mut dyn FnMut(usize, Refusal)) -> usize {
         for (index, transmit) in batch.iter().enumerate() {
@@ -281,8 +293,10 @@ impl Link for Memory {
         }
         let mut queue = self.here.queue();
         for mut parcel in self.taken.drain(..) {
-            parcel.bytes.clear();
-            queue.spare.push(parcel.bytes);
+            if queue.spare.len() < SPARE_BUFFERS_MAX {
+                parcel.bytes.clear();
+                queue.spare.push(parcel.bytes);
+            }
         }
         self.counters.datagrams_received += count as u64;
         Ok(count)

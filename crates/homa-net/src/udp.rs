@@ -30,6 +30,7 @@ mod send;
 mod tests;
 mod verdict;
 
+use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -77,6 +78,14 @@ impl Udp {
             inbox: receive::Inbox::new(options),
             reports: errors::Reports::new(),
         })
+    }
+}
+
+impl fmt::Debug for Udp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Udp")
+            .field("local", &self.local)
+            .finish_non_exhaustive()
     }
 }
 

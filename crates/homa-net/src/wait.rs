@@ -48,11 +48,12 @@ impl<'a> Watch<'a> {
 /// What a descriptor is ready for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ready {
-    /// There is something to receive, or a pending error that receiving will clear.
+    /// There is something to receive.
     pub readable: bool,
     /// There is room to send.
     pub writable: bool,
-    /// [`Link::poll_errors`](crate::Link::poll_errors) has something, or the descriptor is broken.
+    /// A report waits: call [`Link::receive`](crate::Link::receive), then
+    /// [`Link::poll_errors`](crate::Link::poll_errors).
     pub error: bool,
 }
 

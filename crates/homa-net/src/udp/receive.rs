@@ -4,10 +4,10 @@ use core::net::IpAddr;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::verdict::{PENDING_REPEATS_MAX, may_be_pending};
+use super::verdict::may_be_pending;
 use super::{Options, Udp};
 use crate::link::Received;
-use crate::sys::{self, Envelope, Errno, MESSAGES_MAX};
+use crate::sys::{self, Envelope, MESSAGES_MAX};
 
 /// Bytes from one buffer to the next: room for any datagram or coalesced batch (65,535 at most),
 /// and ten cache lines more, so that the starts of the buffers, which small datagrams alone use,
@@ -67,34 +67,38 @@ impl Inbox {
     }
 }
 
+/// The most times that a call is repeated because it met a report instead of a datagram. A report
+/// arrived between every two of them: a flood, which must not look like a broken socket. Its next
+/// report ends the host's wait, so nothing is forgotten.
+const REPEATS_MAX: usize = 64;
+
 impl Udp {
     pub(super) fn receive_batch(
         &mut self,
         sink: &mut dyn FnMut(Received<'_>),
     ) -> io::Result<usize> {
         let arrived = self.fill_inbox()?;
-        let mut count = 0;
+        let (mut count, mut malformed) = (0, 0);
         // A socket with an address of its own receives nothing else; see `bind::open`.
         let addressed = Some(self.local.ip()).filter(|ip| !ip.is_unspecified());
         let buffers = self.inbox.buffer.chunks_exact(STRIDE);
         for (envelope, buffer) in self.inbox.envelopes[..arrived].iter().zip(buffers) {
             let Some(received) = read(envelope, buffer, addressed) else {
-                self.counters.malformed += 1;
-                count += 1;
+                malformed += 1;
                 continue;
             };
             count += received.datagram_count();
             sink(received);
         }
         self.counters.datagrams_received += count as u64;
-        Ok(count)
+        self.counters.malformed += malformed as u64;
+        Ok(count + malformed)
     }
 
     /// Returns how many envelopes were filled.
     fn fill_inbox(&mut self) -> io::Result<usize> {
         let inbox = &mut self.inbox;
-        let mut last = Errno(libc::EAGAIN);
-        for _ in 0..PENDING_REPEATS_MAX {
+        for _ in 0..REPEATS_MAX {
             let envelopes = &mut inbox.envelopes[..inbox.batch.want];
             match sys::receive(self.socket.as_fd(), envelopes, &mut inbox.buffer, STRIDE) {
                 Ok(count) => {
@@ -105,16 +109,15 @@ impl Udp {
                     inbox.batch = Batch::SMALLEST;
                     return Ok(0);
                 }
-                Err(errno) if errno.0 == libc::EINTR => last = errno,
+                Err(errno) if errno.0 == libc::EINTR => {}
                 Err(errno) if may_be_pending(errno) => {
                     self.reports.waiting = true;
                     self.counters.pending_errors += 1;
-                    last = errno;
                 }
                 Err(errno) => return Err(errno.into()),
             }
         }
-        Err(last.into())
+        Ok(0)
     }
 }
 
@@ -163,4 +166,24 @@ fn read<'a>(
         }
     }
     Some(received)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_grows_only_while_calls_come_back_full() {
+        let mut batch = Batch::SMALLEST;
+        let mut wants = Vec::new();
+        for _ in 0..8 {
+            batch.adapt(batch.want, 16);
+            wants.push(batch.want);
+        }
+        assert_eq!(wants, [1, 1, 1, 2, 4, 8, 16, 16]);
+        batch.adapt(5, 16);
+        assert_eq!(batch.want, 5);
+        batch.adapt(0, 16);
+        assert_eq!(batch.want, 1);
+    }
 }

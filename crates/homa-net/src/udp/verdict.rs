@@ -65,7 +65,7 @@ pub(super) fn may_be_pending(errno: Errno) -> bool {
     )
 }
 
-/// The most times in a row that a call is repeated because of pending errors. A second repetition is
+/// The most times in a row that a send is repeated because of pending errors. A second repetition is
 /// rare already: a further report must have arrived between two system calls.
 pub(super) const PENDING_REPEATS_MAX: usize = 4;
 
