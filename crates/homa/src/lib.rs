@@ -1,1 +1,85 @@
-//! To be written.
+//! Homa for applications: remote procedure calls whose short messages stay fast while the network
+//! is full.
+//!
+//! A *client* sends a request to a server and gets one response; a *server* receives requests and
+//! must answer each. There are no connections: one client calls any number of servers, in any
+//! order, and its calls do not wait for each other. Each request runs at most once in a server's
+//! life.
+//!
+//! ```
+//! use homa::{Client, Server};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A server.
+//! let server = Server::bind("127.0.0.1:0").await?;
+//! let address = server.local_addr();
+//! tokio::spawn(async move {
+//!     while let Ok(request) = server.recv().await {
+//!         tokio::spawn(async move {
+//!             let answer = request.message.to_ascii_uppercase();
+//!             // The only errors are about clients that have gone.
+//!             let _ = request.responder.reply(&answer).await;
+//!         });
+//!     }
+//! });
+//!
+//! // A client.
+//! let client = Client::new()?;
+//! let response = client.call(address, b"hello").await?;
+//! assert_eq!(*response, *b"HELLO");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`blocking`] is the same for threads.
+//! - [`Message`] is a view of the bytes received; dropping it makes room for more.
+//! - [`CallError`] says why there is no response, who is to blame, and whether the request may
+//!   have run.
+//! - [`CallOptions`] sets a deadline; [`Host::builder`] sets everything else, and lets several
+//!   clients and servers share one send queue and one set of grants.
+//!
+//! Over UDP, by default, no privileges are needed.
+#![forbid(unsafe_code)]
+
+pub mod blocking;
+mod budget;
+mod calls;
+#[cfg(feature = "tokio")]
+mod client;
+mod clock;
+mod counters;
+mod driver;
+pub mod error;
+mod host;
+mod incoming;
+mod links;
+mod messages;
+mod options;
+mod outgoing;
+mod parties;
+mod pool;
+mod requests;
+mod routes;
+#[cfg(feature = "tokio")]
+mod runtime;
+mod seat;
+#[cfg(feature = "tokio")]
+mod server;
+mod shared;
+mod slab;
+mod state;
+mod waiting;
+
+pub use calls::Completion;
+#[cfg(feature = "tokio")]
+pub use client::{Client, Pending};
+pub use counters::{Counters, HostCounters};
+pub use error::{BindError, Blame, CallError, RecvError, ReplyError};
+pub use homa_net::{Link, LinkKind, faults, memory, udp};
+pub use homa_proto::{Config, Usage};
+pub use host::Host;
+pub use options::{Builder, CallOptions};
+pub use pool::Message;
+#[cfg(feature = "tokio")]
+pub use server::{Request, Responder, Server};

@@ -1,0 +1,463 @@
+//! A client without its waiting: what the blocking and the asynchronous API share.
+//!
+//! It decides by which socket a call leaves, and that a request is copied before it is sent. How
+//! its caller waits is decided in the two APIs.
+
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::task::Waker;
+use std::sync::Arc;
+
+use homa_net::Link;
+use homa_proto::{Address, Call, Instant, Path, RpcKey, SocketId};
+
+use crate::error::{BindError, CallError, RecvError, ResolveError};
+use crate::host::{Host, add_link};
+use crate::messages::Party;
+use crate::options::CallOptions;
+use crate::parties::{CallEntry, ClientEntry, Phase, RawCompletion, wake_all};
+use crate::pool::{Buffer, Message};
+use crate::routes::reachable;
+use crate::shared::Shared;
+use crate::state::State;
+use crate::waiting::Ticket;
+
+/// The end of a call that was submitted, see `submit` of the clients.
+#[derive(Debug)]
+pub struct Completion {
+    /// The number that the call was submitted with.
+    pub cookie: u64,
+    /// The server.
+    pub peer: SocketAddr,
+    /// The response, or why there is none.
+    pub result: Result<Message, CallError>,
+}
+
+impl From<RawCompletion> for Completion {
+    fn from(raw: RawCompletion) -> Self {
+        Self {
+            cookie: raw.cookie,
+            peer: raw.peer.to_socket_addr(),
+            result: raw.result,
+        }
+    }
+}
+
+/// What a call is started with, its deadline as a moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) peer: SocketAddr,
+    pub(crate) deadline: Option<Instant>,
+    idempotent: bool,
+}
+
+/// A client; dropping it closes its sockets and ends its calls.
+pub(crate) struct ClientCore {
+    host: Host,
+    client: u32,
+}
+
+impl ClientCore {
+    /// A client that opens its sockets when it needs them.
+    pub(crate) fn new(host: &Host) -> Result<Self, BindError> {
+        let client = host.lock()?.parties.clients.insert(ClientEntry::default());
+        Ok(Self {
+            host: host.clone(),
+            client,
+        })
+    }
+
+    /// A client with `link` as its socket for the link's address family.
+    pub(crate) fn on_link(host: &Host, link: Box<dyn Link>) -> Result<Self, BindError> {
+        let core = Self::new(host)?;
+        let address = link.local_addr();
+        let mut state = host.lock()?;
+        let socket = add_link(&mut state, link, false, None)?;
+        *family(&mut state, core.client, address) = Some(socket);
+        drop(state);
+        Ok(core)
+    }
+
+    /// A client that calls by the socket of a server where it can.
+    pub(crate) fn lent(host: &Host, socket: SocketId, at: SocketAddr) -> Result<Self, BindError> {
+        let core = Self::new(host)?;
+        let mut state = host.lock()?;
+        *family(&mut state, core.client, at) = Some(socket);
+        if let Some(entry) = state.parties.clients.get_mut(core.client) {
+            entry.lent = Some(socket);
+        }
+        drop(state);
+        Ok(core)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.host.shared()
+    }
+
+    /// What a call to `peer` is started with, from now on.
+    pub(crate) fn terms(&self, peer: SocketAddr, options: &CallOptions) -> Terms {
+        let now = self.shared().parts.clock.now();
+        Terms {
+            peer: reachable(peer),
+            deadline: options.deadline.map(|time| now + time),
+            idempotent: options.idempotent,
+        }
+    }
+
+    /// Whether a request may be sent at all.
+    pub(crate) fn check(&self, request: &[u8], terms: &Terms) -> Result<(), CallError> {
+        let limit = self.shared().message_max;
+        if request.is_empty() {
+            return Err(CallError::Empty);
+        }
+        if request.len() > limit as usize {
+            return Err(CallError::MessageTooLong {
+                length: request.len(),
+                limit,
+            });
+        }
+        if terms.peer.port() == 0 {
+            return Err(CallError::Resolve(ResolveError::new(
+                "port 0 stands for no server",
+            )));
+        }
+        Ok(())
+    }
+
+    /// Takes room in the send budget, or has `waker` called when there may be some.
+    pub(crate) fn room(
+        &self,
+        state: &mut State,
+        bytes: usize,
+        ticket: &mut Ticket,
+        waker: Option<&Waker>,
+    ) -> Option<Result<(), CallError>> {
+        if !self.is_open(state) {
+            return Some(Err(CallError::Closed));
+        }
+        self.shared().room(state, bytes, ticket, waker).map(Ok)
+    }
+
+    /// Starts a call that has its room; its completion goes to the handle. `drives_next`: the
+    /// caller waits at once, so nobody else need be woken to keep the call going.
+    pub(crate) fn start(
+        &self,
+        terms: &Terms,
+        request: &[u8],
+        drives_next: bool,
+    ) -> Result<RawCall, CallError> {
+        let request = self.copy(request)?;
+        let now = self.shared().parts.clock.now();
+        let mut state = self.shared().lock()?;
+        let call = state.parties.calls.insert(CallEntry::Waiting(None));
+        let party = Party::Call {
+            client: self.client,
+            call,
+        };
+        let rpc = match self.launch(&mut state, now, terms, party, request) {
+            Ok(rpc) => rpc,
+            Err(error) => {
+                state.parties.calls.remove(call);
+                return Err(error);
+            }
+        };
+        if drives_next {
+            state.settle(now);
+        } else {
+            state.settle_and_alert(now);
+        }
+        Ok(RawCall {
+            shared: Arc::clone(self.shared()),
+            rpc,
+            call,
+            peer: terms.peer,
+            over: false,
+        })
+    }
+
+    /// Submits a call; its completion goes to the queue. It does not wait for room.
+    pub(crate) fn submit(
+        &self,
+        terms: &Terms,
+        request: &[u8],
+        cookie: u64,
+    ) -> Result<(), CallError> {
+        let budget = &self.shared().parts.budget;
+        if let Err(held) = budget.reserve(request.len()) {
+            let limit = budget.limit();
+            return Err(CallError::SendBufferFull { held, limit });
+        }
+        let request = self.copy(request)?;
+        let now = self.shared().parts.clock.now();
+        let mut state = self.shared().lock()?;
+        let party = Party::Submitted {
+            client: self.client,
+            cookie,
+            peer: terms.peer.into(),
+        };
+        self.launch(&mut state, now, terms, party, request)?;
+        state.settle_and_alert(now);
+        Ok(())
+    }
+
+    /// The next completion, or has `waker` called when there may be one.
+    pub(crate) fn completion(
+        &self,
+        state: &mut State,
+        ticket: &mut Ticket,
+        waker: Option<&Waker>,
+    ) -> Option<Result<Completion, RecvError>> {
+        let entry = state.parties.clients.get_mut(self.client)?;
+        if let Some(completion) = entry.done.pop_front() {
+            return Some(Ok(completion.into()));
+        }
+        if entry.phase == Phase::Closed {
+            return Some(Err(RecvError::Closed));
+        }
+        if let Some(waker) = waker {
+            entry.takers.enter(ticket, waker);
+        }
+        None
+    }
+
+    /// Takes back what [`completion`](Self::completion) entered.
+    pub(crate) fn leave_takers(&self, ticket: &mut Ticket) {
+        let Ok(mut state) = self.shared().lock() else {
+            return;
+        };
+        let State { parties, woken, .. } = &mut *state;
+        if let Some(entry) = parties.clients.get_mut(self.client) {
+            entry.leave(ticket, woken);
+        }
+    }
+
+    /// From now on no call is taken.
+    pub(crate) fn start_draining(&self) {
+        if let Ok(mut state) = self.shared().lock() {
+            self.advance(&mut state, Phase::Draining);
+        }
+    }
+
+    /// Whether every call is over, or has `waker` called when that may be.
+    pub(crate) fn drained(
+        &self,
+        state: &mut State,
+        ticket: &mut Ticket,
+        waker: Option<&Waker>,
+    ) -> Option<()> {
+        let entry = state.parties.clients.get_mut(self.client)?;
+        if entry.live == 0 || entry.phase == Phase::Closed {
+            return Some(());
+        }
+        if let Some(waker) = waker {
+            entry.drainers.enter(ticket, waker);
+        }
+        None
+    }
+
+    /// Ends every call and closes the sockets, but for one that belongs to a server.
+    pub(crate) fn close(&self) {
+        let now = self.shared().parts.clock.now();
+        let Ok(mut state) = self.shared().lock() else {
+            return;
+        };
+        self.advance(&mut state, Phase::Closed);
+        let Some(entry) = state.parties.clients.get_mut(self.client) else {
+            return;
+        };
+        let lent = entry.lent;
+        let sockets = [entry.v4.take(), entry.v6.take()];
+        for rpc in state.calls_of(self.client) {
+            state.engine.abort(now, rpc);
+        }
+        for socket in sockets
+            .into_iter()
+            .flatten()
+            .filter(|&socket| Some(socket) != lent)
+        {
+            state.close_socket(now, socket);
+        }
+        state.settle_and_alert(now);
+    }
+
+    fn advance(&self, state: &mut State, phase: Phase) {
+        let State {
+            parties,
+            woken,
+            senders,
+            ..
+        } = state;
+        if let Some(entry) = parties.clients.get_mut(self.client) {
+            entry.advance(phase, woken);
+        }
+        wake_all(senders, woken);
+    }
+
+    fn is_open(&self, state: &State) -> bool {
+        let entry = state.parties.clients.get(self.client);
+        entry.is_some_and(|entry| entry.phase == Phase::Open)
+    }
+
+    /// A copy of a request that has its room in the send budget.
+    fn copy(&self, request: &[u8]) -> Result<Buffer, CallError> {
+        self.shared().copy(request).ok_or(CallError::TooManyRpcs)
+    }
+
+    /// Hands a call to the engine. On failure the request and its room are free again.
+    fn launch(
+        &self,
+        state: &mut State,
+        now: Instant,
+        terms: &Terms,
+        party: Party,
+        request: Buffer,
+    ) -> Result<RpcKey, CallError> {
+        match self.try_launch(state, now, terms, request.len()) {
+            Ok(rpc) => {
+                state.start(rpc, party, request);
+                Ok(rpc)
+            }
+            Err(error) => {
+                state.free_outbound(request);
+                Err(error)
+            }
+        }
+    }
+
+    fn try_launch(
+        &self,
+        state: &mut State,
+        now: Instant,
+        terms: &Terms,
+        length: usize,
+    ) -> Result<RpcKey, CallError> {
+        if !self.is_open(state) {
+            return Err(CallError::Closed);
+        }
+        let socket = self.socket(state, terms.peer).map_err(CallError::Socket)?;
+        let call = Call {
+            path: Path {
+                socket,
+                peer: Address::from(terms.peer),
+                local: Ipv6Addr::UNSPECIFIED,
+            },
+            dest_port: terms.peer.port(),
+            length: u32::try_from(length).unwrap_or(u32::MAX),
+            segment_bytes: state.segment_bytes(socket, terms.peer.ip()),
+            deadline: terms.deadline,
+            idempotent: terms.idempotent,
+        };
+        state.engine.call(now, call).map_err(|error| match error {
+            homa_proto::CallError::EmptyMessage => CallError::Empty,
+            homa_proto::CallError::MessageTooLong => CallError::MessageTooLong {
+                length,
+                limit: self.shared().message_max,
+            },
+            homa_proto::CallError::Full => CallError::TooManyRpcs,
+            homa_proto::CallError::NoSocket => CallError::Closed,
+        })
+    }
+
+    /// The socket that calls to `peer` leave by, opened if there is none yet.
+    fn socket(&self, state: &mut State, peer: SocketAddr) -> Result<SocketId, BindError> {
+        if let Some(socket) = *family(state, self.client, peer) {
+            return Ok(socket);
+        }
+        let any = match peer {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let link = self.host.open_link(any)?;
+        let socket = add_link(state, link, false, None)?;
+        *family(state, self.client, peer) = Some(socket);
+        Ok(socket)
+    }
+}
+
+impl Drop for ClientCore {
+    fn drop(&mut self) {
+        self.close();
+        if let Ok(mut state) = self.shared().lock() {
+            state.parties.clients.remove(self.client);
+        }
+    }
+}
+
+/// Where a client keeps its socket for the address family of `peer`.
+fn family(state: &mut State, client: u32, peer: SocketAddr) -> &mut Option<SocketId> {
+    let entry = state.parties.clients.get_mut(client);
+    let entry = entry.expect("a client's entry goes with its last handle");
+    if peer.is_ipv4() {
+        &mut entry.v4
+    } else {
+        &mut entry.v6
+    }
+}
+
+/// A call whose completion comes to this handle alone; dropping it aborts the call.
+pub(crate) struct RawCall {
+    shared: Arc<Shared>,
+    rpc: RpcKey,
+    call: u32,
+    pub(crate) peer: SocketAddr,
+    /// Whether the result was taken.
+    over: bool,
+}
+
+impl RawCall {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The result, or has `waker` called when there is one.
+    pub(crate) fn result(
+        &mut self,
+        state: &mut State,
+        waker: Option<&Waker>,
+    ) -> Option<Result<Message, CallError>> {
+        let entry = state.parties.calls.get_mut(self.call)?;
+        if let CallEntry::Waiting(waiting) = entry {
+            if let Some(waker) = waker {
+                *waiting = Some(waker.clone());
+            }
+            return None;
+        }
+        self.over = true;
+        match state.parties.calls.remove(self.call) {
+            Some(CallEntry::Done(result)) => Some(result),
+            _ => None,
+        }
+    }
+
+    /// Whether the call is over, so that waiting would not block.
+    pub(crate) fn is_done(&self) -> bool {
+        let Ok(state) = self.shared.lock() else {
+            return true;
+        };
+        !matches!(
+            state.parties.calls.get(self.call),
+            Some(CallEntry::Waiting(_))
+        )
+    }
+}
+
+impl Drop for RawCall {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let Ok(mut state) = self.shared.lock() else {
+            return;
+        };
+        let Some(entry) = state.parties.calls.get_mut(self.call) else {
+            return;
+        };
+        if matches!(entry, CallEntry::Done(_)) {
+            state.parties.calls.remove(self.call);
+            return;
+        }
+        *entry = CallEntry::Abandoned;
+        let now = self.shared.parts.clock.now();
+        state.engine.abort(now, self.rpc);
+        state.settle_and_alert(now);
+    }
+}

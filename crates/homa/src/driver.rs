@@ -1,0 +1,190 @@
+//! The loops that drive the engine without a runtime: a thread that waits for a message, and the
+//! background thread.
+//!
+//! It decides how long to spin and how long to sleep. Who may drive is decided in `seat`.
+
+use core::task::Waker;
+use core::time::Duration;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread;
+
+use homa_net::wait::{Wakeup, Watch, wait};
+use homa_proto::Instant;
+
+use crate::seat::{NEVER, Offer};
+use crate::shared::{Broken, Guard, Shared};
+use crate::state::State;
+use crate::waiting::{Ticket, with_thread_waker};
+
+/// How often the background thread looks whether the seat is free: well below the 5 ms after which
+/// a peer asks why nothing comes.
+const TICK: Duration = Duration::from_millis(2);
+/// Ticks without a change of the seat after which the background thread stops looking.
+const IDLE_TICKS: u32 = 50;
+
+impl Shared {
+    /// Blocks until `ready` has a value, driving the engine if nobody else does; `None` at the
+    /// deadline.
+    ///
+    /// `ready` gets a waker when the thread is about to sleep, and must see to it that the waker
+    /// is called when there may be a value.
+    ///
+    /// # Errors
+    ///
+    /// The host is broken.
+    pub(crate) fn wait<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut ready: impl FnMut(&mut State, Option<&Waker>) -> Option<T>,
+    ) -> Result<Option<T>, Broken> {
+        with_thread_waker(|waker| {
+            let mut place = Place::default();
+            loop {
+                let mut state = self.lock()?;
+                let value = ready(&mut state, None);
+                let now = self.parts.clock.now();
+                if value.is_some() || deadline.is_some_and(|deadline| deadline <= now) {
+                    self.leave(state, place, now);
+                    return Ok(value);
+                }
+                if !place.seated {
+                    place.seated = state.seat.take();
+                    place.spin_until = now + self.spin;
+                }
+                if !place.seated {
+                    let value = ready(&mut state, Some(waker));
+                    if value.is_some() {
+                        self.leave(state, place, now);
+                        return Ok(value);
+                    }
+                    state.seat.queue(&mut place.ticket, waker);
+                    drop(state);
+                    self.park(deadline);
+                } else if state.turn() {
+                    place.spin_until = now + self.spin;
+                } else if now < place.spin_until {
+                    drop(state);
+                    self.let_others_in();
+                } else if let Some(value) = ready(&mut state, Some(waker)) {
+                    self.leave(state, place, now);
+                    return Ok(Some(value));
+                } else {
+                    self.sleep_in_seat(state, deadline)?;
+                }
+            }
+        })
+    }
+
+    fn leave(&self, mut state: Guard<'_>, mut place: Place, now: Instant) {
+        let next = state.seat.leave(&mut place.ticket, place.seated);
+        let handed_on = next.is_some();
+        state.woken.push(next);
+        if place.seated && !handed_on {
+            state.settle_and_alert(now);
+        }
+    }
+
+    fn park(&self, deadline: Option<Instant>) {
+        match deadline {
+            None => thread::park(),
+            Some(deadline) => thread::park_timeout(self.parts.clock.until(deadline)),
+        }
+    }
+
+    /// Sleeps until a packet comes, the engine or the waiting thread wants to go on, or somebody
+    /// rings.
+    fn sleep_in_seat(&self, mut state: Guard<'_>, deadline: Option<Instant>) -> Result<(), Broken> {
+        let until = wake_time(&state).min(deadline.unwrap_or(NEVER));
+        state.seat.set_waiter_sleep(Some(until));
+        drop(state);
+        self.sleep(&self.parts.alarm.waiter, until);
+        self.lock()?.seat.set_waiter_sleep(None);
+        Ok(())
+    }
+
+    fn sleep(&self, wakeup: &Wakeup, until: Instant) {
+        let timeout = (until != NEVER).then(|| self.parts.clock.until(until));
+        let mut watches = [
+            Watch::readable(self.readiness.as_fd()),
+            Watch::readable(wakeup.fd()),
+        ];
+        // Without memory for the wait the loop looks again at once, which is what remains.
+        let _ = wait(&mut watches, timeout);
+        if watches[1].ready.readable {
+            wakeup.drain();
+        }
+    }
+}
+
+/// What a waiting thread has.
+#[derive(Default)]
+struct Place {
+    seated: bool,
+    ticket: Ticket,
+    spin_until: Instant,
+}
+
+/// When the engine wants the next turn.
+pub(crate) fn wake_time(state: &State) -> Instant {
+    state.engine.poll_timeout().map_or(NEVER, |(when, _)| when)
+}
+
+/// Starts the background thread of a host, unless it runs.
+pub(crate) fn ensure_background(shared: &Arc<Shared>) -> io::Result<()> {
+    let Ok(mut state) = shared.lock() else {
+        return Ok(());
+    };
+    if state.background || state.seat.has_task() {
+        return Ok(());
+    }
+    let own = Arc::clone(shared);
+    thread::Builder::new()
+        .name("homa".to_owned())
+        .spawn(move || {
+            // A panic has been reported by its thread; this one only ends.
+            let _ = drive_in_background(&own);
+        })?;
+    state.background = true;
+    Ok(())
+}
+
+fn drive_in_background(shared: &Shared) -> Result<(), Broken> {
+    let mut seen = 0;
+    let mut idle_ticks = 0;
+    loop {
+        let mut state = shared.lock()?;
+        if state.closed {
+            return Ok(());
+        }
+        match state.seat.offer_to_background(&mut seen) {
+            Offer::Yours if state.turn() => {
+                drop(state);
+                shared.let_others_in();
+            }
+            Offer::Yours => {
+                let until = wake_time(&state);
+                state.seat.set_background_sleep(until);
+                drop(state);
+                shared.sleep(&shared.parts.alarm.background, until);
+            }
+            Offer::InUseThroughout if idle_ticks < IDLE_TICKS => {
+                idle_ticks += 1;
+                drop(state);
+                thread::park_timeout(TICK);
+            }
+            Offer::InUse => {
+                idle_ticks = 0;
+                drop(state);
+                thread::park_timeout(TICK);
+            }
+            Offer::InUseThroughout | Offer::NotNeeded => {
+                idle_ticks = 0;
+                state.seat.park(thread::current());
+                drop(state);
+                thread::park();
+            }
+        }
+    }
+}

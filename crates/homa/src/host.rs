@@ -1,0 +1,269 @@
+//! A host: one engine and the sockets that share it.
+//!
+//! It decides how much is sent unasked and granted, by what the sockets hold, and opens and closes
+//! them. Who drives the engine is decided in `seat`.
+
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use homa_net::{Link, LinkKind, faults, udp};
+use homa_proto::{Config, Engine, Seed, SocketId, Usage};
+
+use crate::budget::SendBudget;
+use crate::clock::Clock;
+use crate::counters::{Counters, add};
+use crate::driver;
+use crate::error::{BindError, ConfigError};
+use crate::links::Socket;
+use crate::options::Builder;
+use crate::pool::Pool;
+use crate::shared::{Guard, Shared};
+use crate::state::{Parts, State};
+use crate::waiting::Alarm;
+
+/// One Homa host: a protocol engine and any number of sockets that share it.
+///
+/// Clients and servers made on one host share its send queue and its grants: short messages go
+/// before long ones across all of them. A clone is the same host. It lives until the last clone,
+/// client and server of it are dropped.
+///
+/// ```
+/// use homa::{Host, blocking::{Client, Server}};
+///
+/// let host = Host::builder().build()?;
+/// let server = Server::bind_on(&host, "127.0.0.1:0")?;
+/// let client = Client::on(&host)?;
+/// let call = client.start(server.local_addr(), b"to myself")?;
+/// assert_eq!(*server.recv()?.message, *b"to myself");
+/// # drop(call);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+/// Ends the host when the last handle goes; what drives it holds only `shared`.
+struct Inner {
+    shared: Arc<Shared>,
+    link: LinkKind,
+    udp: udp::Options,
+    faults: faults::Config,
+}
+
+impl Host {
+    /// A host to be set up; [`Builder::build`] makes it.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn new(builder: &Builder) -> Result<Self, BindError> {
+        if builder.send_budget_bytes < u64::from(builder.config.max_message_bytes) {
+            let rule = "send_budget_bytes must hold one message of max_message_bytes";
+            return Err(ConfigError::Invalid(rule).into());
+        }
+        let mut config = builder.config.clone();
+        fit_to_receive_buffer(&mut config, receive_buffer_bytes(builder)?);
+        let engine = Engine::new(config, seed()?)?;
+
+        let system = |step| move |error| BindError::system(step, &error);
+        let alarm = Arc::new(Alarm::new().map_err(system("make an eventfd"))?);
+        let parts = Arc::new(Parts {
+            clock: Clock::new(),
+            pool: Arc::new(Pool::new(builder.pool_bytes, Arc::clone(&alarm))),
+            alarm,
+            budget: SendBudget::new(builder.send_budget_bytes),
+        });
+        let state = State::new(engine, Arc::clone(&parts)).map_err(system("make an epoll"))?;
+        let readiness = state
+            .links
+            .readiness()
+            .map_err(system("duplicate a descriptor"))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shared: Arc::new(Shared::new(state, parts, readiness, builder.spin)),
+                link: builder.link,
+                udp: builder.udp.clone(),
+                faults: builder.faults,
+            }),
+        })
+    }
+
+    /// What the engine runs with: the configuration asked for, with `unscheduled_bytes` and
+    /// `max_incoming_bytes` reduced to what the sockets' receive buffers hold.
+    ///
+    /// Of a receive buffer half may be payload, because the system charges each packet the memory
+    /// it lies in. Half of that half is for granted bytes. The other half is for unscheduled
+    /// bytes, which nobody asked for, of four senders at once. (The asking size is
+    /// `net.core.rmem_max` at most; with 212,992 bytes, a common default, 26,624 bytes are
+    /// unscheduled and 106,496 granted.)
+    ///
+    /// # Errors
+    ///
+    /// The host is broken.
+    pub fn config(&self) -> Result<Config, BindError> {
+        Ok(self.lock()?.engine.config().clone())
+    }
+
+    /// What engine, links and host counted since the host was made.
+    ///
+    /// # Errors
+    ///
+    /// The host is broken.
+    pub fn counters(&self) -> Result<Counters, BindError> {
+        let state = self.lock()?;
+        let mut links = homa_net::Counters::default();
+        for socket in state.links.iter() {
+            add(&mut links, &socket.link.counters());
+        }
+        Ok(Counters {
+            engine: state.engine.counters().clone(),
+            links,
+            host: state.counters,
+        })
+    }
+
+    /// How full the engine's tables are.
+    ///
+    /// # Errors
+    ///
+    /// The host is broken.
+    pub fn usage(&self) -> Result<Usage, BindError> {
+        Ok(self.lock()?.engine.usage())
+    }
+
+    /// Bytes of outbound messages held at the moment; see [`Builder::send_budget_bytes`].
+    pub fn send_bytes_held(&self) -> u64 {
+        self.inner.shared.parts.budget.held()
+    }
+
+    /// Bytes of idle message buffers kept at the moment; see [`Builder::pool_bytes`].
+    pub fn pool_idle_bytes(&self) -> usize {
+        self.inner.shared.parts.pool.idle_bytes()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    pub(crate) fn lock(&self) -> Result<Guard<'_>, BindError> {
+        Ok(self.inner.shared.lock()?)
+    }
+
+    /// Starts the background thread, unless it runs.
+    pub(crate) fn ensure_background(&self) -> Result<(), BindError> {
+        driver::ensure_background(&self.inner.shared)
+            .map_err(|error| BindError::system("start a thread", &error))
+    }
+
+    /// Opens a link of the host's kind.
+    pub(crate) fn open_link(&self, address: SocketAddr) -> Result<Box<dyn Link>, BindError> {
+        let link = self.inner.link.bind(address, &self.inner.udp)?;
+        if self.inner.faults.is_off() {
+            return Ok(link);
+        }
+        // Two sockets of one host do not lose the same packets.
+        let seed = self
+            .inner
+            .faults
+            .seed
+            .wrapping_add(u64::from(link.local_addr().port()));
+        let config = faults::Config {
+            seed,
+            ..self.inner.faults
+        };
+        Ok(Box::new(faults::Faults::new(link, config)))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A broken host has told everyone already.
+        if let Ok(mut state) = self.shared.lock() {
+            state.closed = true;
+            state.ring_all();
+        }
+    }
+}
+
+/// Makes `link` a socket of the engine.
+pub(crate) fn add_link(
+    state: &mut State,
+    link: Box<dyn Link>,
+    accepts_requests: bool,
+    server: Option<u32>,
+) -> Result<SocketId, BindError> {
+    let port = link.local_addr().port();
+    let opened = state.engine.open_socket(port, accepts_requests);
+    let id = opened.map_err(|_| BindError::TooManySockets)?;
+    let socket = Socket {
+        link,
+        id,
+        server,
+        full: false,
+    };
+    if let Err(error) = state.links.insert(socket) {
+        state.close_socket_now(id);
+        return Err(BindError::system("watch a socket", &error));
+    }
+    Ok(id)
+}
+
+/// What a socket of this host will hold, in bytes as the system accounts them.
+fn receive_buffer_bytes(builder: &Builder) -> Result<usize, BindError> {
+    let options = udp::Options {
+        receive_buffer_count: 1,
+        ..builder.udp.clone()
+    };
+    let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    let opened = builder.link.bind(v4, &options);
+    let link = opened.or_else(|_| builder.link.bind(v6, &options))?;
+    Ok(link.capabilities().receive_buffer_bytes)
+}
+
+/// See [`Host::config`] for the rule.
+fn fit_to_receive_buffer(config: &mut Config, receive_buffer_bytes: usize) {
+    let payload = u32::try_from(receive_buffer_bytes / 2).unwrap_or(u32::MAX);
+    config.max_incoming_bytes = config.max_incoming_bytes.min(payload / 2).max(1);
+    config.unscheduled_bytes = config.unscheduled_bytes.min(payload / 8).max(1);
+}
+
+fn seed() -> Result<Seed, BindError> {
+    let mut words = [0; 2];
+    for word in &mut words {
+        let mut bytes = [0; 8];
+        let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+        match filled {
+            // Up to 256 bytes come whole.
+            Ok(8) => *word = u64::from_ne_bytes(bytes),
+            Ok(_) => return Err(no_randomness(rustix::io::Errno::AGAIN)),
+            Err(errno) => return Err(no_randomness(errno)),
+        }
+    }
+    Ok(Seed(words))
+}
+
+fn no_randomness(errno: rustix::io::Errno) -> BindError {
+    BindError::system("read random numbers", &errno.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_receive_buffer_lowers_what_may_come() {
+        let mut config = Config::default();
+        fit_to_receive_buffer(&mut config, 2 * 212_992);
+        assert_eq!(config.unscheduled_bytes, 26_624);
+        assert_eq!(config.max_incoming_bytes, 106_496);
+    }
+
+    #[test]
+    fn a_large_receive_buffer_leaves_the_configuration_alone() {
+        let mut config = Config::default();
+        fit_to_receive_buffer(&mut config, 8 << 20);
+        assert_eq!(config, Config::default());
+    }
+}

@@ -1,0 +1,120 @@
+//! What an application may choose about a host and about a single call.
+
+use core::time::Duration;
+
+use homa_net::{LinkKind, faults, udp};
+use homa_proto::Config;
+
+use crate::error::BindError;
+use crate::host::Host;
+
+/// What an application may say about one call.
+///
+/// ```
+/// use std::time::Duration;
+/// let patient = homa::CallOptions { deadline: Some(Duration::from_secs(30)), ..Default::default() };
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallOptions {
+    /// Time from now after which the call fails with
+    /// [`DeadlineExceeded`](crate::CallError::DeadlineExceeded). `None`: it lasts as long as the
+    /// server shows signs of life.
+    pub deadline: Option<Duration>,
+    /// The request may run twice: where a server restarted or lost the call, send it again instead
+    /// of failing with [`OutcomeUnknown`](crate::CallError::OutcomeUnknown).
+    pub idempotent: bool,
+}
+
+/// How a [`Host`] is set up. [`Host::builder`] makes one; the defaults are what we would run.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing before `build`"]
+pub struct Builder {
+    pub(crate) config: Config,
+    pub(crate) link: LinkKind,
+    pub(crate) udp: udp::Options,
+    pub(crate) faults: faults::Config,
+    pub(crate) spin: Duration,
+    pub(crate) send_budget_bytes: u64,
+    pub(crate) pool_bytes: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            link: LinkKind::default(),
+            udp: udp::Options::default(),
+            faults: faults::Config::default(),
+            spin: Duration::from_micros(50),
+            send_budget_bytes: 64 << 20,
+            pool_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Builder {
+    /// The numbers of the protocol engine.
+    ///
+    /// `unscheduled_bytes` and `max_incoming_bytes` are upper bounds: less is used where the
+    /// sockets' receive buffers hold less, see [`Host::config`].
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// How datagrams travel. Default: [`LinkKind::Udp`].
+    pub fn link(mut self, link: LinkKind) -> Self {
+        self.link = link;
+        self
+    }
+
+    /// How UDP sockets are opened: buffer sizes and offloads.
+    pub fn udp(mut self, options: udp::Options) -> Self {
+        self.udp = options;
+        self
+    }
+
+    /// Faults to inject into what arrives, for tests. Default: none.
+    pub fn faults(mut self, faults: faults::Config) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// How long a blocked thread polls its sockets before it sleeps; default 50 µs.
+    ///
+    /// Too short: each wait costs a wake-up by the kernel, some 5 to 40 µs. Too long: waiting
+    /// threads burn their core. Zero sleeps at once; an hour is pure spinning. The asynchronous
+    /// API never spins.
+    pub fn spin(mut self, spin: Duration) -> Self {
+        self.spin = spin;
+        self
+    }
+
+    /// Bytes of requests and responses held until their receivers have them; default 64 MiB, at
+    /// least [`Config::max_message_bytes`].
+    ///
+    /// At the limit [`submit`](crate::blocking::Client::submit) fails, while calls and replies
+    /// wait for room, a call at most until its deadline. Too low: little is sent at the same
+    /// time; too high: memory.
+    pub fn send_budget_bytes(mut self, bytes: u64) -> Self {
+        self.send_budget_bytes = bytes;
+        self
+    }
+
+    /// Bytes of idle message buffers kept for later messages; default 64 MiB.
+    ///
+    /// Too low: messages go through the allocator again; too high: memory kept after a burst.
+    pub fn pool_bytes(mut self, bytes: usize) -> Self {
+        self.pool_bytes = bytes;
+        self
+    }
+
+    /// Makes the host. It has no socket yet.
+    ///
+    /// # Errors
+    ///
+    /// The configuration is out of range, or the system refuses descriptors or memory.
+    pub fn build(self) -> Result<Host, BindError> {
+        Host::new(&self)
+    }
+}

@@ -1,0 +1,317 @@
+//! Buffers of messages: taken and given back without asking the allocator, once warm.
+//!
+//! It decides how large a buffer is made for a message and which idle buffers are kept. It does
+//! not decide how many messages there may be: the engine's receive budget and the send budget do.
+//!
+//! # Design
+//!
+//! Each message lies in one contiguous buffer, so that an application reads it as one slice. Sizes
+//! are rounded up to four classes per power of two: at most a quarter of a buffer is unused, and
+//! messages of similar length share buffers. Pages of fixed size, as the kernel module has them,
+//! waste less, but the application would have to gather them.
+
+use core::fmt;
+use core::ops::Deref;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::waiting::Alarm;
+
+/// The smallest buffer, in bytes.
+const SMALLEST: usize = 64;
+/// Classes up to 2^30 bytes, the longest message that there can be, four to a doubling.
+const CLASS_COUNT: usize = 4 * (30 - 6) + 1;
+
+/// Where a host's buffers come from and go back to.
+pub(crate) struct Pool {
+    shelves: Mutex<Shelves>,
+    /// Bytes of received messages that came back since the engine was last told.
+    given_back: AtomicU64,
+    /// Whether messages wait for receive budget, so that bytes given back are urgent.
+    wanted: AtomicBool,
+    alarm: Arc<Alarm>,
+}
+
+struct Shelves {
+    /// Idle buffers by class.
+    idle: Vec<Vec<Box<[u8]>>>,
+    /// When a buffer of each class was last asked for, in askings.
+    asked: Vec<u64>,
+    askings: u64,
+    idle_bytes: usize,
+    idle_max_bytes: usize,
+}
+
+impl Pool {
+    /// A pool that keeps at most `idle_max_bytes` in idle buffers and rings `alarm` when the
+    /// driver waits for bytes to come back.
+    pub(crate) fn new(idle_max_bytes: usize, alarm: Arc<Alarm>) -> Self {
+        Self {
+            shelves: Mutex::new(Shelves {
+                idle: (0..CLASS_COUNT).map(|_| Vec::new()).collect(),
+                asked: vec![0; CLASS_COUNT],
+                askings: 0,
+                idle_bytes: 0,
+                idle_max_bytes,
+            }),
+            given_back: AtomicU64::new(0),
+            wanted: AtomicBool::new(false),
+            alarm,
+        }
+    }
+
+    /// A buffer for a message of `length` bytes, its content arbitrary; `None` without memory.
+    pub(crate) fn take(&self, length: usize) -> Option<Buffer> {
+        let class = class_of(length)?;
+        let idle = self.lock().take(class);
+        let bytes = match idle {
+            Some(bytes) => bytes,
+            None => allocate(class_bytes(class))?,
+        };
+        Some(Buffer { bytes, length })
+    }
+
+    /// A buffer that holds a copy of `message`; `None` without memory.
+    pub(crate) fn copy(&self, message: &[u8]) -> Option<Buffer> {
+        let mut buffer = self.take(message.len())?;
+        buffer.bytes_mut().copy_from_slice(message);
+        Some(buffer)
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn put(&self, buffer: Buffer) {
+        let surplus = self.lock().put(buffer.bytes);
+        // Freeing a large buffer is a system call: not under the lock.
+        drop(surplus);
+    }
+
+    /// Bytes of received messages that came back since the last asking.
+    pub(crate) fn collect_given_back(&self) -> u64 {
+        if self.given_back.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        self.given_back.swap(0, Ordering::AcqRel)
+    }
+
+    /// Whether the driver wants to be woken as soon as bytes come back.
+    pub(crate) fn set_wanted(&self, wanted: bool) {
+        if self.wanted.load(Ordering::Relaxed) != wanted {
+            self.wanted.store(wanted, Ordering::Release);
+        }
+    }
+
+    /// Bytes in idle buffers.
+    pub(crate) fn idle_bytes(&self) -> usize {
+        self.lock().idle_bytes
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shelves> {
+        // Nothing in here leaves the shelves half changed in a way that matters.
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelves {
+    fn take(&mut self, class: usize) -> Option<Box<[u8]>> {
+        self.askings += 1;
+        self.asked[class] = self.askings;
+        // A buffer up to twice as large serves too, so that nearby lengths do not each need their
+        // own.
+        let larger = (class + 4).min(CLASS_COUNT - 1);
+        let bytes = (class..=larger).find_map(|class| self.idle[class].pop())?;
+        self.idle_bytes -= bytes.len();
+        Some(bytes)
+    }
+
+    /// Keeps `bytes`, or returns what there is no room for.
+    fn put(&mut self, bytes: Box<[u8]>) -> Option<Box<[u8]>> {
+        let class = class_of(bytes.len())?;
+        if bytes.len() > self.idle_max_bytes {
+            return Some(bytes);
+        }
+        while self.idle_bytes + bytes.len() > self.idle_max_bytes {
+            let stale = self.stalest()?;
+            if self.asked[stale] >= self.asked[class] {
+                return Some(bytes);
+            }
+            let freed = self.idle[stale].pop()?;
+            self.idle_bytes -= freed.len();
+        }
+        self.idle_bytes += bytes.len();
+        self.idle[class].push(bytes);
+        None
+    }
+
+    /// Of the classes with idle buffers the one that nobody asked for the longest.
+    fn stalest(&self) -> Option<usize> {
+        let with_idle = (0..CLASS_COUNT).filter(|&class| !self.idle[class].is_empty());
+        with_idle.min_by_key(|&class| self.asked[class])
+    }
+}
+
+/// The smallest class whose buffers hold `length` bytes; `None` past the longest message.
+fn class_of(length: usize) -> Option<usize> {
+    if length <= SMALLEST {
+        return Some(0);
+    }
+    let doublings = (length - 1).ilog2() as usize - 6;
+    let quarter = (SMALLEST << doublings) / 4;
+    let quarters = (length - (SMALLEST << doublings)).div_ceil(quarter);
+    let class = 4 * doublings + quarters;
+    (class < CLASS_COUNT).then_some(class)
+}
+
+/// Bytes of a buffer of `class`.
+fn class_bytes(class: usize) -> usize {
+    let base = SMALLEST << (class / 4);
+    base + base / 4 * (class % 4)
+}
+
+/// Zeroed memory, or `None`: a peer chooses the length, so running out must not end the process.
+fn allocate(length: usize) -> Option<Box<[u8]>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length).ok()?;
+    bytes.resize(length, 0);
+    Some(bytes.into_boxed_slice())
+}
+
+/// Room for one message.
+pub(crate) struct Buffer {
+    bytes: Box<[u8]>,
+    length: usize,
+}
+
+impl Buffer {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.length]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+}
+
+/// A received message: a view of the bytes in a buffer of the host's pool.
+///
+/// It reads as a byte slice. Dropping it gives the buffer back to the pool and its bytes back to
+/// the receive budget: while an application holds more bytes of messages than
+/// [`Config::receive_budget_bytes`](crate::Config::receive_budget_bytes), senders wait.
+///
+/// ```
+/// fn first_word(message: &homa::Message) -> &[u8] {
+///     message.split(|&byte| byte == b' ').next().unwrap_or_default()
+/// }
+/// ```
+pub struct Message {
+    /// `None` only while being dropped.
+    buffer: Option<Buffer>,
+    pool: Arc<Pool>,
+}
+
+impl Message {
+    pub(crate) fn new(buffer: Buffer, pool: &Arc<Pool>) -> Self {
+        Self {
+            buffer: Some(buffer),
+            pool: Arc::clone(pool),
+        }
+    }
+}
+
+impl Deref for Message {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], Buffer::bytes)
+    }
+}
+
+impl AsRef<[u8]> for Message {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message({} bytes)", self.len())
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        let Some(buffer) = self.buffer.take() else {
+            return;
+        };
+        let length = buffer.len() as u64;
+        self.pool.put(buffer);
+        self.pool.given_back.fetch_add(length, Ordering::AcqRel);
+        if self.pool.wanted.swap(false, Ordering::AcqRel) {
+            self.pool.alarm.ring_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(idle_max_bytes: usize) -> Arc<Pool> {
+        let alarm = Arc::new(Alarm::new().unwrap());
+        Arc::new(Pool::new(idle_max_bytes, alarm))
+    }
+
+    #[test]
+    fn every_length_gets_the_smallest_class_that_holds_it() {
+        for class in 1..CLASS_COUNT {
+            let (below, bytes) = (class_bytes(class - 1), class_bytes(class));
+            assert!(below < bytes);
+            assert_eq!(class_of(below + 1), Some(class));
+            assert_eq!(class_of(bytes), Some(class));
+        }
+        assert_eq!(class_of(1), Some(0));
+        assert_eq!(class_bytes(CLASS_COUNT - 1), 1 << 30);
+        assert_eq!(class_of((1 << 30) + 1), None);
+    }
+
+    #[test]
+    fn a_buffer_given_back_is_used_again() {
+        let pool = pool(1 << 20);
+        let first = pool.take(1_000).unwrap();
+        let address = first.bytes().as_ptr();
+        pool.put(first);
+        let second = pool.take(900).unwrap();
+        assert_eq!(second.bytes().as_ptr(), address);
+        assert_eq!(second.len(), 900);
+        assert_eq!(pool.idle_bytes(), 0);
+    }
+
+    #[test]
+    fn idle_buffers_stay_within_their_bound_and_the_stalest_class_goes_first() {
+        let pool = pool(4_096);
+        let old = pool.take(2_048).unwrap();
+        let new: Vec<_> = (0..4).map(|_| pool.take(1_024).unwrap()).collect();
+        pool.put(old);
+        assert_eq!(pool.idle_bytes(), 2_048);
+        for buffer in new {
+            pool.put(buffer);
+        }
+        assert_eq!(pool.idle_bytes(), 4_096);
+        assert!(pool.lock().idle[class_of(2_048).unwrap()].is_empty());
+    }
+
+    #[test]
+    fn a_dropped_message_gives_its_bytes_back_and_wakes_who_wants_them() {
+        let pool = pool(1 << 20);
+        let message = Message::new(pool.copy(b"hello").unwrap(), &pool);
+        assert_eq!(&*message, b"hello");
+        pool.set_wanted(true);
+        drop(message);
+        assert_eq!(pool.collect_given_back(), 5);
+        assert_eq!(pool.collect_given_back(), 0);
+        assert!(pool.alarm.waiter.drain());
+    }
+}

@@ -1,0 +1,191 @@
+//! What every handle of a host shares: the state behind its lock, and the parts beside it.
+//!
+//! It decides what happens after a panic: whoever held the lock then may have left the state half
+//! changed, so the host is unusable, and everybody who waits is woken to find that out.
+
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::task::Waker;
+use core::time::Duration;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::error::{BindError, CallError, RecvError, ReplyError};
+use crate::parties::wake_all;
+use crate::pool::Buffer;
+use crate::state::{Parts, State};
+use crate::waiting::Ticket;
+
+/// A host's inside.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Threads that want the lock: whoever takes turn after turn lets them in.
+    contenders: AtomicU32,
+    pub(crate) parts: Arc<Parts>,
+    /// Readable when any link has something to do.
+    pub(crate) readiness: OwnedFd,
+    pub(crate) spin: Duration,
+    /// Longest message in bytes.
+    pub(crate) message_max: u32,
+}
+
+impl Shared {
+    pub(crate) fn new(state: State, parts: Arc<Parts>, readiness: OwnedFd, spin: Duration) -> Self {
+        Self {
+            message_max: state.engine.config().max_message_bytes,
+            state: Mutex::new(state),
+            contenders: AtomicU32::new(0),
+            parts,
+            readiness,
+            spin,
+        }
+    }
+
+    /// The state, alone.
+    ///
+    /// # Errors
+    ///
+    /// A thread panicked while it had the state.
+    pub(crate) fn lock(&self) -> Result<Guard<'_>, Broken> {
+        self.contenders.fetch_add(1, Ordering::Relaxed);
+        let state = self.state.lock();
+        self.contenders.fetch_sub(1, Ordering::Relaxed);
+        match state {
+            Ok(state) => Ok(Guard { state: Some(state) }),
+            Err(_) => Err(Broken),
+        }
+    }
+
+    /// Takes room in the send budget for a message of `bytes`, or has `waker` called when there may
+    /// be some.
+    pub(crate) fn room(
+        &self,
+        state: &mut State,
+        bytes: usize,
+        ticket: &mut Ticket,
+        waker: Option<&Waker>,
+    ) -> Option<()> {
+        if self.parts.budget.reserve(bytes).is_ok() {
+            return Some(());
+        }
+        if let Some(waker) = waker {
+            state.senders.enter(ticket, waker);
+        }
+        None
+    }
+
+    /// Takes back what [`room`](Self::room) entered.
+    pub(crate) fn leave_senders(&self, ticket: &mut Ticket) {
+        if let Ok(mut state) = self.lock() {
+            state.senders.leave(ticket);
+        }
+    }
+
+    /// A copy of an outbound message that has its room in the send budget; `None` without memory,
+    /// and then the room is free again.
+    pub(crate) fn copy(&self, message: &[u8]) -> Option<Buffer> {
+        let copy = self.parts.pool.copy(message);
+        if copy.is_none() {
+            self.parts.budget.release(message.len());
+        }
+        copy
+    }
+
+    /// Lets other threads have the lock, if any wants it.
+    pub(crate) fn let_others_in(&self) {
+        if self.contenders.load(Ordering::Relaxed) > 0 {
+            std::thread::yield_now();
+        } else {
+            core::hint::spin_loop();
+        }
+    }
+}
+
+/// A thread panicked while it had the state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Broken;
+
+impl From<Broken> for CallError {
+    fn from(_: Broken) -> Self {
+        Self::Broken
+    }
+}
+
+impl From<Broken> for ReplyError {
+    fn from(_: Broken) -> Self {
+        Self::Broken
+    }
+}
+
+impl From<Broken> for RecvError {
+    fn from(_: Broken) -> Self {
+        Self::Broken
+    }
+}
+
+impl From<Broken> for BindError {
+    fn from(_: Broken) -> Self {
+        Self::Broken
+    }
+}
+
+/// The state while this thread has it. Dropping it releases the lock and then calls the wakers
+/// that were fired, so that nobody wakes just to wait for the lock.
+pub(crate) struct Guard<'a> {
+    /// `None` only while being dropped.
+    state: Option<MutexGuard<'a, State>>,
+}
+
+impl Deref for Guard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.state.as_ref().expect("present until dropped")
+    }
+}
+
+impl DerefMut for Guard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.state.as_mut().expect("present until dropped")
+    }
+}
+
+/// Wakers called after the lock's release; more than these are called before it.
+const WAKERS_OUTSIDE: usize = 8;
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        let Some(mut state) = self.state.take() else {
+            return;
+        };
+        if std::thread::panicking() {
+            give_up(&mut state);
+        }
+        let mut outside: [Option<Waker>; WAKERS_OUTSIDE] = Default::default();
+        for slot in &mut outside {
+            *slot = state.woken.pop();
+            if slot.is_none() {
+                break;
+            }
+        }
+        while let Some(waker) = state.woken.pop() {
+            waker.wake();
+        }
+        drop(state);
+        outside.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+/// After a panic: everyone who waits shall find the host broken.
+fn give_up(state: &mut State) {
+    state.closed = true;
+    let State {
+        parties,
+        senders,
+        woken,
+        ..
+    } = state;
+    parties.wake_everyone(woken);
+    wake_all(senders, woken);
+    state.ring_all();
+}

@@ -1,0 +1,301 @@
+//! Everything of a host that lies behind its lock, and one turn of the loop that moves it: packets
+//! in, timers, packets out, events to whom they concern.
+//!
+//! It decides nothing about the protocol, nor about who takes the turns.
+
+use core::net::IpAddr;
+use std::io;
+use std::sync::Arc;
+
+use homa_proto::{Address, Engine, Event, Instant, RpcKey, SocketId};
+
+use crate::budget::SendBudget;
+use crate::clock::Clock;
+use crate::counters::HostCounters;
+use crate::error::CallError;
+use crate::incoming::{receive, receive_reports};
+use crate::links::Links;
+use crate::messages::{Messages, Party, Remains};
+use crate::outgoing::{Outbox, Sent};
+use crate::parties::{Parties, Phase, RawCompletion, RawRequest, response, wake_all};
+use crate::pool::{Buffer, Message, Pool};
+use crate::routes::Routes;
+use crate::seat::Seat;
+use crate::waiting::{Alarm, WaitList, Woken};
+
+/// What needs no lock of its own beside the state's.
+pub(crate) struct Parts {
+    pub(crate) clock: Clock,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) alarm: Arc<Alarm>,
+    pub(crate) budget: SendBudget,
+}
+
+/// What the lock protects.
+pub(crate) struct State {
+    pub(crate) engine: Engine,
+    pub(crate) links: Links,
+    pub(crate) routes: Routes,
+    pub(crate) parties: Parties,
+    pub(crate) seat: Seat,
+    pub(crate) woken: Woken,
+    /// Who waits for room in the send budget.
+    pub(crate) senders: WaitList,
+    pub(crate) counters: HostCounters,
+    /// Whether the background thread was started.
+    pub(crate) background: bool,
+    /// Whether the host is gone.
+    pub(crate) closed: bool,
+    messages: Messages,
+    outbox: Outbox,
+    parts: Arc<Parts>,
+}
+
+impl State {
+    pub(crate) fn new(engine: Engine, parts: Arc<Parts>) -> io::Result<Self> {
+        Ok(Self {
+            engine,
+            links: Links::new()?,
+            routes: Routes::default(),
+            parties: Parties::new(),
+            seat: Seat::default(),
+            woken: Woken::default(),
+            senders: WaitList::default(),
+            counters: HostCounters::default(),
+            background: false,
+            closed: false,
+            messages: Messages::default(),
+            outbox: Outbox::new(),
+            parts,
+        })
+    }
+
+    /// One turn: takes what has arrived, keeps what is due, sends, tells. Returns whether anything
+    /// happened, so that another turn may find more.
+    pub(crate) fn turn(&mut self) -> bool {
+        let now = self.parts.clock.now();
+        let received = receive(
+            now,
+            &mut self.engine,
+            &mut self.links,
+            &mut self.messages,
+            &self.parts.pool,
+            &mut self.counters,
+        );
+        receive_reports(
+            now,
+            &mut self.engine,
+            &mut self.links,
+            &mut self.routes,
+            &mut self.counters,
+        );
+        let due = self
+            .engine
+            .poll_timeout()
+            .is_some_and(|(when, _)| when <= now);
+        if due {
+            self.engine.handle_timeout(now);
+        }
+        let more = self.settle(now);
+        received || due || more
+    }
+
+    /// Sends what the engine wants sent and delivers what it tells. To be called after every word
+    /// to the engine. Returns whether it left something to do.
+    pub(crate) fn settle(&mut self, now: Instant) -> bool {
+        loop {
+            let bytes = self.parts.pool.collect_given_back();
+            if bytes > 0 {
+                self.engine.give_back(now, bytes);
+            }
+            let sent = self.outbox.transmit(
+                now,
+                &mut self.engine,
+                &mut self.links,
+                &mut self.routes,
+                &self.messages,
+                &mut self.counters,
+            );
+            let told = self.deliver(now);
+            if sent == Sent::More {
+                return true;
+            }
+            if !told {
+                break;
+            }
+        }
+        self.parts.pool.set_wanted(self.engine.usage().stalled);
+        false
+    }
+
+    /// Settles, and wakes whoever sleeps past what is due next. For everyone but who drives next.
+    pub(crate) fn settle_and_alert(&mut self, now: Instant) {
+        let more = self.settle(now);
+        let deadline = if more {
+            Some(now)
+        } else {
+            self.engine.poll_timeout().map(|(when, _)| when)
+        };
+        self.seat
+            .alert(deadline, !self.woken.is_empty(), &self.parts.alarm);
+    }
+
+    /// A call of `party` that the engine took.
+    pub(crate) fn start(&mut self, rpc: RpcKey, party: Party, request: Buffer) {
+        if let Party::Call { client, .. } | Party::Submitted { client, .. } = party
+            && let Some(client) = self.parties.clients.get_mut(client)
+        {
+            client.live += 1;
+        }
+        self.messages.start(rpc, party, request);
+    }
+
+    /// The application's response to a request.
+    pub(crate) fn set_response(&mut self, rpc: RpcKey, response: Buffer) {
+        self.messages.set_response(rpc, response);
+    }
+
+    /// The calls of a client that are under way.
+    pub(crate) fn calls_of(&self, client: u32) -> Vec<RpcKey> {
+        self.messages.calls_of(client).collect()
+    }
+
+    /// Closes one socket: peers are told, its RPCs end, its link goes.
+    pub(crate) fn close_socket(&mut self, now: Instant, socket: SocketId) {
+        self.engine.close_socket(now, socket);
+        self.settle(now);
+        self.links.remove(socket);
+    }
+
+    /// Closes a socket at the present moment.
+    pub(crate) fn close_socket_now(&mut self, socket: SocketId) {
+        self.close_socket(self.parts.clock.now(), socket);
+    }
+
+    /// Wakes whoever sleeps, awake or not: the host is over.
+    pub(crate) fn ring_all(&mut self) {
+        self.seat
+            .evict()
+            .for_each(|waker| self.woken.push(Some(waker)));
+        self.parts.alarm.ring_all();
+    }
+
+    fn deliver(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(event) = self.engine.poll_event() {
+            any = true;
+            match event {
+                Event::Request { rpc, id, peer, .. } => self.request(now, rpc, id.get(), peer),
+                Event::Response { rpc, .. } => self.end(rpc, None),
+                Event::Failed { rpc, failure } => self.end(rpc, Some(failure.into())),
+                Event::Ended { rpc, .. } => self.end(rpc, None),
+            }
+        }
+        any
+    }
+
+    fn request(&mut self, now: Instant, rpc: RpcKey, id: u64, peer: Address) {
+        let Some((Party::Server(server), buffer)) = self.messages.take_request(rpc) else {
+            debug_assert!(false, "the engine tells of a request that was placed");
+            self.engine.drop_request(now, rpc);
+            return;
+        };
+        let message = Message::new(buffer, &self.parts.pool);
+        let request = RawRequest {
+            rpc,
+            id,
+            peer,
+            message,
+        };
+        if !self.parties.request(server, request, &mut self.woken) {
+            self.engine.drop_request(now, rpc);
+        }
+    }
+
+    /// An RPC is over: frees what it held and tells whom it concerns.
+    fn end(&mut self, rpc: RpcKey, failure: Option<CallError>) {
+        let Some(mut remains) = self.messages.finish(rpc) else {
+            // A request of which no byte was stored.
+            return;
+        };
+        if let Some(buffer) = remains.outbound.take() {
+            self.free_outbound(buffer);
+        }
+        let (client, told) = match remains.party {
+            Party::Server(server) => return self.end_request(server, remains),
+            Party::Call { client, call } => (client, Told::Handle(call)),
+            Party::Submitted {
+                client,
+                cookie,
+                peer,
+            } => (client, Told::Queue(cookie, peer)),
+        };
+        let result = match failure {
+            None => response(remains.inbound, &self.parts.pool),
+            Some(error) => {
+                self.discard(remains.inbound);
+                Err(error)
+            }
+        };
+        let Some(entry) = self.parties.clients.get_mut(client) else {
+            return;
+        };
+        let closed = entry.phase == Phase::Closed;
+        let result = result.map_err(|error| match error {
+            CallError::Aborted if closed => CallError::Closed,
+            error => error,
+        });
+        entry.finish_one(&mut self.woken);
+        match told {
+            Told::Queue(cookie, peer) => {
+                let completion = RawCompletion {
+                    cookie,
+                    peer,
+                    result,
+                };
+                entry.complete(completion, &mut self.woken);
+            }
+            Told::Handle(call) => self.parties.end_call(call, result, &mut self.woken),
+        }
+    }
+
+    fn end_request(&mut self, server: u32, remains: Remains) {
+        self.discard(remains.inbound);
+        if remains.live
+            && let Some(entry) = self.parties.servers.get_mut(server)
+        {
+            entry.finish_one(&mut self.woken);
+        }
+    }
+
+    /// An outbound message that nobody needs any more: its buffer and its room are free.
+    pub(crate) fn free_outbound(&mut self, buffer: Buffer) {
+        self.parts.budget.release(buffer.len());
+        self.parts.pool.put(buffer);
+        wake_all(&mut self.senders, &mut self.woken);
+    }
+
+    /// Payload bytes that a packet to `peer` can carry.
+    pub(crate) fn segment_bytes(&mut self, socket: SocketId, peer: IpAddr) -> u32 {
+        match self.links.get(socket) {
+            Some(socket) => self.routes.segment_bytes(&*socket.link, peer),
+            // The engine will say that there is no such socket.
+            None => 1,
+        }
+    }
+
+    /// A message that nobody will see: its buffer and its share of the receive budget are free.
+    fn discard(&self, buffer: Option<Buffer>) {
+        if let Some(buffer) = buffer {
+            drop(Message::new(buffer, &self.parts.pool));
+        }
+    }
+}
+
+/// How an application hears of the end of its call.
+enum Told {
+    /// By the handle of this entry.
+    Handle(u32),
+    /// By a completion with this cookie, from this server.
+    Queue(u64, Address),
+}
