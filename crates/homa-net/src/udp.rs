@@ -75,7 +75,7 @@ impl Udp {
             capabilities,
             counters: Counters::default(),
             outbox: send::Outbox::new(),
-            inbox: receive::Inbox::new(options),
+            inbox: receive::Inbox::new(options, capabilities.coalesces),
             reports: errors::Reports::new(),
         })
     }

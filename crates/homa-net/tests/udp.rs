@@ -51,6 +51,15 @@ fn forty_segments_arrive_intact_and_coalesced() {
     for (a, b) in [Some((v4(), v4())), v6().zip(v6())].into_iter().flatten() {
         let (mut a, mut b): (Udp, Udp) = (a, b);
         assert!(b.capabilities().coalesces, "this kernel coalesces");
+        // The first large datagram shows that there is bulk.
+        assert_eq!(
+            send(
+                &mut a,
+                &[datagram(b.local_addr(), &[IoSlice::new(&[0; 1400])])]
+            ),
+            []
+        );
+        receive(&mut b, 1);
         let bytes = pattern(39 * 1416 + 1000);
         let (head, tail) = bytes.split_at(2000);
         let slices = [IoSlice::new(head), IoSlice::new(tail)];
@@ -69,8 +78,8 @@ fn forty_segments_arrive_intact_and_coalesced() {
         });
         assert_eq!(strides, [1416], "one call for all of them");
         assert_eq!(whole, bytes);
-        assert_eq!(a.counters().datagrams_sent, 40);
-        assert_eq!(b.counters().datagrams_received, 40);
+        assert_eq!(a.counters().datagrams_sent, 41);
+        assert_eq!(b.counters().datagrams_received, 41);
         assert_eq!(a.counters().segmentation_refused, 0);
     }
 }
@@ -79,6 +88,28 @@ fn receive_one_batch(link: &mut Udp, mut sink: impl FnMut(usize, &[u8])) {
     wait(&mut [Watch::readable(link.fd())], Some(PATIENCE)).unwrap();
     link.receive(&mut |received| sink(received.segment_bytes, received.bytes))
         .unwrap();
+}
+
+#[test]
+fn many_small_datagrams_are_a_sign_of_bulk_and_a_few_are_not() {
+    let (mut a, mut b) = (v4(), v4());
+    let bytes = pattern(20 * 100);
+    let slices = [IoSlice::new(&bytes)];
+    let batch = Transmit {
+        segment_bytes: Some(100),
+        ..datagram(b.local_addr(), &slices)
+    };
+    let mut buffers_of = |count: usize| {
+        let (mut buffers, mut datagrams) = (0, 0);
+        assert_eq!(send(&mut a, &[batch]), []);
+        while datagrams < count {
+            wait(&mut [Watch::readable(b.fd())], Some(PATIENCE)).unwrap();
+            datagrams += b.receive(&mut |_| buffers += 1).unwrap();
+        }
+        buffers
+    };
+    assert_eq!(buffers_of(20), 20, "nothing was known of bulk");
+    assert_eq!(buffers_of(20), 1, "the first twenty waited together");
 }
 
 #[test]

@@ -28,7 +28,8 @@ pub struct Options {
     /// Whether to hand several datagrams to the kernel in one piece (UDP_SEGMENT) where it can.
     /// Off only to compare, or to work round a broken device.
     pub segmentation: bool,
-    /// Whether to take several datagrams from the kernel in one piece (UDP_GRO) where it can.
+    /// Whether to take several datagrams from the kernel in one piece (UDP_GRO) where it can. It
+    /// begins with the first sign of bulk: see `receive.rs`.
     pub coalescing: bool,
     /// Whether several sockets may share the address (SO_REUSEPORT); the kernel then spreads
     /// peers over them. Off by default, so that a second server on a port is an error.
@@ -207,17 +208,17 @@ pub(super) fn open(
     Ok((socket, local))
 }
 
-/// Asks the kernel what the socket can do, and turns coalescing on where it can.
+/// Asks the kernel what the socket can do.
 pub(super) fn capabilities(fd: BorrowedFd<'_>, options: &Options) -> Capabilities {
     let buffer_bytes = |option| {
         let bytes = sys::option(fd, libc::SOL_SOCKET, option).unwrap_or(0);
         usize::try_from(bytes).unwrap_or(0)
     };
-    // A kernel older than 4.18 does not know the option, one older than 5.0 not the other.
-    let segments =
-        options.segmentation && sys::option(fd, libc::SOL_UDP, libc::UDP_SEGMENT).is_ok();
-    let coalesces =
-        options.coalescing && sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+    // A kernel older than 4.18 does not know the first, one older than 5.0 not the second. Both are
+    // off, and setting them to off is how to ask: reading UDP_GRO is younger than the option.
+    let knows = |option| sys::set_option(fd, libc::SOL_UDP, option, 0).is_ok();
+    let segments = options.segmentation && knows(libc::UDP_SEGMENT);
+    let coalesces = options.coalescing && knows(libc::UDP_GRO);
     let (max_segments, max_batch_bytes) = if segments { SEGMENTED } else { UNSEGMENTED };
     Capabilities {
         max_segments,

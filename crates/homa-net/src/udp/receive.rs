@@ -1,4 +1,12 @@
-//! Receiving: as many buffers per system call as the traffic is worth.
+//! Receiving: as many buffers per system call, and as many datagrams per buffer, as the traffic is
+//! worth.
+//!
+//! # Design
+//!
+//! A socket that coalesces makes a lone round trip of small datagrams slower by 5 to 7 % (measured
+//! on loopback, Linux 6.18), and bulk several times faster. So it begins without, and coalesces
+//! from the first sign of bulk on: a large datagram, or calls that come back full. It never goes
+//! back: what already waits in the socket in one piece would be read as one large datagram.
 
 use core::net::IpAddr;
 use std::io;
@@ -19,7 +27,13 @@ pub(super) struct Inbox {
     /// `STRIDE` bytes for each envelope; memory that was never written costs nothing.
     buffer: Vec<u8>,
     batch: Batch,
+    /// Whether to coalesce once there is bulk.
+    awaits_bulk: bool,
 }
+
+/// The size from which on a datagram is a sign of bulk: not much less than a full Ethernet frame,
+/// as all segments of a long message but the last are.
+const BULK_BYTES: usize = 1000;
 
 /// How many buffers to ask the kernel for.
 ///
@@ -57,12 +71,13 @@ impl Batch {
 }
 
 impl Inbox {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(options: &Options, coalesces: bool) -> Self {
         let count = options.receive_buffer_count.clamp(1, MESSAGES_MAX);
         Self {
             envelopes: (0..count).map(|_| Envelope::EMPTY).collect(),
             buffer: vec![0; count * STRIDE],
             batch: Batch::SMALLEST,
+            awaits_bulk: coalesces,
         }
     }
 }
@@ -78,6 +93,7 @@ impl Udp {
         sink: &mut dyn FnMut(Received<'_>),
     ) -> io::Result<usize> {
         let arrived = self.fill_inbox()?;
+        let mut bulk = self.inbox.batch.want > 1;
         let (mut count, mut malformed) = (0, 0);
         // A socket with an address of its own receives nothing else; see `bind::open`.
         let addressed = Some(self.local.ip()).filter(|ip| !ip.is_unspecified());
@@ -88,11 +104,21 @@ impl Udp {
                 continue;
             };
             count += received.datagram_count();
+            bulk |= received.bytes.len() >= BULK_BYTES;
             sink(received);
+        }
+        if bulk && self.inbox.awaits_bulk {
+            self.coalesce();
         }
         self.counters.datagrams_received += count as u64;
         self.counters.malformed += malformed as u64;
         Ok(count + malformed)
+    }
+
+    fn coalesce(&mut self) {
+        self.inbox.awaits_bulk = false;
+        let on = sys::set_option(self.socket.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
+        self.capabilities.coalesces = on.is_ok();
     }
 
     /// Returns how many envelopes were filled.
