@@ -3,7 +3,9 @@
 //! Decides which steps this machine allows, runs them all, and ends with what was left out and why.
 //! It does not decide what a step checks: that stands in the table of `steps.rs`.
 
+mod namespaces;
 mod needs;
+mod paths;
 mod steps;
 
 use std::env;
@@ -68,9 +70,9 @@ fn run(step: &Step) -> Outcome {
         }
     }
     let started = Instant::now();
-    for command in step.commands {
-        println!("   $ {command}");
-        if let Err(why) = command.run() {
+    for work in step.work {
+        println!("   {work}");
+        if let Err(why) = work.run() {
             println!("   failed: {why}");
             return Outcome::Failed(why);
         }

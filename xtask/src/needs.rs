@@ -1,31 +1,59 @@
 //! What a step may need beyond Rust itself, how to find out whether it is there, and what to tell
 //! the reader when it is not.
 
+use std::env;
 use std::process::{Command, Stdio};
 
 /// Something that a machine may lack.
 pub(crate) enum Need {
-    /// A subcommand of cargo, with the command that installs it.
+    /// A subcommand of cargo, with what installs it.
     Cargo {
-        subcommand: &'static str,
+        subcommand: &'static [&'static str],
         install: &'static str,
     },
+    /// A program from a Debian package.
+    Program {
+        program: &'static str,
+        package: &'static str,
+    },
+    /// The right to make network namespaces, which root has, except in most containers.
+    Namespaces,
 }
 
 impl Need {
     /// Finds the thing, or says why the step has to be left out.
+    ///
+    /// A Debian package is installed where CI says that the machine is for the taking, and nowhere
+    /// else: a test has no business changing somebody's system.
     pub(crate) fn meet(&self) -> Result<(), String> {
         match self {
             Self::Cargo {
                 subcommand,
                 install,
             } => {
-                if answers(Command::new("cargo").args([subcommand, "--version"])) {
+                if answers(Command::new("cargo").args(*subcommand).arg("--version")) {
+                    return Ok(());
+                }
+                let name = subcommand.join(" ");
+                Err(format!("cargo {name} is missing; `{install}` adds it"))
+            }
+            Self::Program { program, package } => {
+                if is_installed(program) || (env::var_os("CI").is_some() && install(package)) {
                     return Ok(());
                 }
                 Err(format!(
-                    "cargo {subcommand} is missing; `{install}` adds it"
+                    "{program} is missing; `apt-get install {package}` adds it"
                 ))
+            }
+            Self::Namespaces => {
+                if answers(Command::new("unshare").args(["--net", "true"])) {
+                    return Ok(());
+                }
+                Err(
+                    "no network namespaces may be made here; it takes root, outside of most \
+                     containers"
+                        .to_owned(),
+                )
             }
         }
     }
@@ -39,4 +67,15 @@ fn answers(command: &mut Command) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+fn install(package: &str) -> bool {
+    println!("   $ apt-get install {package}");
+    answers(Command::new("apt-get").arg("update"))
+        && answers(Command::new("apt-get").args(["install", "--yes", package]))
 }

@@ -4,6 +4,7 @@ use core::fmt;
 use std::process::Command;
 
 use crate::needs::Need;
+use crate::{namespaces, paths};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -14,13 +15,21 @@ pub(crate) struct Step {
     /// Without one of these the step is left out.
     pub(crate) needs: &'static [Need],
     /// Run in order; the first that fails ends the step.
-    pub(crate) commands: &'static [Line],
+    pub(crate) work: &'static [Work],
 }
 
-/// A command line, with what it adds to the environment.
+/// A part of a step.
+pub(crate) enum Work {
+    /// A command that has to succeed.
+    Command(Line),
+    /// What needs more than commands in a row, with its description.
+    Function(&'static str, fn() -> Result<(), String>),
+}
+
+/// A command line, its words separated by single spaces, with what it adds to the environment.
 pub(crate) struct Line {
     environment: &'static [(&'static str, &'static str)],
-    words: &'static [&'static str],
+    words: &'static str,
 }
 
 /// Cheap steps first, so that a slip is told within seconds.
@@ -29,60 +38,126 @@ pub(crate) const STEPS: &[Step] = &[
         name: "fmt",
         checks: "the code is formatted",
         needs: &[Need::Cargo {
-            subcommand: "fmt",
+            subcommand: &["fmt"],
             install: "rustup component add rustfmt",
         }],
-        commands: &[line(&["cargo", "fmt", "--all", "--check"])],
+        work: &[line("cargo fmt --all --check")],
     },
     Step {
         name: "clippy",
         checks: "no lint fires, tests included",
         needs: &[Need::Cargo {
-            subcommand: "clippy",
+            subcommand: &["clippy"],
             install: "rustup component add clippy",
         }],
-        commands: &[line(&[
-            "cargo",
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ])],
+        work: &[line(
+            "cargo clippy --workspace --all-targets --quiet -- -D warnings",
+        )],
     },
     Step {
         name: "doc",
         checks: "the documentation builds without a warning",
         needs: &[],
-        commands: &[Line {
+        work: &[Work::Command(Line {
             environment: &[("RUSTDOCFLAGS", "-D warnings")],
-            words: &["cargo", "doc", "--workspace", "--no-deps", "--quiet"],
-        }],
+            words: "cargo doc --workspace --no-deps --quiet",
+        })],
     },
     Step {
         name: "test",
         checks: "unit, integration and documentation tests",
         needs: &[],
-        commands: &[line(&["cargo", "test", "--workspace", "--quiet"])],
+        work: &[line("cargo test --workspace --quiet")],
+    },
+    Step {
+        name: "smoke",
+        checks: "the optimised command does its main jobs, in short",
+        needs: &[],
+        work: &[
+            BUILD_RELEASE,
+            line("homa demo --seconds 2"),
+            line("homa bench rtt --rounds 1"),
+        ],
+    },
+    Step {
+        name: "namespaces",
+        checks: "messages cross a network with a small MTU, IPv4 and IPv6",
+        needs: &[
+            Need::Namespaces,
+            Need::Program {
+                program: "ip",
+                package: "iproute2",
+            },
+        ],
+        work: &[
+            BUILD_RELEASE,
+            Work::Function(
+                "two network namespaces joined by a virtual cable",
+                namespaces::check,
+            ),
+        ],
+    },
+    Step {
+        name: "fuzz",
+        checks: "no packet makes the engine panic (30 s of new ones beyond the committed corpus)",
+        needs: &[Need::Cargo {
+            subcommand: &["+nightly", "fuzz"],
+            install: "rustup toolchain install nightly; cargo install cargo-fuzz",
+        }],
+        work: &[
+            // What is found goes here, so that the committed corpus stays as it is.
+            line("mkdir -p fuzz/target/found"),
+            line(
+                "cargo +nightly fuzz run packet fuzz/target/found fuzz/corpus/packet -- \
+                 -max_total_time=30",
+            ),
+        ],
     },
 ];
 
-const fn line(words: &'static [&'static str]) -> Line {
-    Line {
+const BUILD_RELEASE: Work = line("cargo build --release --package homa-cli --quiet");
+
+/// As the first word of a line, the optimised command, wherever cargo puts it.
+const HOMA: &str = "homa";
+
+const fn line(words: &'static str) -> Work {
+    Work::Command(Line {
         environment: &[],
         words,
+    })
+}
+
+impl Work {
+    /// Does it, its output going where ours goes.
+    pub(crate) fn run(&self) -> Result<(), String> {
+        match self {
+            Self::Command(line) => line.run(),
+            Self::Function(_, function) => function(),
+        }
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(line) => write!(f, "$ {line}"),
+            Self::Function(description, _) => f.write_str(description),
+        }
     }
 }
 
 impl Line {
-    /// Runs the command to its end, its output going where ours goes.
-    pub(crate) fn run(&self) -> Result<(), String> {
-        let (program, arguments) = self.words.split_first().expect("a line has a program");
-        let status = Command::new(program)
-            .args(arguments)
+    fn run(&self) -> Result<(), String> {
+        let mut words = self.words.split(' ');
+        let program = words.next().expect("a split has a first part");
+        let mut command = match program {
+            HOMA => Command::new(paths::homa()),
+            other => Command::new(other),
+        };
+        let status = command
+            .args(words)
             .envs(self.environment.iter().copied())
+            .current_dir(paths::ROOT)
             .status()
             .map_err(|error| format!("{program} did not start: {error}"))?;
         if status.success() {
@@ -98,6 +173,6 @@ impl fmt::Display for Line {
         for (name, value) in self.environment {
             write!(f, "{name}='{value}' ")?;
         }
-        f.write_str(&self.words.join(" "))
+        f.write_str(self.words)
     }
 }

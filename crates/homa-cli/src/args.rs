@@ -42,7 +42,7 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
     /// Where to listen, such as 127.0.0.1:4000, [::]:4000 or localhost:4000; port 0 picks a free one.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: String,
 
     /// Serve the files under DIR by name; a request that names none is refused, and said so here.
@@ -57,7 +57,7 @@ pub(crate) struct Serve {
 #[derive(Args, Debug)]
 pub(crate) struct Call {
     /// The server, such as 127.0.0.1:4000 or host.example:4000.
-    #[arg(value_name = "ADDR")]
+    #[arg(value_name = "ADDR", value_parser = address)]
     pub(crate) server: String,
 
     /// The request; without it and without --file, standard input is sent.
@@ -222,6 +222,16 @@ fn one_line(rendered: &str, words: &[OsString]) -> String {
     format!("{problem}; type: {usage}")
 }
 
+/// A host and a port; whether there is such a host shows when it is used.
+fn address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("an address is HOST:PORT, such as 127.0.0.1:4000 or [::1]:4000".to_owned()),
+    }
+}
+
 fn load(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value <= LOAD_MAX => Ok(value),
@@ -297,7 +307,7 @@ mod tests {
                 "homa call",
                 "not provided: <ADDR>; type: homa call <ADDR> [MESSAGE]",
             ),
-            ("homa call a b --file c", "cannot be used with"),
+            ("homa call a:1 b --file c", "cannot be used with"),
         ];
         for (line, expected) in cases {
             let found = problem(line);
@@ -325,9 +335,9 @@ mod tests {
                 "homa bench rtt --rounds 0",
                 "0 is not in 1..=100; type: homa bench rtt --help",
             ),
-            ("homa call a --timeout -1", "'-1'"),
+            ("homa call a:1 --timeout -1", "'-1'"),
             (
-                "homa call a --timeout 1e9",
+                "homa call a:1 --timeout 1e9",
                 "a timeout is a number of seconds, up to 86400",
             ),
         ];

@@ -2,14 +2,18 @@
 
 mod args;
 mod bench;
+mod call;
 mod child;
 mod congestion;
 mod cpu;
 mod demo;
 mod failure;
+mod files;
+mod output;
 mod progress;
 mod random;
 mod runtime;
+mod serve;
 mod workload;
 
 use std::env;
@@ -41,8 +45,7 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
             what: Benchmark::Rtt(arguments),
         }) => bench::rtt(&arguments),
         Command::RttServer(arguments) => bench::rtt_server(&arguments),
-        Command::Serve(_) | Command::Call(_) => {
-            Err(Failure::Work("the library does not carry RPCs yet".into()))
-        }
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Call(arguments) => call::run(&arguments),
     }
 }

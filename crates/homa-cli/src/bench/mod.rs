@@ -3,6 +3,7 @@
 //! Every variant has a short turn, then all have another, so that a disturbance hits all of them;
 //! what counts is the ratio of two variants within a round.
 
+mod homa;
 mod report;
 mod tcp;
 mod turn;
@@ -10,7 +11,6 @@ mod udp;
 mod variant;
 
 use core::net::SocketAddr;
-use std::fs;
 use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,7 @@ use crate::args::{BenchRtt, RttServer};
 use crate::child::{self, ServerProcess};
 use crate::cpu;
 use crate::failure::Failure;
+use crate::output::OutputFile;
 use crate::progress::Progress;
 
 /// Each way.
@@ -38,6 +39,7 @@ struct Address {
 /// # Errors
 /// A server cannot be started or does not answer, or the file cannot be written.
 pub(crate) fn rtt(arguments: &BenchRtt) -> Result<(), Failure> {
+    let json_file = OutputFile::create(arguments.json.as_deref())?;
     let cpus = cpu::pair();
     if let Some([client, _]) = cpus {
         cpu::pin(client).map_err(Failure::work("cannot pin the client"))?;
@@ -55,9 +57,8 @@ pub(crate) fn rtt(arguments: &BenchRtt) -> Result<(), Failure> {
     output
         .write_all(report.to_string().as_bytes())
         .map_err(Failure::work("cannot print"))?;
-    if let Some(file) = &arguments.json {
-        let json = report.to_json().map_err(Failure::work("JSON"))?;
-        fs::write(file, json).map_err(Failure::work(file.display()))?;
+    if let Some(file) = json_file {
+        file.write(report.to_json().map_err(Failure::work("JSON"))?.as_bytes())?;
     }
     Ok(())
 }

@@ -70,13 +70,9 @@ impl Report {
     /// # Errors
     /// None that we know.
     pub(super) fn to_json(&self) -> serde_json::Result<String> {
-        let ratios = Variant::ALL
-            .into_iter()
-            .filter(|v| v.floor() != *v)
-            .map(|variant| {
-                let name = format!("{}/{}", variant.name(), variant.floor().name());
-                (name, self.ratio(variant, variant.floor()))
-            });
+        let pairs = Variant::ALL.into_iter().flat_map(Variant::compared_with);
+        let ratios =
+            pairs.map(|[of, to]| (format!("{}/{}", of.name(), to.name()), self.ratio(of, to)));
         let (rows, ratios) = (&self.rows()[..], ratios.collect());
         let Self { rounds, cpus, .. } = *self;
         let json = Json {
@@ -103,13 +99,10 @@ impl Report {
         rows.collect()
     }
 
-    /// How many times the median round trip of `floor` that of `variant` is: the median over the
+    /// How many times the median round trip of `to` that of `of` is: the median over the
     /// rounds, because what disturbs a round disturbs both.
-    fn ratio(&self, variant: Variant, floor: Variant) -> f64 {
-        let (above, below) = (
-            &self.by_variant[index(variant)],
-            &self.by_variant[index(floor)],
-        );
+    fn ratio(&self, of: Variant, to: Variant) -> f64 {
+        let (above, below) = (&self.by_variant[index(of)], &self.by_variant[index(to)]);
         let rounds = above.p50_us.iter().zip(&below.p50_us);
         median(
             &rounds
@@ -163,9 +156,9 @@ impl fmt::Display for Report {
                 "{:20}{:>9.2}{range:>18}{:>9.2}",
                 row.variant, row.p50_us, row.p99_us
             )?;
-            if variant.floor() != variant {
-                let ratio = self.ratio(variant, variant.floor());
-                write!(f, "   {ratio:.2} × {}", variant.floor().name())?;
+            for (index, [of, to]) in variant.compared_with().into_iter().enumerate() {
+                let gap = if index == 0 { "   " } else { ", " };
+                write!(f, "{gap}{:.2} × {}", self.ratio(of, to), to.name())?;
             }
             writeln!(f)?;
         }
@@ -202,9 +195,9 @@ mod tests {
     #[test]
     fn json_has_rows_and_ratios() {
         let json: serde_json::Value = serde_json::from_str(&example().to_json().unwrap()).unwrap();
-        assert_eq!(json["rows"][0]["variant"], "udp_spin");
-        assert_eq!(json["rows"][0]["p50_us"], 6.0);
-        assert_eq!(json["rows"][0]["p50_max_us"], 50.0);
+        assert_eq!(json["rows"][1]["variant"], "udp_spin");
+        assert_eq!(json["rows"][1]["p50_us"], 6.0);
+        assert_eq!(json["rows"][1]["p50_max_us"], 50.0);
         assert_eq!(json["ratios"]["tcp_spin/udp_spin"], 1.5);
     }
 

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use std::io;
 
 use super::turn::Turn;
-use super::{tcp, udp};
+use super::{homa, tcp, udp};
 
 /// How a thread waits for a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,6 +20,7 @@ pub(super) enum Waiting {
 /// What is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Variant {
+    Homa(Waiting),
     /// Sockets that can talk to anyone, as Homa's can: the floor that Homa is judged against.
     Udp(Waiting),
     /// Sockets that talk to one peer only, which saves the kernel the route look-up.
@@ -31,12 +32,15 @@ use Waiting::{Block, Spin, Tokio};
 
 impl Variant {
     /// All of them, in the order of their turns.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 10] = [
+        Self::Homa(Spin),
         Self::Udp(Spin),
         Self::Tcp(Spin),
         Self::UdpConnected,
+        Self::Homa(Block),
         Self::Udp(Block),
         Self::Tcp(Block),
+        Self::Homa(Tokio),
         Self::Udp(Tokio),
         Self::Tcp(Tokio),
     ];
@@ -44,6 +48,9 @@ impl Variant {
     /// Its name in tables and files.
     pub(super) const fn name(self) -> &'static str {
         match self {
+            Self::Homa(Spin) => "homa_spin",
+            Self::Homa(Block) => "homa_block",
+            Self::Homa(Tokio) => "homa_tokio",
             Self::Udp(Spin) => "udp_spin",
             Self::Udp(Block) => "udp_block",
             Self::Udp(Tokio) => "udp_tokio",
@@ -59,11 +66,14 @@ impl Variant {
         Self::ALL.into_iter().find(|variant| variant.name() == name)
     }
 
-    /// The bare socket that waits in the same way: what the variant is compared with.
-    pub(super) const fn floor(self) -> Self {
+    /// The pairs that the report gives ratios of: each variant over the bare socket that waits in
+    /// the same way, and Homa over TCP too.
+    pub(super) fn compared_with(self) -> Vec<[Self; 2]> {
         match self {
-            Self::Udp(waiting) | Self::Tcp(waiting) => Self::Udp(waiting),
-            Self::UdpConnected => Self::Udp(Spin),
+            Self::Homa(waiting) => vec![[self, Self::Udp(waiting)], [self, Self::Tcp(waiting)]],
+            Self::Tcp(waiting) => vec![[self, Self::Udp(waiting)]],
+            Self::UdpConnected => vec![[self, Self::Udp(Spin)]],
+            Self::Udp(_) => Vec::new(),
         }
     }
 
@@ -73,6 +83,7 @@ impl Variant {
     /// The socket cannot be bound.
     pub(super) fn serve(self) -> io::Result<SocketAddr> {
         match self {
+            Self::Homa(waiting) => homa::serve(waiting),
             Self::Udp(waiting) => udp::serve(waiting, false),
             Self::UdpConnected => udp::serve(Spin, true),
             Self::Tcp(waiting) => tcp::serve(waiting),
@@ -85,6 +96,7 @@ impl Variant {
     /// The server does not answer, or wrongly.
     pub(super) fn measure(self, server: SocketAddr) -> io::Result<Turn> {
         match self {
+            Self::Homa(waiting) => homa::measure(server, waiting),
             Self::Udp(waiting) => udp::measure(server, waiting, false),
             Self::UdpConnected => udp::measure(server, Spin, true),
             Self::Tcp(waiting) => tcp::measure(server, waiting),

@@ -17,7 +17,7 @@ use super::transport::Transport;
 const OUTSTANDING_MAX_COUNT: usize = 10_000;
 
 /// Message bytes under way at once, at most: what a machine holds several times over.
-const OUTSTANDING_MAX_BYTES: usize = 256 << 20;
+pub(crate) const OUTSTANDING_MAX_BYTES: usize = 256 << 20;
 
 /// RPCs that keep a transport busy when its goodput is measured: enough that more do not help.
 const GOODPUT_OUTSTANDING_COUNT: usize = 128;

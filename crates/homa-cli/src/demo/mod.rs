@@ -5,6 +5,7 @@
 
 mod client;
 mod frame;
+mod homa;
 mod html;
 mod plan;
 mod poller;
@@ -15,8 +16,7 @@ mod tcp;
 mod transport;
 
 use core::time::Duration;
-use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 
 use client::Client;
 use plan::{Pattern, Planner};
@@ -29,6 +29,7 @@ use transport::{Protocol, Transport};
 use crate::args::{Demo, Which};
 use crate::child::ServerProcess;
 use crate::failure::Failure;
+use crate::output::OutputFile;
 use crate::progress::Progress;
 
 /// Sizes at which the unloaded round trip is measured.
@@ -49,16 +50,18 @@ const GOODPUT_LENGTH_MAX: Duration = Duration::from_millis(1500);
 /// The server cannot be started or reached, a file cannot be written, or any RPC failed or was
 /// corrupt.
 pub(crate) fn run(arguments: &Demo) -> Result<(), Failure> {
+    let json_file = OutputFile::create(arguments.json.as_deref())?;
+    let html_file = OutputFile::create(arguments.html.as_deref())?;
     let report = measure(arguments)?;
-    std::io::stdout()
+    io::stdout()
         .write_all(report.to_string().as_bytes())
         .map_err(Failure::work("cannot print the report"))?;
-    if let Some(file) = &arguments.json {
+    if let Some(file) = json_file {
         let json = serde_json::to_string_pretty(&report).map_err(Failure::work("JSON"))?;
-        fs::write(file, json + "\n").map_err(Failure::work(file.display()))?;
+        file.write((json + "\n").as_bytes())?;
     }
-    if let Some(file) = &arguments.html {
-        fs::write(file, html::page(&report)?).map_err(Failure::work(file.display()))?;
+    if let Some(file) = html_file {
+        file.write(html::page(&report)?.as_bytes())?;
     }
     match &report.first_problem {
         Some(_) => Err(Failure::Work("some RPCs failed; see above".into())),

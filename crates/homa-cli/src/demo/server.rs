@@ -7,6 +7,7 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
+use super::homa::HomaServer;
 use super::tcp;
 use crate::child;
 use crate::failure::Failure;
@@ -14,6 +15,7 @@ use crate::failure::Failure;
 /// Where the echo servers listen.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Addresses {
+    pub(crate) homa: SocketAddr,
     pub(crate) tcp: SocketAddr,
 }
 
@@ -24,10 +26,16 @@ pub(crate) struct Addresses {
 pub(crate) fn run() -> Result<(), Failure> {
     let listener =
         TcpListener::bind("127.0.0.1:0").map_err(Failure::work("cannot listen for TCP"))?;
+    let homa = HomaServer::bind().map_err(Failure::work("cannot listen for Homa"))?;
+    let tcp = listener
+        .local_addr()
+        .map_err(Failure::work("cannot tell the port"))?;
     let addresses = Addresses {
-        tcp: listener.local_addr().map_err(Failure::work("TCP"))?,
+        homa: homa.address(),
+        tcp,
     };
     thread::spawn(move || report(tcp::serve(&listener)));
+    thread::spawn(move || report(homa.serve()));
     child::live_with_parent(&addresses)
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::homa::HomaTransport;
 use super::server::Addresses;
 use super::tcp::TcpTransport;
 
@@ -27,7 +28,7 @@ impl Protocol {
     /// The server cannot be reached.
     pub(crate) fn connect(self, addresses: &Addresses) -> io::Result<Box<dyn Transport>> {
         match self {
-            Self::Homa => Err(io::Error::other("the library does not carry RPCs yet")),
+            Self::Homa => Ok(Box::new(HomaTransport::new(addresses.homa)?)),
             Self::Tcp => Ok(Box::new(TcpTransport::connect(addresses.tcp)?)),
         }
     }

@@ -1,0 +1,117 @@
+//! RPCs over Homa: the client of the demo, and its echo server.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io;
+use std::time::Instant;
+
+use homa::Host;
+use homa::blocking::{Client, Request, Server};
+
+use super::client::OUTSTANDING_MAX_BYTES;
+use super::poller::SPIN;
+use super::transport::{Deliver, Transport};
+
+/// Completions taken in a row before arrivals have their turn.
+const COMPLETIONS_PER_TURN: usize = 64;
+
+/// A host that holds all that the driver ever has under way, so that nothing but the protocol
+/// limits it.
+fn host() -> io::Result<Host> {
+    let budget = OUTSTANDING_MAX_BYTES as u64 + (16 << 20);
+    Host::builder()
+        .spin(SPIN)
+        .send_budget_bytes(budget)
+        .build()
+        .map_err(io::Error::other)
+}
+
+/// The client end.
+pub(crate) struct HomaTransport {
+    client: Client,
+    server: SocketAddr,
+    /// RPCs that could not be started.
+    refused: Vec<(u64, String)>,
+}
+
+impl HomaTransport {
+    /// Makes a client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// The system refuses sockets or memory.
+    pub(crate) fn new(server: SocketAddr) -> io::Result<Self> {
+        let client = Client::on(&host()?).map_err(io::Error::other)?;
+        Ok(Self {
+            client,
+            server,
+            refused: Vec::new(),
+        })
+    }
+}
+
+impl Transport for HomaTransport {
+    fn start(&mut self, number: u64, message: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.client.submit(self.server, message, number) {
+            self.refused.push((number, error.to_string()));
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, until: Instant, deliver: &mut Deliver<'_>) -> io::Result<()> {
+        let mut patience = until.saturating_duration_since(Instant::now());
+        for (number, why) in self.refused.drain(..) {
+            deliver(number, Err(why));
+            patience = Duration::ZERO;
+        }
+        for _ in 0..COMPLETIONS_PER_TURN {
+            let next = self
+                .client
+                .next_completion(Some(patience))
+                .map_err(io::Error::other)?;
+            let Some(done) = next else {
+                break;
+            };
+            match done.result {
+                Ok(response) => deliver(done.cookie, Ok(&response)),
+                Err(error) => deliver(done.cookie, Err(error.to_string())),
+            }
+            patience = Duration::ZERO;
+        }
+        Ok(())
+    }
+}
+
+/// The echo server.
+pub(crate) struct HomaServer {
+    server: Server,
+}
+
+impl HomaServer {
+    /// Binds a free port of loopback.
+    ///
+    /// # Errors
+    /// The system refuses sockets or memory.
+    pub(crate) fn bind() -> io::Result<Self> {
+        let server = Server::bind_on(&host()?, "127.0.0.1:0").map_err(io::Error::other)?;
+        Ok(Self { server })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Echoes every request, on the calling thread, until something is wrong with the host itself.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn serve(&self) -> io::Result<()> {
+        loop {
+            let Request {
+                message, responder, ..
+            } = self.server.recv().map_err(io::Error::other)?;
+            // A client that is gone misses nothing.
+            let _ = responder.reply(&message);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `homa serve`: answers requests until it is told to stop.
+//!
+//! A response is always what was asked for and nothing else, so that it can go straight into a file
+//! or a pipe. Where there is nothing to answer with, the request is dropped: its client is told that,
+//! and the reason stands on this side's standard error.
+
+use core::time::Duration;
+use std::io::{self, Write};
+use std::path::Path;
+
+use homa::{BindError, Request, Server};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::Serve;
+use crate::failure::Failure;
+use crate::files::Directory;
+use crate::runtime;
+use crate::workload::MESSAGE_MAX_BYTES;
+
+/// How long responses under way may take to reach their clients once the server is told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Characters of a name that are shown in a complaint.
+const SHOWN_MAX_CHARS: usize = 100;
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// The address cannot be listened at, or the directory cannot be looked into.
+pub(crate) fn run(arguments: &Serve) -> Result<(), Failure> {
+    let directory = arguments.dir.as_deref().map(open).transpose()?;
+    let runtime = runtime::current_thread().map_err(Failure::work("cannot start"))?;
+    runtime.block_on(serve(&arguments.listen, directory))
+}
+
+fn open(path: &Path) -> Result<Directory, Failure> {
+    Directory::open(path)
+        .map_err(|error| Failure::Usage(format!("--dir {}: {error}", path.display())))
+}
+
+async fn serve(listen: &str, directory: Option<Directory>) -> Result<(), Failure> {
+    let server = Server::bind(listen).await.map_err(cannot_listen)?;
+    let mut stop = Stop::new().map_err(Failure::work("cannot watch for signals"))?;
+    writeln!(io::stdout(), "listening on {}", server.local_addr())
+        .map_err(Failure::work("cannot tell the address"))?;
+    loop {
+        let request = tokio::select! {
+            request = server.recv() => request.map_err(Failure::work("cannot receive"))?,
+            () = stop.wait() => break,
+        };
+        answer(request, directory.as_ref()).await;
+    }
+    server.shutdown(DRAIN_MAX).await;
+    Ok(())
+}
+
+fn cannot_listen(error: BindError) -> Failure {
+    Failure::Work(error.to_string())
+}
+
+async fn answer(request: Request, directory: Option<&Directory>) {
+    let Request {
+        peer,
+        message,
+        responder,
+        ..
+    } = request;
+    let replied = match directory.map(|files| files.contents(&message, MESSAGE_MAX_BYTES)) {
+        None => responder.reply(&message).await,
+        Some(Ok(contents)) => responder.reply(&contents).await,
+        Some(Err(why)) => {
+            eprintln!("homa: {peer} asked for {}: {why}", shown(&message));
+            return;
+        }
+    };
+    if let Err(error) = replied {
+        eprintln!("homa: no response to {peer}: {error}");
+    }
+}
+
+/// A name as it may stand in a log: on one line, and not for ever.
+fn shown(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    let start: String = name.chars().take(SHOWN_MAX_CHARS).collect();
+    let more = if start.len() < name.len() { "…" } else { "" };
+    format!("{start:?}{more}")
+}
+
+/// The signals that end a server.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        let [interrupt, terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+        Ok(Self {
+            interrupt: interrupt?,
+            terminate: terminate?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_on_one_line_and_cut() {
+        assert_eq!(shown(b"a\nb"), "\"a\\nb\"");
+        let long = shown(&[b'x'; 1000]);
+        assert_eq!(
+            (long.chars().count(), long.chars().last()),
+            (SHOWN_MAX_CHARS + 3, Some('…'))
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! `homa serve` and `homa call` as scripts use them: real processes, exit codes, pipes, signals.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const HOMA: &str = env!("CARGO_BIN_EXE_homa");
+
+/// A server process; killed when dropped, if it has not ended by then.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(words: &[&str]) -> Self {
+        let mut child = Command::new(HOMA)
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line
+            .trim_end()
+            .strip_prefix("listening on ")
+            .unwrap()
+            .to_owned();
+        Self { child, address }
+    }
+
+    fn call(&self, words: &[&str]) -> Output {
+        call(&self.address, words)
+    }
+
+    /// Sends a signal and returns the exit code and what was said on standard error.
+    fn stop(mut self, signal: Signal) -> (Option<i32>, String) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+        let code = self.child.wait().unwrap().code();
+        let mut errors = String::new();
+        let mut output: ChildStderr = self.child.stderr.take().unwrap();
+        output.read_to_string(&mut errors).unwrap();
+        (code, errors)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn call(address: &str, words: &[&str]) -> Output {
+    Command::new(HOMA)
+        .args(["call", address])
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn an_argument_is_echoed_to_standard_output() {
+    let server = Server::start(&[]);
+    let output = server.call(&["hello"]);
+    assert_eq!(
+        (output.status.code(), &*output.stdout),
+        (Some(0), &b"hello"[..]),
+        "{output:?}"
+    );
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn standard_input_is_sent_as_it_is() {
+    let server = Server::start(&[]);
+    let mut command = Command::new(HOMA);
+    command
+        .args(["call", &server.address])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    child.stdin.take().unwrap().write_all(&bytes).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stdout == bytes);
+}
+
+#[test]
+fn files_go_in_and_come_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let [request, response] = ["request", "response"].map(|name| directory.path().join(name));
+    let bytes: Vec<u8> = (0..1_000_000_u32)
+        .map(|index| (index % 251) as u8)
+        .collect();
+    fs::write(&request, &bytes).unwrap();
+    let server = Server::start(&[]);
+    let files = [request.to_str().unwrap(), response.to_str().unwrap()];
+    let output = server.call(&["--file", files[0], "--out", files[1]]);
+    assert_eq!(
+        (output.status.code(), output.stdout.len()),
+        (Some(0), 0),
+        "{}",
+        errors(&output)
+    );
+    assert!(fs::read(&response).unwrap() == bytes);
+}
+
+#[test]
+fn a_directory_is_served_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("hello.txt"), "hello from a file\n").unwrap();
+    let server = Server::start(&["--dir", directory.path().to_str().unwrap()]);
+    let output = server.call(&["hello.txt"]);
+    assert_eq!(
+        (output.status.code(), &*output.stdout),
+        (Some(0), &b"hello from a file\n"[..])
+    );
+    let missing = server.call(&["none.txt"]);
+    assert_eq!((missing.status.code(), missing.stdout.len()), (Some(1), 0));
+    assert!(
+        errors(&missing).contains("dropped the request"),
+        "{}",
+        errors(&missing)
+    );
+    assert_eq!(server.call(&["../hello.txt"]).status.code(), Some(1));
+    let (_, said) = server.stop(Signal::INT);
+    assert!(said.contains("\"none.txt\": No such file"), "{said}");
+    assert!(
+        said.contains("\"../hello.txt\": it leads out of the directory"),
+        "{said}"
+    );
+}
+
+#[test]
+fn signals_end_a_server_cleanly() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let server = Server::start(&[]);
+        assert_eq!(server.call(&["x"]).status.code(), Some(0));
+        assert_eq!(server.stop(signal), (Some(0), String::new()));
+    }
+}
+
+#[test]
+fn what_cannot_be_called_is_a_failure_in_one_line() {
+    let server = Server::start(&[]);
+    let address = server.address.clone();
+    server.stop(Signal::INT);
+    let refused = call(&address, &["x", "--timeout", "5"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(errors(&refused).lines().count(), 1, "{}", errors(&refused));
+    assert!(
+        errors(&refused).contains("nobody listens"),
+        "{}",
+        errors(&refused)
+    );
+    let no_file = call(&address, &["--file", "/nowhere/x"]);
+    assert_eq!(no_file.status.code(), Some(1));
+    assert!(
+        errors(&no_file).contains("/nowhere/x: No such file"),
+        "{}",
+        errors(&no_file)
+    );
+}
+
+#[test]
+fn an_empty_message_is_wrong_usage() {
+    let output = call("127.0.0.1:9", &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        errors(&output).contains("at least one byte"),
+        "{}",
+        errors(&output)
+    );
+}
+
+#[test]
+fn an_address_in_use_is_told() {
+    let server = Server::start(&[]);
+    let output = Command::new(HOMA)
+        .args(["serve", "--listen", &server.address])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors(&output).contains("is in use"), "{}", errors(&output));
+}
+
+#[test]
+fn what_is_no_address_is_wrong_usage() {
+    for words in [
+        ["serve", "--listen", "4000"],
+        ["serve", "--listen", "host:port"],
+    ] {
+        let output = Command::new(HOMA).args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            errors(&output).contains("127.0.0.1:4000"),
+            "{}",
+            errors(&output)
+        );
+    }
+    assert_eq!(call("nowhere", &["x"]).status.code(), Some(2));
+}

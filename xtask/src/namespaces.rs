@@ -1,0 +1,163 @@
+//! Messages between two network namespaces, joined by a virtual cable with the MTU of Ethernet.
+//!
+//! Loopback carries 65,536 bytes in one packet, so only here do messages travel in as many packets
+//! as on a real network, and between addresses that are not the same machine.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{self, Child, Command, Stdio};
+
+use crate::paths;
+
+/// One byte, less and more than a packet, more than is sent unasked, and the longest.
+const LENGTHS: [usize; 6] = [1, 1000, 2000, 100_000, 500_000, 1_000_000];
+
+/// Addresses of the server's end of the cable; the client's end in the same networks.
+const SERVER: [&str; 2] = ["10.213.0.1", "fd00:213::1"];
+const CLIENT: [&str; 2] = ["10.213.0.2", "fd00:213::2"];
+const PREFIX: [&str; 2] = ["/24", "/64"];
+
+/// Lays the cable, calls a server across it, and compares what comes back.
+pub(crate) fn check() -> Result<(), String> {
+    let cable = Cable::lay()?;
+    for (address, host) in SERVER.iter().zip(["10.213.0.1", "[fd00:213::1]"]) {
+        let server = Server::start(&cable.server, &format!("{host}:4000"))?;
+        for length in LENGTHS {
+            echo(&cable.client, &server.address, length)?;
+        }
+        println!(
+            "   {} messages of up to 1,000,000 bytes by {address}",
+            LENGTHS.len()
+        );
+    }
+    Ok(())
+}
+
+/// Sends a file of `length` bytes and compares the response.
+fn echo(namespace: &str, address: &str, length: usize) -> Result<(), String> {
+    let directory = paths::homa().with_file_name("xtask-namespaces");
+    fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
+    let (request, response) = (directory.join("request"), directory.join("response"));
+    let bytes: Vec<u8> = (0..length)
+        .map(|index| (index * 31 + index / 251) as u8)
+        .collect();
+    fs::write(&request, &bytes).map_err(|error| error.to_string())?;
+    let mut call = inside(namespace, &paths::homa());
+    call.args(["call", address, "--file"])
+        .arg(&request)
+        .arg("--out")
+        .arg(&response);
+    run(&mut call)?;
+    let echoed = fs::read(&response).map_err(|error| error.to_string())?;
+    if echoed == bytes {
+        Ok(())
+    } else {
+        Err(format!(
+            "{length} bytes came back from {address} as {} others",
+            echoed.len()
+        ))
+    }
+}
+
+/// Two namespaces with the names of this run. Dropping it takes them and the cable away.
+struct Cable {
+    server: String,
+    client: String,
+}
+
+impl Cable {
+    fn lay() -> Result<Self, String> {
+        let name = |end: &str| format!("homa-{end}-{}", process::id());
+        let cable = Self {
+            server: name("server"),
+            client: name("client"),
+        };
+        let (server, client) = (&*cable.server, &*cable.client);
+        ip(&["netns", "add", server])?;
+        ip(&["netns", "add", client])?;
+        ip(&[
+            "link", "add", "cable", "netns", server, "type", "veth", "peer", "name", "cable",
+            "netns", client,
+        ])?;
+        for (namespace, addresses) in [(server, SERVER), (client, CLIENT)] {
+            for (address, prefix) in addresses.iter().zip(PREFIX) {
+                let address = format!("{address}{prefix}");
+                // Without duplicate detection an IPv6 address can be used at once.
+                let nodad: &[&str] = if prefix == "/64" { &["nodad"] } else { &[] };
+                let words = ["-n", namespace, "address", "add", &address, "dev", "cable"];
+                ip(&[&words[..], nodad].concat())?;
+            }
+            ip(&["-n", namespace, "link", "set", "cable", "up"])?;
+        }
+        Ok(cable)
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        for namespace in [&self.server, &self.client] {
+            // It was never added if adding failed, which has been told.
+            let _ = ip(&["netns", "delete", namespace]);
+        }
+    }
+}
+
+/// An echo server. Dropping it ends it.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(namespace: &str, listen: &str) -> Result<Self, String> {
+        let mut child = inside(namespace, &paths::homa())
+            .args(["serve", "--listen", listen])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("the server did not start: {error}"))?;
+        let mut told = String::new();
+        let output = child.stdout.take().expect("the output is piped");
+        let read = BufReader::new(output).read_line(&mut told);
+        let server = Self {
+            child,
+            address: listen.to_owned(),
+        };
+        match read {
+            Ok(count) if count > 0 => Ok(server),
+            _ => Err("the server did not come up".to_owned()),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It fails only for a process that has ended already, and `wait` then still collects it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn inside(namespace: &str, program: &Path) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(program);
+    command
+}
+
+fn ip(words: &[&str]) -> Result<(), String> {
+    run(Command::new("ip").args(words))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!(
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))
+    }
+}
