@@ -36,6 +36,7 @@ struct Run<'a> {
     transport: &'a mut dyn Transport,
     pattern: &'a Pattern,
     problems: &'a mut Problems,
+    left_over: &'a mut bool,
     outstanding: HashMap<u64, (Message, Instant)>,
     outstanding_bytes: usize,
 }
@@ -45,6 +46,8 @@ pub(crate) struct Client<'a> {
     pub(crate) transport: &'a mut dyn Transport,
     pub(crate) pattern: &'a Pattern,
     pub(crate) problems: &'a mut Problems,
+    /// Set when RPCs were given up: their answers may still come.
+    pub(crate) left_over: bool,
 }
 
 impl Client<'_> {
@@ -108,8 +111,7 @@ impl Client<'_> {
     }
 
     /// Starts every RPC of `plan` at its time, whatever happened to those before, and enters what
-    /// becomes of them in `tally`. Latency counts from the planned time. Returns whether nothing
-    /// was left under way, so that the transport can be used again.
+    /// becomes of them in `tally`. Latency counts from the planned time.
     ///
     /// # Errors
     /// The transport is broken.
@@ -118,7 +120,7 @@ impl Client<'_> {
         plan: &[Arrival],
         length: Duration,
         tally: &mut Tally,
-    ) -> io::Result<bool> {
+    ) -> io::Result<()> {
         let begin = Instant::now();
         let (last_end, mut end) = (begin + length + DRAIN_MAX, begin + length);
         let (mut run, mut waiting) = (self.run(), plan.iter().peekable());
@@ -143,8 +145,9 @@ impl Client<'_> {
             })?;
         }
         let left = run.outstanding.len();
+        *run.left_over |= left > 0;
         tally.record_end(end - begin, waiting.count() + left);
-        Ok(left == 0)
+        Ok(())
     }
 
     fn run(&mut self) -> Run<'_> {
@@ -152,6 +155,7 @@ impl Client<'_> {
             transport: self.transport,
             pattern: self.pattern,
             problems: self.problems,
+            left_over: &mut self.left_over,
             outstanding: HashMap::new(),
             outstanding_bytes: 0,
         }
@@ -234,6 +238,7 @@ impl Run<'_> {
     fn give_up(&mut self) {
         let left = self.outstanding.len();
         if left > 0 {
+            *self.left_over = true;
             self.problems
                 .error(format!("{left} RPCs had no answer after {DRAIN_MAX:?}"));
         }
@@ -310,6 +315,7 @@ mod tests {
             transport: &mut echo,
             pattern: &pattern,
             problems: &mut problems,
+            left_over: false,
         };
         client
             .open_loop(&plan, Duration::from_micros(1), &mut tally)

@@ -1,6 +1,6 @@
 //! `homa demo`: one workload between two processes, over Homa and over TCP, compared.
 //!
-//! In order: TCP's goodput, the fastest unloaded round trips, then slices under load in which the
+//! In order: the goodput of each, the fastest unloaded round trips, then slices under load in which the
 //! protocols take turns with the same arrivals.
 
 mod client;
@@ -89,10 +89,10 @@ fn measure(arguments: &Demo) -> Result<Report, Failure> {
         transports: vec![(Protocol::Tcp, Box::new(tcp))],
     };
 
-    progress.say("goodput of TCP");
-    let goodput = demo.goodput(goodput_length)?;
+    progress.say("goodput");
+    let [homa_goodput, tcp_goodput] = demo.goodputs(goodput_length)?;
+    let bytes_per_second = tcp_goodput * arguments.load;
     progress.say("unloaded round trips");
-    demo.connect_all()?;
     let (unloaded_rows, unloaded) = demo.unloaded()?;
     progress.say("under load");
     let bins = Bins::of(&arguments.workload);
@@ -101,7 +101,7 @@ fn measure(arguments: &Demo) -> Result<Report, Failure> {
         .iter()
         .map(|p| (*p, Tally::new(&bins, &unloaded)))
         .collect();
-    demo.under_load(&slices, goodput * arguments.load, &mut tallies)?;
+    demo.under_load(&slices, bytes_per_second, &mut tallies)?;
     progress.finish();
 
     let mut report = Report {
@@ -109,8 +109,9 @@ fn measure(arguments: &Demo) -> Result<Report, Failure> {
         seed: arguments.seed,
         seconds: arguments.seconds,
         load: arguments.load,
-        offered_gbps: gbps(goodput * arguments.load),
-        tcp_goodput_gbps: gbps(goodput),
+        offered_gbps: gbps(bytes_per_second),
+        homa_goodput_gbps: gbps(homa_goodput),
+        tcp_goodput_gbps: gbps(tcp_goodput),
         tcp_congestion: congestion,
         tcp_connections: POOL_CONNECTIONS,
         unloaded: unloaded_rows,
@@ -159,7 +160,7 @@ impl Slices {
 
 fn expected_time(goodput_length: Duration, slices: &Slices) -> Duration {
     let turns = UNLOADED_SIZES * UNLOADED_TURNS * Protocol::ALL.len() as u32;
-    goodput_length + UNLOADED_TURN * turns / 2 + slices.total()
+    goodput_length * 2 + UNLOADED_TURN * turns / 2 + slices.total()
 }
 
 /// A demo under way.
@@ -171,67 +172,68 @@ struct Measurement<'a> {
 }
 
 impl Measurement<'_> {
-    fn connect_all(&mut self) -> Result<(), Failure> {
-        for protocol in Protocol::ALL {
-            self.client(protocol)?;
-        }
-        Ok(())
-    }
-
-    /// The client of a protocol, connected anew if it has no transport at the moment.
-    fn client(&mut self, protocol: Protocol) -> Result<Client<'_>, Failure> {
+    /// Lets a client of `protocol` work. It is connected anew if it has no transport at the moment,
+    /// and loses it if something is left under way, which would come back in the next measurement.
+    fn with_client<T>(
+        &mut self,
+        protocol: Protocol,
+        work: impl FnOnce(&mut Client<'_>) -> io::Result<T>,
+    ) -> Result<T, Failure> {
         if !self.transports.iter().any(|(known, _)| *known == protocol) {
             let transport = protocol.connect(&self.server.addresses);
-            self.transports
-                .push((protocol, transport.map_err(Failure::work(protocol))?));
+            let transport = transport.map_err(Failure::work(protocol))?;
+            self.transports.push((protocol, transport));
         }
         let transport = self
             .transports
             .iter_mut()
             .find(|(known, _)| *known == protocol);
         let (_, transport) = transport.expect("it was there or has just been pushed");
-        let (pattern, problems) = (self.planner.pattern, &mut self.problems);
-        Ok(Client {
+        let mut client = Client {
             transport: transport.as_mut(),
-            pattern,
-            problems,
-        })
+            pattern: self.planner.pattern,
+            problems: &mut self.problems,
+            left_over: false,
+        };
+        let result = work(&mut client);
+        if client.left_over {
+            self.transports.retain(|(known, _)| *known != protocol);
+        }
+        result.map_err(Failure::work(protocol))
     }
 
-    /// Bytes of requests per second that TCP carries.
-    fn goodput(&mut self, length: Duration) -> Result<f64, Failure> {
+    /// Bytes of requests per second that each protocol carries.
+    fn goodputs(&mut self, length: Duration) -> Result<[f64; Protocol::ALL.len()], Failure> {
         let messages = self.planner.messages(GOODPUT_MESSAGES);
-        let goodput = self.client(Protocol::Tcp)?.goodput(&messages, length);
-        match goodput.map_err(Failure::work("TCP"))? {
-            bytes if bytes > 0.0 => Ok(bytes),
-            _ => Err(Failure::Work(
-                "TCP carried nothing, so there is no load to offer".into(),
-            )),
+        let mut goodputs = [0.0; _];
+        for (protocol, goodput) in Protocol::ALL.into_iter().zip(&mut goodputs) {
+            *goodput = self.with_client(protocol, |client| client.goodput(&messages, length))?;
+            if *goodput == 0.0 {
+                return Err(Failure::Work(format!("{protocol} carried nothing")));
+            }
         }
+        Ok(goodputs)
     }
 
     fn unloaded(&mut self) -> Result<(Vec<UnloadedRow>, Unloaded), Failure> {
         let workload = self.planner.workload;
-        let messages = self
-            .planner
-            .one_of_each(&spread(workload.size_min(), workload.size_max()));
+        let sizes = spread(workload.size_min(), workload.size_max());
         let (mut rows, mut points) = (Vec::new(), Vec::new());
-        for message in &messages {
+        for message in self.planner.one_of_each(&sizes) {
             let mut fastest: [Option<Duration>; Protocol::ALL.len()] = [None; _];
             for _ in 0..UNLOADED_TURNS {
                 for (protocol, fastest) in Protocol::ALL.into_iter().zip(&mut fastest) {
-                    let mut client = self.client(protocol)?;
-                    let rtt = client
-                        .fastest_rtt(message, UNLOADED_TURN, UNLOADED_TRIES)
-                        .map_err(Failure::work(protocol))?;
+                    let rtt = self.with_client(protocol, |client| {
+                        client.fastest_rtt(&message, UNLOADED_TURN, UNLOADED_TRIES)
+                    })?;
                     *fastest = [*fastest, rtt].into_iter().flatten().min();
                 }
             }
-            let micros = fastest.map(|rtt| rtt.map(|rtt| rtt.as_secs_f64() * 1e6));
+            let [homa_us, tcp_us] = fastest.map(|rtt| rtt.map(|rtt| rtt.as_secs_f64() * 1e6));
             rows.push(UnloadedRow {
                 size: message.size,
-                homa_us: micros[0],
-                tcp_us: micros[1],
+                homa_us,
+                tcp_us,
             });
             points.extend(
                 fastest
@@ -258,13 +260,9 @@ impl Measurement<'_> {
         for index in 0..slices.count {
             let plan = self.planner.slice(index, slices.length, bytes_per_second);
             for (protocol, tally) in &mut *tallies {
-                let clean = self
-                    .client(*protocol)?
-                    .open_loop(&plan, slices.length, tally);
-                if !clean.map_err(Failure::work(*protocol))? {
-                    // What is left under way would come back in the next slice.
-                    self.transports.retain(|(known, _)| known != protocol);
-                }
+                self.with_client(*protocol, |client| {
+                    client.open_loop(&plan, slices.length, tally)
+                })?;
             }
         }
         Ok(())

@@ -22,6 +22,8 @@ pub(crate) struct Report {
     pub(crate) load: f64,
     /// Bytes of requests per second, in Gbit/s; the responses are as many again.
     pub(crate) offered_gbps: f64,
+    /// What each protocol carries of the workload when it is kept busy.
+    pub(crate) homa_goodput_gbps: f64,
     pub(crate) tcp_goodput_gbps: f64,
     /// Congestion control of the TCP connections.
     pub(crate) tcp_congestion: String,
@@ -104,8 +106,12 @@ impl Report {
         self.rows.iter().filter(move |row| row.protocol == protocol)
     }
 
-    /// What was measured and how, one sentence a line.
+    /// What was measured and how.
     pub(crate) fn method(&self) -> Vec<String> {
+        let tcp = format!(
+            "TCP ({}, no delay, {} connections)",
+            self.tcp_congestion, self.tcp_connections
+        );
         vec![
             format!(
                 "Workload {}: messages cut at 1,000,000 bytes, echoed by a server process, every \
@@ -113,43 +119,36 @@ impl Report {
                 self.workload
             ),
             format!(
-                "TCP ({}, no delay, {} connections) carries {:.2} Gbit/s of it each way; offered \
-                 was {} of that, {:.2} Gbit/s,",
-                self.tcp_congestion,
-                self.tcp_connections,
+                "Kept busy, {tcp} carries {:.2} Gbit/s of it each way and Homa {:.2}. Offered was \
+                 {} of what TCP carries, {:.2} Gbit/s: the same arrivals to each in turns (seed {}, \
+                 {} s in all). Latency counts from the planned arrival.",
                 self.tcp_goodput_gbps,
+                self.homa_goodput_gbps,
                 self.load,
-                self.offered_gbps
+                self.offered_gbps,
+                self.seed,
+                self.seconds
             ),
-            format!(
-                "the same arrivals to each protocol in turns (seed {}, {} s in all). Latency \
-                 counts from the planned arrival.",
-                self.seed, self.seconds
-            ),
-            "Slowdown: latency over the fastest unloaded round trip of that size by either \
+            "Slowdown is latency over the fastest unloaded round trip of that size by either \
              protocol."
                 .to_owned(),
         ]
     }
 
-    /// What the figures say and what they cannot say, one sentence or two a line.
+    /// What the figures say and what they cannot say.
     pub(crate) fn conclusions(&self) -> Vec<String> {
         let mut lines = vec![self.comparison()];
         lines.extend(self.totals.iter().filter_map(Total::warning));
         lines.extend(self.first_problem.iter().map(|first| {
             format!(
-                "{} RPCs failed and {} were corrupt; first: {first}",
+                "{} RPCs failed and {} were corrupt; the first: {first}.",
                 self.errors, self.corrupt
             )
         }));
         lines.push(
             "This is one machine and its loopback device: it shows the two protocols sharing \
-             processors, not a network."
-                .to_owned(),
-        );
-        lines.push(
-            "It does not show switches, priorities, loss or many senders to one receiver, which \
-             Homa is made for."
+             processors, not a network. It does not show switches, priorities, loss or many senders \
+             to one receiver, which Homa is made for."
                 .to_owned(),
         );
         lines
@@ -230,12 +229,12 @@ impl Total {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in self.method() {
-            writeln!(f, "{line}")?;
+        for sentences in self.method() {
+            writeln!(f, "{}", wrap(&sentences))?;
         }
         writeln!(f, "\n{}", self.table())?;
-        for line in self.conclusions() {
-            writeln!(f, "{line}")?;
+        for sentences in self.conclusions() {
+            writeln!(f, "{}", wrap(&sentences))?;
         }
         Ok(())
     }
@@ -266,6 +265,26 @@ impl Report {
         text.push('\n');
         text
     }
+}
+
+/// The same words in lines about as wide as the table.
+fn wrap(text: &str) -> String {
+    const WIDTH: usize = 100;
+    let (mut wrapped, mut column) = (String::with_capacity(text.len()), 0);
+    for word in text.split_whitespace() {
+        let width = word.chars().count() + 1;
+        let gap = if column == 0 {
+            ""
+        } else if column + width > WIDTH {
+            "\n"
+        } else {
+            " "
+        };
+        column = if gap == "\n" { width } else { column + width };
+        wrapped.push_str(gap);
+        wrapped.push_str(word);
+    }
+    wrapped
 }
 
 fn cells(row: &Row) -> String {
@@ -311,6 +330,7 @@ pub(super) mod tests {
             seconds: 8,
             load: 0.5,
             offered_gbps: 1.0,
+            homa_goodput_gbps: 1.5,
             tcp_goodput_gbps: 2.0,
             tcp_congestion: "cubic".into(),
             tcp_connections: 16,
@@ -344,6 +364,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn long_sentences_are_wrapped_and_keep_their_words() {
+        let text = "word ".repeat(100);
+        let wrapped = wrap(&text);
+        assert_eq!(wrapped.lines().count(), 5);
+        assert!(wrapped.lines().all(|line| line.len() < 100));
+        assert_eq!(wrapped.replace('\n', " "), text.trim_end());
+    }
+
+    #[test]
     fn it_says_who_is_ahead() {
         let comparison = example().comparison();
         let expected = "Homa is ahead in 1 of 2 sizes, TCP in 1";
@@ -355,7 +384,7 @@ pub(super) mod tests {
         let mut report = example();
         report.totals[1].unfinished = 50;
         report.totals[0].started_late_p99_us = 2500.0;
-        let text = report.to_string();
+        let text = report.to_string().replace('\n', " ");
         assert!(
             text.contains("TCP was overloaded: 50 of 250 RPCs were unfinished"),
             "{text}"
