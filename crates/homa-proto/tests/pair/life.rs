@@ -120,6 +120,23 @@ fn a_host_is_client_and_server_of_the_same_peer_at_once() {
 }
 
 #[test]
+fn a_request_that_its_server_drops_fails_as_dropped_and_leaves_nothing() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    let (rpc, _) = world.hosts[1].requests[0];
+    assert!(world.with(1, |engine, now| engine.drop_request(now, rpc)));
+    assert!(!world.with(1, |engine, now| engine.drop_request(now, rpc)));
+    world.run_ms(1);
+    assert_eq!(world.hosts[0].failures(), [Failure::Dropped]);
+    // The client has nothing else to send: it is asked for the ack.
+    world.run_ms(20);
+    assert_eq!(world.hosts[1].endings(), [false]);
+    assert_eq!(world.counters(1).acks_given_up, 0);
+    world.assert_forgotten_later();
+}
+
+#[test]
 fn an_aborted_rpc_fails_at_once_and_ends_at_its_server() {
     let mut world = World::pair();
     let key = world.call(0, 1, 100);
