@@ -343,10 +343,11 @@ impl Engine {
     pub(crate) fn handle_unknown(&mut self, now: Instant, index: u32, unknown: RpcUnknown) {
         self.counters.unknown_received += 1;
         let State::Client(client) = &self.rpcs[index].state else {
-            let delivered = matches!(
+            let all_sent = matches!(
                 self.rpcs[index].state,
                 State::Server(ServerRpc::AwaitingAck(_))
             );
+            let delivered = all_sent && unknown.reason != Some(UnknownReason::Aborted);
             self.end_server(now, index, delivered);
             return;
         };

@@ -300,3 +300,26 @@ fn a_closed_socket_takes_no_packets_and_its_place_is_used_again() {
     world.run_ms(20);
     assert_eq!(world.hosts[0].responses(), 1);
 }
+
+#[test]
+fn an_ack_for_a_response_that_was_not_sent_whole_does_not_count_as_delivered() {
+    let mut world = World::pair();
+    world.hosts[0].engine = {
+        let config = homa_proto::Config {
+            max_message_bytes: 100_000,
+            ..Default::default()
+        };
+        homa_proto::Engine::new(config, homa_proto::Seed([3, 4])).unwrap()
+    };
+    let socket = world.with(0, |engine, _| engine.open_socket(4_000, false).unwrap());
+    world.hosts[0].socket = socket;
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 200_000);
+    world.run_ms(20);
+    assert_eq!(world.hosts[0].failures(), [Failure::ResponseTooLong]);
+    assert_eq!(world.counters(0).dropped_too_long, 1);
+    assert_eq!(world.hosts[1].endings(), [false]);
+    world.assert_forgotten_later();
+}
