@@ -287,6 +287,25 @@ fn closing_a_client_socket_aborts_its_rpcs_and_tells_their_servers() {
 }
 
 #[test]
+fn closing_a_server_socket_tells_every_client_that_waits() {
+    let mut world = World::pair();
+    // In service; on its way out, most of it not granted yet; still coming in.
+    world.call(0, 1, 100);
+    world.call(0, 1, 200);
+    world.run_ms(1);
+    let (rpc, _) = world.hosts[1].requests[1];
+    world.reply(1, rpc, 1_000_000);
+    world.call(0, 1, 500_000);
+    world.run_for(Duration::from_micros(8));
+    let socket = world.hosts[1].socket;
+    world.with(1, |engine, now| engine.close_socket(now, socket));
+    world.run_for(Duration::from_micros(100));
+    assert_eq!(world.hosts[0].failures(), [Failure::Dropped; 3]);
+    assert_eq!(world.hosts[1].endings(), [false; 3]);
+    world.assert_forgotten_later();
+}
+
+#[test]
 fn a_closed_socket_takes_no_packets_and_its_place_is_used_again() {
     let mut world = World::pair();
     let socket = world.hosts[1].socket;
