@@ -38,11 +38,12 @@ impl Engine {
             return;
         };
         match &self.rpcs[index].state {
-            State::Server(ServerRpc::Sending(_) | ServerRpc::AwaitingAck(_)) => {
+            State::Server(ServerRpc::AwaitingAck(_)) => {
                 self.counters.acks_received += 1;
                 self.end_server(now, index, true);
             }
-            State::Server(ServerRpc::Refused(_)) => {
+            // The client wants no more: it cannot have the whole response.
+            State::Server(ServerRpc::Sending(_) | ServerRpc::Refused(_)) => {
                 self.counters.acks_received += 1;
                 self.end_server(now, index, false);
             }

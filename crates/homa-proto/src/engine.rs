@@ -155,11 +155,12 @@ impl Engine {
                 self.tell_unknown(index, UnknownReason::Aborted);
                 self.fail(now, index, Failure::Aborted);
             } else {
-                let unanswered = matches!(
+                // Of a response that was sent whole the rest may be on its way.
+                let waits = !matches!(
                     rpc.state,
-                    State::Server(ServerRpc::Receiving(_) | ServerRpc::InService(_))
+                    State::Server(ServerRpc::AwaitingAck(_) | ServerRpc::Refused(_))
                 );
-                if unanswered {
+                if waits {
                     self.tell_unknown(index, UnknownReason::Dropped);
                 }
                 self.end_server(now, index, false);
@@ -377,8 +378,8 @@ impl Engine {
 
     /// Tells the peer of an RPC that it is over here, if it can know of it.
     pub(crate) fn tell_unknown(&mut self, index: u32, reason: UnknownReason) {
-        let rpc = &mut self.rpcs[index];
-        if rpc.outbound().is_some_and(|outbound| outbound.sent == 0) {
+        let rpc = &self.rpcs[index];
+        if matches!(&rpc.state, State::Client(client) if client.request.sent == 0) {
             return;
         }
         let packet = Packet {

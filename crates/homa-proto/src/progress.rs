@@ -148,9 +148,10 @@ impl Engine {
     /// Silence after which an RPC is first asked about, without back-off.
     fn base(&self, index: u32, ask: Pending) -> u64 {
         match (&self.rpcs[index].state, ask) {
-            (State::Server(ServerRpc::AwaitingAck(_)), Pending::NEED_ACK) => {
-                nanos(self.config.ack_interval)
-            }
+            (
+                State::Server(ServerRpc::AwaitingAck(_) | ServerRpc::Refused(_)),
+                Pending::NEED_ACK,
+            ) => nanos(self.config.ack_interval),
             _ => self.peers[self.rpcs[index].peer].patience(&self.config),
         }
     }
@@ -173,8 +174,11 @@ impl Engine {
                     false => Turn::Theirs(Pending::NEED_ACK),
                 };
             }
-            State::Server(ServerRpc::AwaitingAck(_)) => return Turn::Theirs(Pending::NEED_ACK),
-            State::Server(ServerRpc::Refused(_)) => return Turn::Theirs(Pending::REFUSE),
+            // A client that heard of the refusal answers with an ACK, one that did not with a
+            // RESEND, which is refused again.
+            State::Server(ServerRpc::AwaitingAck(_) | ServerRpc::Refused(_)) => {
+                return Turn::Theirs(Pending::NEED_ACK);
+            }
             State::Over(_) => return Turn::Ours,
         };
         match inbound.storage {
@@ -339,10 +343,11 @@ impl Engine {
     pub(crate) fn handle_unknown(&mut self, now: Instant, index: u32, unknown: RpcUnknown) {
         self.counters.unknown_received += 1;
         let State::Client(client) = &self.rpcs[index].state else {
-            let delivered = matches!(
+            let all_sent = matches!(
                 self.rpcs[index].state,
                 State::Server(ServerRpc::AwaitingAck(_))
             );
+            let delivered = all_sent && unknown.reason != Some(UnknownReason::Aborted);
             self.end_server(now, index, delivered);
             return;
         };
@@ -450,7 +455,7 @@ impl Engine {
 /// Nanoseconds between unanswered asks.
 fn interval(base: u64, asks: u8, ask: Pending) -> u64 {
     match ask {
-        Pending::NEED_ACK | Pending::REFUSE => base << asks.min(6),
+        Pending::NEED_ACK => base << asks.min(6),
         _ if asks < FREQUENT_ASKS => base,
         _ => base * 16,
     }

@@ -1,4 +1,5 @@
 //! Behaviour of engines that talk to each other over a wire in virtual time.
 
+mod host;
 mod life;
 mod world;

@@ -2,7 +2,9 @@
 //! event, and whatever the wire does to a packet is decided by the test.
 //!
 //! No payload exists: a packet carries the number of the message it is part of and the true
-//! offset, so that a byte that ends up elsewhere is noticed.
+//! offset, so that a byte that ends up elsewhere is noticed. Laws that hold in every test are
+//! checked here and in `host`: bursts are of one size, nothing is sent without permission, no
+//! byte comes twice, no request runs twice in one life, no deadline returns for ever.
 
 use core::cmp::Reverse;
 use core::net::{Ipv6Addr, SocketAddr};
@@ -11,12 +13,16 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use homa_proto::wire::{Body, Packet};
 use homa_proto::{
-    Address, Burst, Call, CallError, Config, Engine, Event, Instant, Path, Reason, RpcKey, Seed,
-    SocketId,
+    Address, Burst, Call, CallError, Config, Counters, Engine, Event, Instant, Path, RpcKey,
 };
 
-/// Bytes of payload a packet carries in these tests.
+pub(crate) use crate::host::Host;
+
+/// Bytes of payload a packet carries in these tests, unless a test says otherwise.
 pub(crate) const SEGMENT: u32 = 1_400;
+
+/// Deadlines that one host may have at one moment: more means that it makes no progress.
+const DEADLINES_AT_ONCE: u32 = 10_000;
 
 /// A packet on the wire.
 #[derive(Clone, Debug)]
@@ -35,6 +41,10 @@ impl Flight {
     pub(crate) fn packet(&self) -> Packet {
         Packet::parse(&self.header, self.length).expect("engines send valid packets")
     }
+
+    pub(crate) fn body(&self) -> Body {
+        self.packet().body
+    }
 }
 
 /// What the wire does with a packet.
@@ -47,34 +57,35 @@ pub(crate) enum Fate {
     Duplicate(Duration),
 }
 
-/// A message being received: which of its bytes came, by the message number they are from.
-#[derive(Default)]
-struct Received {
-    message: Option<u64>,
-    length: u32,
-    bytes: Vec<bool>,
-    count: u32,
+impl Fate {
+    /// `Drop` if `dropped` holds.
+    pub(crate) fn drop_if(dropped: bool) -> Self {
+        if dropped { Self::Drop } else { Self::Deliver }
+    }
 }
 
-/// An engine with the least host around it.
-pub(crate) struct Host {
-    pub(crate) engine: Engine,
-    pub(crate) address: Address,
-    pub(crate) socket: SocketId,
-    /// Number of the message that an RPC sends, by key.
-    outbound: BTreeMap<u64, u64>,
-    inbound: BTreeMap<u64, Received>,
-    /// Events in the order in which they came, with their time.
-    pub(crate) events: Vec<(Instant, Event)>,
-    /// Requests that wait for an answer.
-    pub(crate) requests: Vec<(RpcKey, u32)>,
-    /// Answers every request at once, with as many bytes.
-    pub(crate) echo: bool,
-    /// Refuses to store anything.
-    pub(crate) refuse: bool,
-    /// Keeps the budget of messages it received.
-    pub(crate) hold: bool,
-    pub(crate) held_bytes: u64,
+/// Repeatable random numbers.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        // SplitMix64: every seed gives a good sequence.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `limit`.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// A message length of 1 byte to 2^`magnitudes`, evenly over the magnitudes.
+    pub(crate) fn length(&mut self, magnitudes: u64) -> u32 {
+        let magnitude = self.below(magnitudes + 1);
+        1 + self.below(1 << magnitude) as u32
+    }
 }
 
 /// Hosts, a wire, and the time.
@@ -82,12 +93,16 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) hosts: Vec<Host>,
     pub(crate) latency: Duration,
-    /// Every packet that was put on the wire.
+    /// Every packet that was put on the wire, unless `keep_trace` is off.
     pub(crate) trace: Vec<(Instant, Flight)>,
+    pub(crate) keep_trace: bool,
     wire: BinaryHeap<Reverse<(Instant, u64)>>,
     flights: BTreeMap<u64, Flight>,
+    burst: Burst,
     sent: u64,
     messages: u64,
+    /// When a deadline last came, and how many came at that moment.
+    deadlines: (Instant, u32),
     fate: Box<Wire>,
 }
 
@@ -102,10 +117,13 @@ impl World {
             hosts: Vec::new(),
             latency: Duration::from_micros(5),
             trace: Vec::new(),
+            keep_trace: true,
             wire: BinaryHeap::new(),
             flights: BTreeMap::new(),
+            burst: Burst::new().expect("there is memory"),
             sent: 0,
             messages: 0,
+            deadlines: (Instant::ZERO, 0),
             fate: Box::new(|_, _| Fate::Deliver),
         };
         for config in configs {
@@ -119,26 +137,53 @@ impl World {
         Self::new([Config::default(), Config::default()])
     }
 
-    fn add_host(&mut self, config: Config) {
+    /// A client (host 0) with the default configuration and a server (host 1) that answers each
+    /// request with as many bytes.
+    pub(crate) fn echo_pair() -> Self {
+        let mut world = Self::pair();
+        world.hosts[1].echo = true;
+        world
+    }
+
+    fn add_host(&mut self, config: Config) -> usize {
         let number = self.hosts.len();
-        let address = SocketAddr::from(([10, 0, 0, number as u8 + 1], 4_000));
+        let ip = [10, 0, (number >> 8) as u8, (number & 255) as u8 + 1];
+        self.add_host_at(SocketAddr::from((ip, 4_000)), config)
+    }
+
+    /// Another host, or another program of a host that there is.
+    pub(crate) fn add_host_at(&mut self, address: SocketAddr, config: Config) -> usize {
+        let number = self.hosts.len();
         self.hosts
             .push(Host::new(config, address.into(), number as u64));
+        number
     }
 
     /// The host crashes and comes back with an engine that knows nothing.
     pub(crate) fn restart(&mut self, host: usize) {
         let old = &self.hosts[host];
-        let config = old.engine.config().clone();
-        let echo = old.echo;
-        let seed = self.now.as_nanos();
-        self.hosts[host] = Host::new(config, old.address, seed);
-        self.hosts[host].echo = echo;
+        let mut new = Host::new(
+            old.engine.config().clone(),
+            old.address,
+            self.now.as_nanos(),
+        );
+        (new.echo, new.answer, new.segment) = (old.echo, old.answer, old.segment);
+        self.hosts[host] = new;
+    }
+
+    /// The host is gone: nothing leaves it any more, nothing reaches it.
+    pub(crate) fn crash(&mut self, host: usize) {
+        self.hosts[host].down = true;
     }
 
     /// Decides from now on what happens to each packet.
     pub(crate) fn on_wire(&mut self, fate: impl FnMut(Instant, &Flight) -> Fate + 'static) {
         self.fate = Box::new(fate);
+    }
+
+    /// From now on every packet arrives.
+    pub(crate) fn heal(&mut self) {
+        self.on_wire(|_, _| Fate::Deliver);
     }
 
     /// The `Call` from one host to another that tests vary.
@@ -151,18 +196,24 @@ impl World {
             },
             dest_port: self.hosts[to].address.port,
             length,
-            segment_bytes: SEGMENT,
+            segment_bytes: self.hosts[from].segment,
             deadline: None,
             idempotent: false,
         }
     }
 
-    pub(crate) fn try_call(&mut self, from: usize, call: Call) -> Result<RpcKey, CallError> {
+    /// Makes a call without letting the host do anything about it yet.
+    pub(crate) fn enqueue(&mut self, from: usize, call: Call) -> Result<RpcKey, CallError> {
         let key = self.hosts[from].engine.call(self.now, call)?;
         self.messages += 1;
         self.hosts[from]
             .outbound
             .insert(key.to_bits(), self.messages);
+        Ok(key)
+    }
+
+    pub(crate) fn try_call(&mut self, from: usize, call: Call) -> Result<RpcKey, CallError> {
+        let key = self.enqueue(from, call)?;
         self.drain(from);
         Ok(key)
     }
@@ -175,14 +226,12 @@ impl World {
 
     /// Answers a request.
     pub(crate) fn reply(&mut self, host: usize, rpc: RpcKey, length: u32) {
-        let now = self.now;
         self.messages += 1;
-        self.hosts[host]
-            .outbound
-            .insert(rpc.to_bits(), self.messages);
-        self.hosts[host]
-            .engine
-            .reply(now, rpc, length, SEGMENT)
+        let h = &mut self.hosts[host];
+        h.outbound.insert(rpc.to_bits(), self.messages);
+        h.requests.retain(|&(waiting, _)| waiting != rpc);
+        h.engine
+            .reply(self.now, rpc, length, h.segment)
             .expect("the reply is taken");
         self.drain(host);
     }
@@ -198,13 +247,21 @@ impl World {
         result
     }
 
+    /// The host's application frees all that it received and held.
+    pub(crate) fn give_back(&mut self, host: usize) {
+        self.hosts[host].give_back(self.now);
+        self.drain(host);
+    }
+
     /// Sends, delivers events, and echoes, until the host has nothing more to do now.
     pub(crate) fn drain(&mut self, host: usize) {
         loop {
-            let mut burst = Burst::new().expect("there is memory");
-            while self.hosts[host].engine.poll_transmit(self.now, &mut burst) {
-                self.check_burst(&burst);
-                self.launch(host, &burst);
+            while self.hosts[host]
+                .engine
+                .poll_transmit(self.now, &mut self.burst)
+            {
+                self.check_burst();
+                self.launch(host);
             }
             let mut any = false;
             while let Some(event) = self.hosts[host].engine.poll_event() {
@@ -217,7 +274,8 @@ impl World {
         }
     }
 
-    fn check_burst(&self, burst: &Burst) {
+    fn check_burst(&self) {
+        let burst = &self.burst;
         assert!(!burst.is_empty() && burst.len() <= 64);
         let last = burst.len() - 1;
         for (i, packet) in burst.packets().enumerate() {
@@ -226,32 +284,39 @@ impl World {
         }
     }
 
-    fn launch(&mut self, from: usize, burst: &Burst) {
-        let to = burst.path().peer;
-        let to = self.hosts.iter().position(|host| host.address == to);
-        for packet in burst.packets() {
+    fn launch(&mut self, from: usize) {
+        let address = self.burst.path().peer;
+        let to = self.hosts.iter().position(|host| host.address == address);
+        let packets = self.burst.packets().map(|packet| {
             let payload = packet.payload.map(|payload| {
                 let message = self.hosts[from].outbound[&payload.rpc.to_bits()];
                 (message, payload.offset, payload.length)
             });
-            let flight = Flight {
+            Flight {
                 from,
                 to: to.unwrap_or(usize::MAX),
                 header: packet.header.to_vec(),
                 length: packet.length() as u32,
                 payload,
-                priority: burst.priority().get(),
-            };
-            self.trace.push((self.now, flight.clone()));
-            if to.is_some() {
-                match (self.fate)(self.now, &flight) {
-                    Fate::Deliver => self.put(flight, Duration::ZERO),
-                    Fate::Drop => {}
-                    Fate::Delay(delay) => self.put(flight, delay),
-                    Fate::Duplicate(delay) => {
-                        self.put(flight.clone(), Duration::ZERO);
-                        self.put(flight, delay);
-                    }
+                priority: self.burst.priority().get(),
+            }
+        });
+        let flights: Vec<Flight> = packets.collect();
+        for flight in flights {
+            self.hosts[from].check_permission(address, &flight);
+            if self.keep_trace {
+                self.trace.push((self.now, flight.clone()));
+            }
+            if to.is_none() || self.hosts[from].down {
+                continue;
+            }
+            match (self.fate)(self.now, &flight) {
+                Fate::Deliver => self.put(flight, Duration::ZERO),
+                Fate::Drop => {}
+                Fate::Delay(delay) => self.put(flight, delay),
+                Fate::Duplicate(delay) => {
+                    self.put(flight.clone(), Duration::ZERO);
+                    self.put(flight, delay);
                 }
             }
         }
@@ -266,71 +331,54 @@ impl World {
     }
 
     fn deliver(&mut self, host: usize, event: Event) {
-        let now = self.now;
-        let h = &mut self.hosts[host];
-        h.events.push((now, event));
-        match event {
-            Event::Request { rpc, length, .. } => {
-                h.take_whole(rpc, length);
-                h.free_inbound(now, rpc);
-                if h.echo {
-                    self.reply(host, rpc, length);
-                } else {
-                    h.requests.push((rpc, length));
-                }
-            }
-            Event::Response { rpc, length } => {
-                h.take_whole(rpc, length);
-                h.free_inbound(now, rpc);
-                h.outbound.remove(&rpc.to_bits());
-            }
-            Event::Failed { rpc, .. } | Event::Ended { rpc, .. } => {
-                h.requests.retain(|&(waiting, _)| waiting != rpc);
-                h.free_inbound(now, rpc);
-                h.outbound.remove(&rpc.to_bits());
-            }
+        self.hosts[host].note(self.now, event);
+        if let Event::Request { rpc, length, .. } = event
+            && self.hosts[host].echo
+        {
+            let length = self.hosts[host].answer.unwrap_or(length);
+            self.reply(host, rpc, length);
         }
     }
 
     fn arrive(&mut self, number: u64) {
         let flight = self.flights.remove(&number).expect("it is on its way");
-        let path = Path {
-            socket: self.hosts[flight.to].socket,
-            peer: self.hosts[flight.from].address,
-            local: Ipv6Addr::UNSPECIFIED,
-        };
-        self.hosts[flight.to].receive(self.now, path, &flight);
+        if self.hosts[flight.to].down {
+            return;
+        }
+        let from = self.hosts[flight.from].address;
+        self.hosts[flight.to].receive(self.now, from, &flight);
         self.drain(flight.to);
     }
 
     /// Lets `host` receive a packet from `from` now, whoever sent it.
-    pub(crate) fn inject(&mut self, host: usize, from: Address, packet: &Packet, length: u32) {
+    pub(crate) fn inject(&mut self, host: usize, from: Address, packet: &Packet, payload: u32) {
         let mut header = [0; 90];
         let bytes = packet.emit(&mut header);
-        let path = Path {
-            socket: self.hosts[host].socket,
-            peer: from,
-            local: Ipv6Addr::UNSPECIFIED,
+        self.inject_bytes(host, from, &header[..bytes], bytes as u32 + payload);
+    }
+
+    /// Lets `host` receive any bytes from `from` now.
+    pub(crate) fn inject_bytes(&mut self, host: usize, from: Address, header: &[u8], length: u32) {
+        let flight = Flight {
+            from: usize::MAX,
+            to: host,
+            header: header.to_vec(),
+            length,
+            payload: None,
+            priority: 0,
         };
-        let placement =
-            self.hosts[host]
-                .engine
-                .handle_packet(self.now, path, &header[..bytes], length);
-        if let Some(placement) = placement {
-            placement.commit();
-        }
+        self.hosts[host].receive(self.now, from, &flight);
         self.drain(host);
     }
 
     /// When something happens next: a packet arrives or a deadline comes.
     fn next(&self) -> Option<Instant> {
         let arrival = self.wire.peek().map(|Reverse((at, _))| *at);
-        let deadlines = self
-            .hosts
-            .iter()
-            .filter_map(|host| host.engine.poll_timeout());
-        let deadline = deadlines.map(|(at, _)| at.max(self.now)).min();
-        [arrival, deadline].into_iter().flatten().min()
+        let deadlines = self.hosts.iter().filter_map(|host| {
+            let (at, _) = host.engine.poll_timeout().filter(|_| !host.down)?;
+            Some(at.max(self.now))
+        });
+        [arrival, deadlines.min()].into_iter().flatten().min()
     }
 
     /// Goes on until `until`, or until nothing will ever happen again.
@@ -345,135 +393,64 @@ impl World {
                 self.arrive(number);
             }
             for host in 0..self.hosts.len() {
-                let due = |(at, _): (Instant, Reason)| at <= self.now;
-                if self.hosts[host].engine.poll_timeout().is_some_and(due) {
-                    self.hosts[host].engine.handle_timeout(self.now);
-                    self.drain(host);
-                }
+                self.expire(host);
             }
         }
         self.now = self.now.max(until);
+    }
+
+    fn expire(&mut self, host: usize) {
+        let h = &mut self.hosts[host];
+        if h.down || h.engine.poll_timeout().is_none_or(|(at, _)| at > self.now) {
+            return;
+        }
+        if self.deadlines.0 != self.now {
+            self.deadlines = (self.now, 0);
+        }
+        self.deadlines.1 += 1;
+        assert!(
+            self.deadlines.1 < DEADLINES_AT_ONCE,
+            "a deadline returns for ever: {:?}",
+            h.engine.poll_timeout()
+        );
+        h.timeouts += 1;
+        h.engine.handle_timeout(self.now);
+        self.drain(host);
     }
 
     pub(crate) fn run_for(&mut self, duration: Duration) {
         self.run_until(self.now + duration);
     }
 
+    pub(crate) fn run_ms(&mut self, milliseconds: u64) {
+        self.run_for(Duration::from_millis(milliseconds));
+    }
+
     /// Packets on the wire so far that `which` holds for.
     pub(crate) fn count(&self, mut which: impl FnMut(&Flight, &Body) -> bool) -> usize {
         self.trace
             .iter()
-            .filter(|(_, flight)| which(flight, &flight.packet().body))
+            .filter(|(_, flight)| which(flight, &flight.body()))
             .count()
     }
 
-    /// No RPC, range or budget is left anywhere.
+    pub(crate) fn counters(&self, host: usize) -> &Counters {
+        self.hosts[host].engine.counters()
+    }
+
+    /// No RPC, range or budget is left anywhere but on hosts that crashed.
     pub(crate) fn assert_empty(&self) {
-        for (number, host) in self.hosts.iter().enumerate() {
-            let usage = host.engine.usage();
-            assert_eq!(usage.client_rpcs, 0, "host {number}: {usage:?}");
-            assert_eq!(usage.server_rpcs, 0, "host {number}: {usage:?}");
-            assert_eq!(usage.ranges, 0, "host {number}: {usage:?}");
-            assert_eq!(usage.incoming_bytes, 0, "host {number}: {usage:?}");
-            assert_eq!(
-                usage.budget_used_bytes, host.held_bytes,
-                "host {number}: {usage:?}"
-            );
-        }
-    }
-}
-
-impl Host {
-    fn new(config: Config, address: Address, seed: u64) -> Self {
-        let mut engine = Engine::new(config, Seed([seed, 77])).expect("a valid configuration");
-        let socket = engine
-            .open_socket(address.port, true)
-            .expect("the first socket");
-        Self {
-            engine,
-            address,
-            socket,
-            outbound: BTreeMap::new(),
-            inbound: BTreeMap::new(),
-            events: Vec::new(),
-            requests: Vec::new(),
-            echo: false,
-            refuse: false,
-            hold: false,
-            held_bytes: 0,
+        for host in self.hosts.iter().filter(|host| !host.down) {
+            host.assert_empty();
         }
     }
 
-    fn receive(&mut self, now: Instant, path: Path, flight: &Flight) {
-        let Some(placement) = self
-            .engine
-            .handle_packet(now, path, &flight.header, flight.length)
-        else {
-            return;
-        };
-        if self.refuse {
-            placement.refuse();
-            return;
+    /// After long enough without calls every table everywhere is as at the start.
+    pub(crate) fn assert_forgotten_later(&mut self) {
+        self.heal();
+        self.run_for(Duration::from_secs(200));
+        for host in self.hosts.iter().filter(|host| !host.down) {
+            host.assert_forgotten();
         }
-        let place = placement.place();
-        placement.commit();
-        let (message, offset, length) = flight.payload.expect("only DATA is placed");
-        assert_eq!(
-            (place.offset, place.length),
-            (offset, length),
-            "bytes end up elsewhere"
-        );
-        let received = self.inbound.entry(place.rpc.to_bits()).or_default();
-        assert_eq!(place.new, received.message.is_none());
-        if place.new {
-            received.length = place.message_length;
-            received.bytes = vec![false; place.message_length as usize];
-        }
-        assert_eq!(
-            *received.message.get_or_insert(message),
-            message,
-            "of another message"
-        );
-        for byte in &mut received.bytes[offset as usize..(offset + length) as usize] {
-            assert!(!*byte, "a byte is delivered twice");
-            *byte = true;
-        }
-        received.count += length;
-    }
-
-    fn take_whole(&mut self, rpc: RpcKey, length: u32) {
-        let received = &self.inbound[&rpc.to_bits()];
-        assert_eq!(
-            (received.count, received.length),
-            (length, length),
-            "bytes are missing"
-        );
-    }
-
-    fn free_inbound(&mut self, now: Instant, rpc: RpcKey) {
-        if let Some(received) = self.inbound.remove(&rpc.to_bits()) {
-            if self.hold {
-                self.held_bytes += u64::from(received.length);
-            } else {
-                self.engine.give_back(now, u64::from(received.length));
-            }
-        }
-    }
-
-    /// Events of client RPCs that ended well.
-    pub(crate) fn responses(&self) -> usize {
-        self.events
-            .iter()
-            .filter(|(_, event)| matches!(event, Event::Response { .. }))
-            .count()
-    }
-
-    /// Causes of client RPCs that failed.
-    pub(crate) fn failures(&self) -> Vec<homa_proto::Failure> {
-        let failure = |(_, event): &(Instant, Event)| match event {
-            Event::Failed { failure, .. } => Some(*failure),
-            _ => None,
-        };
-        self.events.iter().filter_map(failure).collect()
     }
 }
