@@ -128,7 +128,9 @@ pub(crate) struct Peer {
     proven: bool,
     /// Bytes it may still be sent without proof.
     credit: u32,
+    /// Wrong versions that it sent lately, the last of them, and when that came first.
     guesses: u8,
+    guess: u16,
     guessed: Instant,
     cutoffs_told: Option<Instant>,
 }
@@ -136,7 +138,7 @@ pub(crate) struct Peer {
 /// What a packet's cutoff version says about its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Echo {
-    /// Our version, or an older revision of it: the address is proven.
+    /// Our version, or an older revision of it.
     Ours,
     /// The sender never got a version of ours.
     None,
@@ -153,12 +155,17 @@ impl Peer {
         if now.nanos_since(self.guessed) >= GUESS_PAUSE_NANOS {
             self.guesses = 0;
         }
-        if life(version) == self.life && (self.proven || self.guesses < GUESSES) {
-            self.proven = true;
+        if life(version) == self.life {
+            // Among many wrong guesses a right one may be a guess too.
+            self.proven |= self.guesses < GUESSES;
             return Echo::Ours;
         }
-        self.guesses = self.guesses.saturating_add(1);
-        self.guessed = now;
+        // Said again it is no other guess: all packets in flight at our restart say the same.
+        if version != self.guess {
+            self.guesses = self.guesses.saturating_add(1);
+            self.guess = version;
+            self.guessed = now;
+        }
         Echo::EarlierLife
     }
 
@@ -345,6 +352,7 @@ impl Peers {
             proven: false,
             credit: 0,
             guesses: 0,
+            guess: 0,
             guessed: Instant::ZERO,
             cutoffs_told: None,
         })?;

@@ -1,0 +1,370 @@
+//! At most once: duplicates, restarts of either end, packets from an earlier life.
+//!
+//! That no request is delivered twice in one life is checked in every test of the harness; the
+//! tests here provoke it.
+
+use core::time::Duration;
+
+use homa_proto::wire::{Body, Common, Packet, RpcUnknown};
+use homa_proto::{Call, Config, Failure};
+
+use crate::world::{Fate, Flight, Random, World};
+
+/// The packets of one kind that host `from` sent so far.
+fn sent(world: &World, from: usize, which: impl Fn(&Body) -> bool) -> Vec<Flight> {
+    let flights = world.trace.iter().map(|(_, flight)| flight);
+    flights
+        .filter(|flight| flight.from == from && which(&flight.body()))
+        .cloned()
+        .collect()
+}
+
+fn is_data(body: &Body) -> bool {
+    matches!(body, Body::Data(_))
+}
+
+/// A client and a server that know each other's life.
+fn acquainted() -> World {
+    let mut world = World::echo_pair();
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    assert_eq!(world.hosts[0].responses(), 1);
+    assert_eq!(world.counters(0).cutoffs_received, 1);
+    world
+}
+
+#[test]
+fn late_copies_of_a_finished_request_never_run_within_the_packet_lifetime() {
+    let mut world = World::echo_pair();
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    let request = sent(&world, 0, is_data).remove(0);
+    // The ack rides on the next request: the first RPC is over at its server.
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    assert_eq!(world.counters(1).acks_received, 1);
+    for _ in 0..99 {
+        world.put(request.clone(), Duration::ZERO);
+        world.run_ms(10);
+    }
+    assert_eq!(world.counters(1).dropped_tombstone, 99);
+    assert_eq!(world.counters(1).requests_delivered, 2);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn copies_of_every_packet_at_any_later_moment_run_nothing_twice() {
+    let mut world = World::echo_pair();
+    let mut random = Random(5);
+    world.on_wire(move |_, _| Fate::Duplicate(Duration::from_micros(random.below(990_000))));
+    let mut random = Random(6);
+    for _ in 0..300 {
+        world.call(0, 1, random.length(15));
+        world.run_for(Duration::from_micros(random.below(3_000)));
+    }
+    world.run_ms(3_000);
+    assert_eq!(world.hosts[0].responses(), 300);
+    assert_eq!(world.hosts[1].requests_run(), 300);
+    assert!(world.counters(1).dropped_tombstone > 100);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn a_copy_of_a_request_that_is_in_service_is_dropped() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    let request = sent(&world, 0, is_data).remove(0);
+    world.put(request, Duration::ZERO);
+    world.run_ms(1);
+    assert_eq!(world.counters(1).dropped_duplicate, 1);
+    assert_eq!(world.hosts[1].requests.len(), 1);
+}
+
+#[test]
+fn a_resend_for_a_finished_request_is_not_answered_with_rpc_unknown() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    // The client asks, but the wire holds the question until all is over.
+    world.on_wire(|_, flight| match flight.body() {
+        Body::Resend(_) => Fate::Delay(Duration::from_millis(300)),
+        _ => Fate::Deliver,
+    });
+    world.run_ms(7);
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 100);
+    world.run_ms(20);
+    assert_eq!(world.hosts[1].endings(), [true]);
+    world.run_ms(500);
+    assert_eq!(world.counters(1).dropped_tombstone, 1);
+    assert_eq!(world.counters(1).unknown_sent, 0);
+    // Once it is forgotten the question means nothing to the server.
+    let resend = sent(&world, 0, |body| matches!(body, Body::Resend(_))).remove(0);
+    world.run_ms(2_000);
+    world.put(resend, Duration::ZERO);
+    world.run_ms(1);
+    assert_eq!(world.counters(1).unknown_sent, 1);
+}
+
+#[test]
+fn ids_that_follow_each_other_share_a_tombstone_block() {
+    let mut world = World::echo_pair();
+    for _ in 0..640 {
+        world.call(0, 1, 10);
+    }
+    world.run_ms(5);
+    let blocks = world.hosts[1].engine.usage().tombstone_blocks;
+    assert!((10..=11).contains(&blocks), "{blocks} blocks for 640 RPCs");
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn a_request_of_the_servers_earlier_life_is_refused_and_its_outcome_unknown() {
+    let mut world = acquainted();
+    world.restart(1);
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    assert_eq!(world.counters(1).dropped_earlier_life, 1);
+    assert_eq!(world.hosts[1].requests_run(), 0);
+    assert_eq!(world.hosts[0].failures(), [Failure::OutcomeUnknown]);
+    assert_eq!(world.counters(0).peer_restarts, 1);
+    assert_eq!(world.counters(0).outcomes_unknown, 1);
+    // From here on they know each other.
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    assert_eq!(world.hosts[0].responses(), 2);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn an_idempotent_request_is_sent_again_to_the_servers_new_life() {
+    let mut world = acquainted();
+    world.restart(1);
+    for length in [100, 1_000, 30_000, 200_000] {
+        let call = Call {
+            idempotent: true,
+            ..world.a_call(0, 1, length)
+        };
+        world.try_call(0, call).unwrap();
+    }
+    world.run_ms(60);
+    assert_eq!(world.hosts[0].failures(), []);
+    assert_eq!(world.hosts[0].responses(), 5);
+    assert_eq!(world.hosts[1].requests_run(), 4);
+    assert!(world.counters(0).restarts > 0);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn all_that_was_in_flight_at_a_restart_ends_and_the_client_goes_on_at_once() {
+    let mut world = acquainted();
+    world.hosts[1].echo = false;
+    for i in 0..100 {
+        world.call(0, 1, 1 + i * 500);
+    }
+    world.run_for(Duration::from_micros(7));
+    world.restart(1);
+    world.hosts[1].echo = true;
+    world.run_ms(30);
+    assert_eq!(world.hosts[0].failures(), [Failure::OutcomeUnknown; 100]);
+    assert_eq!(world.hosts[1].requests_run(), 0);
+    for _ in 0..100 {
+        world.call(0, 1, 1_000);
+    }
+    world.run_ms(30);
+    assert_eq!(world.hosts[0].responses(), 101);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn many_packets_of_an_earlier_life_do_not_lock_their_sender_out() {
+    let mut world = acquainted();
+    world.restart(1);
+    // More than an address may guess wrong; all of them say the same.
+    for _ in 0..1_000 {
+        let call = world.a_call(0, 1, 100);
+        world.enqueue(0, call).unwrap();
+    }
+    world.drain(0);
+    world.run_ms(1);
+    assert_eq!(world.counters(1).dropped_earlier_life, 1_000);
+    assert_eq!(world.hosts[0].failures().len(), 1_000);
+    // A response that no unproven address would get.
+    world.hosts[1].answer = Some(200_000);
+    world.call(0, 1, 100);
+    world.run_ms(4);
+    assert_eq!(world.hosts[0].responses(), 2);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn a_sign_of_life_followed_by_rpc_unknown_means_an_unknown_outcome() {
+    // The client never learns the server's life, so only RPC_UNKNOWN can tell it.
+    let mut world = World::pair();
+    world.on_wire(|_, flight| Fate::drop_if(matches!(flight.body(), Body::Cutoffs(_))));
+    world.call(0, 1, 100);
+    world.run_ms(12);
+    assert!(world.counters(0).busy_received > 0);
+    world.restart(1);
+    world.run_ms(100);
+    assert_eq!(world.hosts[0].failures(), [Failure::OutcomeUnknown]);
+    assert_eq!(world.hosts[1].requests_run(), 0);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn an_idempotent_request_is_sent_again_after_rpc_unknown() {
+    let mut world = World::pair();
+    world.on_wire(|_, flight| Fate::drop_if(matches!(flight.body(), Body::Cutoffs(_))));
+    let call = Call {
+        idempotent: true,
+        ..world.a_call(0, 1, 100)
+    };
+    world.try_call(0, call).unwrap();
+    world.run_ms(12);
+    world.restart(1);
+    world.hosts[1].echo = true;
+    world.run_ms(100);
+    assert_eq!(world.hosts[0].responses(), 1);
+    assert_eq!(world.counters(0).restarts, 1);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn a_request_that_was_lost_whole_is_sent_again_after_rpc_unknown() {
+    let mut world = World::echo_pair();
+    let mut data = 0;
+    world.on_wire(move |_, flight| {
+        data += u32::from(is_data(&flight.body()));
+        Fate::drop_if(is_data(&flight.body()) && data <= 3)
+    });
+    world.call(0, 1, 4_000);
+    world.run_ms(20);
+    assert_eq!(world.hosts[0].responses(), 1);
+    assert_eq!(world.counters(0).restarts, 1);
+    assert_eq!(world.hosts[1].requests_run(), 1);
+}
+
+#[test]
+fn a_late_rpc_unknown_of_an_earlier_life_does_no_harm() {
+    let mut world = acquainted();
+    world.hosts[1].echo = false;
+    world.call(0, 1, 100);
+    world.run_ms(6);
+    assert!(world.counters(0).busy_received > 0);
+    let request = sent(&world, 0, is_data).pop().unwrap().packet();
+    let late = Packet {
+        common: Common {
+            source_port: 4_000,
+            dest_port: 4_000,
+            sender_id: request.common.sender_id.flipped(),
+        },
+        body: Body::RpcUnknown(RpcUnknown { reason: None }),
+    };
+    let server = world.hosts[1].address;
+    for _ in 0..5 {
+        world.inject(0, server, &late, 0);
+        world.run_ms(10);
+    }
+    assert_eq!(world.hosts[0].failures(), []);
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 100);
+    world.run_ms(1);
+    assert_eq!(world.hosts[0].responses(), 2);
+    assert_eq!(world.hosts[1].requests_run(), 2);
+}
+
+#[test]
+fn late_cutoffs_of_an_earlier_life_do_no_harm() {
+    let mut world = acquainted();
+    let old = sent(&world, 1, |body| matches!(body, Body::Cutoffs(_))).remove(0);
+    world.restart(1);
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    assert_eq!(world.counters(0).peer_restarts, 1);
+    world.hosts[1].echo = false;
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    // As if they had been about the RPC that is live.
+    let mut packet = old.packet();
+    let request = sent(&world, 0, is_data).pop().unwrap().packet();
+    packet.common.sender_id = request.common.sender_id.flipped();
+    let server = world.hosts[1].address;
+    world.inject(0, server, &packet, 0);
+    assert_eq!(world.counters(0).cutoffs_ignored, 1);
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 100);
+    world.run_ms(1);
+    assert_eq!(world.hosts[0].responses(), 2);
+    assert_eq!(world.counters(1).dropped_earlier_life, 1);
+}
+
+#[test]
+fn a_quiet_start_refuses_what_an_earlier_life_may_have_run() {
+    let quiet = Config {
+        quiet_start: Duration::from_millis(200),
+        ..Config::default()
+    };
+    let mut world = World::new([Config::default(), quiet]);
+    world.hosts[1].echo = true;
+    world.call(0, 1, 100);
+    world.run_ms(199);
+    assert!(world.counters(1).dropped_quiet_start > 0);
+    assert_eq!(world.hosts[1].requests_run(), 0);
+    // The client asks on and is served when the silence is over.
+    world.run_ms(20);
+    assert_eq!(world.hosts[0].responses(), 1);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn a_client_that_restarts_gets_no_response_meant_for_its_earlier_life() {
+    let mut world = acquainted();
+    world.hosts[1].echo = false;
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    world.restart(0);
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 3_000);
+    world.run_ms(50);
+    assert_eq!(world.counters(0).dropped_no_rpc, 3);
+    assert_eq!(world.hosts[0].events.len(), 0);
+    // It acknowledges what it does not know, so that the server may forget.
+    assert_eq!(world.hosts[1].endings().len(), 2);
+    assert_eq!(world.counters(1).acks_given_up, 0);
+    world.hosts[1].echo = true;
+    world.call(0, 1, 100);
+    world.run_ms(10);
+    assert_eq!(world.hosts[0].responses(), 1);
+}
+
+#[test]
+fn fifty_restarts_of_a_busy_server_run_nothing_twice_and_answer_nothing_wrong() {
+    let mut world = World::echo_pair();
+    world.keep_trace = false;
+    let mut random = Random(17);
+    let mut calls = 0;
+    for _ in 0..50 {
+        for _ in 0..40 {
+            let call = Call {
+                idempotent: random.below(4) == 0,
+                ..world.a_call(0, 1, random.length(17))
+            };
+            world.try_call(0, call).unwrap();
+            calls += 1;
+            world.run_for(Duration::from_micros(random.below(300)));
+        }
+        world.restart(1);
+    }
+    world.run_ms(3_000);
+    let failures = world.hosts[0].failures();
+    assert_eq!(world.hosts[0].responses() + failures.len(), calls);
+    let typed = |failure: &Failure| {
+        matches!(failure, Failure::OutcomeUnknown | Failure::TimedOut)
+    };
+    assert!(failures.iter().all(typed), "{failures:?}");
+    assert!(failures.contains(&Failure::OutcomeUnknown));
+    assert!(world.hosts[0].responses() > calls / 4);
+    assert!(world.counters(0).peer_restarts > 30);
+    world.assert_forgotten_later();
+}
