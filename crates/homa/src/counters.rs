@@ -8,7 +8,7 @@ use homa_net::Refusal;
 pub struct Counters {
     /// By the protocol engine.
     pub engine: homa_proto::Counters,
-    /// By the links that are open, summed up.
+    /// By the links, summed up; those closed are included.
     pub links: homa_net::Counters,
     /// Between the two.
     pub host: HostCounters,

@@ -11,7 +11,7 @@ use homa_proto::{Config, Engine, Seed, SocketId, Usage};
 
 use crate::budget::SendBudget;
 use crate::clock::Clock;
-use crate::counters::{Counters, add};
+use crate::counters::Counters;
 use crate::driver;
 use crate::error::{BindError, ConfigError};
 use crate::links::Socket;
@@ -112,13 +112,9 @@ impl Host {
     /// The host is broken.
     pub fn counters(&self) -> Result<Counters, BindError> {
         let state = self.lock()?;
-        let mut links = homa_net::Counters::default();
-        for socket in state.links.iter() {
-            add(&mut links, &socket.link.counters());
-        }
         Ok(Counters {
             engine: state.engine.counters().clone(),
-            links,
+            links: state.links.counters(),
             host: state.counters,
         })
     }
@@ -129,7 +125,10 @@ impl Host {
     ///
     /// The host is broken.
     pub fn usage(&self) -> Result<Usage, BindError> {
-        Ok(self.lock()?.engine.usage())
+        let mut state = self.lock()?;
+        // Buffers that came back are entered at the next turn only; none may be due.
+        state.settle_and_alert(self.inner.shared.parts.clock.now());
+        Ok(state.engine.usage())
     }
 
     /// Bytes of outbound messages held at the moment; see [`Builder::send_budget_bytes`].

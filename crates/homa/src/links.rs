@@ -4,9 +4,11 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use homa_net::Link;
+use homa_net::{Counters, Link};
 use homa_proto::SocketId;
 use rustix::event::epoll;
+
+use crate::counters::add;
 
 /// One socket.
 pub(crate) struct Socket {
@@ -22,6 +24,8 @@ pub(crate) struct Socket {
 pub(crate) struct Links {
     /// By `SocketId::index`.
     sockets: Vec<Option<Socket>>,
+    /// What the links counted that are closed.
+    closed: Counters,
     /// Readable when any link is, so that one descriptor tells.
     epoll: OwnedFd,
 }
@@ -30,6 +34,7 @@ impl Links {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             sockets: Vec::new(),
+            closed: Counters::default(),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         })
     }
@@ -52,6 +57,7 @@ impl Links {
 
     pub(crate) fn remove(&mut self, id: SocketId) -> Option<Socket> {
         let socket = self.sockets.get_mut(id.index())?.take()?;
+        add(&mut self.closed, &socket.link.counters());
         // An error would mean that the link's descriptor is closed, which also removes it.
         let _ = epoll::delete(&self.epoll, socket.link.fd());
         Some(socket)
@@ -65,8 +71,13 @@ impl Links {
         self.sockets.get_mut(id.index())?.as_mut()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Socket> {
-        self.sockets.iter().flatten()
+    /// What all links counted, those closed included.
+    pub(crate) fn counters(&self) -> Counters {
+        let mut sum = self.closed;
+        for socket in self.sockets.iter().flatten() {
+            add(&mut sum, &socket.link.counters());
+        }
+        sum
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Socket> {

@@ -171,7 +171,12 @@ fn class_bytes(class: usize) -> usize {
 fn allocate(length: usize) -> Option<Box<[u8]>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(length).ok()?;
-    bytes.resize(length, 0);
+    // Page by page: without optimisation `resize` takes a step per byte, long enough for a peer to
+    // give us up while the first long message gets its buffer.
+    while bytes.len() < length {
+        let page = (length - bytes.len()).min(4_096);
+        bytes.extend_from_slice(&[0; 4_096][..page]);
+    }
     Some(bytes.into_boxed_slice())
 }
 
