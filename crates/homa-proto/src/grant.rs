@@ -9,22 +9,25 @@
 //! arrival refreshes them. A message that is silent for a resend interval is parked: its place
 //! and its share of the outstanding bytes go to others until it is heard again.
 
+mod rules;
+#[cfg(test)]
+mod tests;
+
 use core::net::Ipv6Addr;
 
 use crate::chunks::{Chunks, Full};
-use crate::config::Config;
 use crate::hash::{HashIndex, Key};
 use crate::heap::{Heap, Nodes};
+use crate::host::{HostView, Ranks};
 use crate::list::Fifo;
 use crate::slab::{NONE, Slab};
 use crate::time::Instant;
 use crate::wire::Priority;
 
+pub(crate) use rules::Rules;
+
 /// Most messages that can be active.
 const SLOTS: usize = 8;
-
-/// The reference's link speed, for the pace of FIFO grants where ours is unknown.
-const ASSUMED_LINK_BITS_PER_SECOND: u64 = 25_000_000_000;
 
 /// A grant is worth a packet when it allows this many bytes or the rest of the message.
 const WORTHWHILE_BYTES: u32 = 10_000;
@@ -134,70 +137,8 @@ pub(crate) struct Granter {
     stale: bool,
     fifo_due: Instant,
     last_was_ordinary: bool,
-}
-
-/// Numbers from the configuration that the granter works with.
-#[derive(Clone, Copy)]
-pub(crate) struct Rules {
-    slots: usize,
-    max_incoming: u64,
-    window: Option<u32>,
-    fifo_bytes: u32,
-    fifo_interval: Option<u64>,
-    top_scheduled: u8,
-    fifo_priority: Priority,
-}
-
-impl Rules {
-    pub(crate) fn new(config: &Config) -> Self {
-        let rate = config
-            .link_bits_per_second
-            .unwrap_or(ASSUMED_LINK_BITS_PER_SECOND);
-        let share = u128::from(rate) * u128::from(config.fifo_grant_permille) / 1000;
-        let nanos = u128::from(config.fifo_grant_bytes) * 8_000_000_000;
-        let second_highest = config.priorities.saturating_sub(2);
-        Self {
-            slots: usize::from(config.overcommitment).min(SLOTS),
-            max_incoming: u64::from(config.max_incoming_bytes),
-            window: config.window_bytes,
-            fifo_bytes: config.fifo_grant_bytes,
-            fifo_interval: nanos
-                .checked_div(share)
-                .and_then(|nanos| u64::try_from(nanos).ok()),
-            top_scheduled: top_scheduled(config),
-            fifo_priority: Priority::new(second_highest).unwrap_or(Priority::LOWEST),
-        }
-    }
-
-    /// Bytes that one message may have outstanding beside `active` active ones: the fewer there
-    /// are, the more each gets, with room left for one more (dynamic thresholds, α = 1).
-    fn window(&self, active: usize) -> u64 {
-        match self.window {
-            Some(window) => u64::from(window),
-            None => self.max_incoming / (active as u64 + 1),
-        }
-    }
-
-    /// Level of the message at `rank` of `active`: few active ones use the low levels, so that a
-    /// newcomer can go ahead of them.
-    fn priority(&self, rank: usize, active: usize) -> Priority {
-        let top = usize::from(self.top_scheduled);
-        let spare = (top + 1).saturating_sub(active);
-        let level = top.saturating_sub(rank).saturating_sub(spare);
-        u8::try_from(level)
-            .ok()
-            .and_then(Priority::new)
-            .unwrap_or(Priority::LOWEST)
-    }
-}
-
-/// The highest level for scheduled packets: one below the lowest that unscheduled ones use.
-fn top_scheduled(config: &Config) -> u8 {
-    let levels = &config.cutoffs[..usize::from(config.priorities).min(8)];
-    let unlimited = levels.iter().rposition(|&cutoff| cutoff >= 1_000_000);
-    u8::try_from(unlimited.unwrap_or(0))
-        .unwrap_or(0)
-        .saturating_sub(1)
+    /// What the host's other engines grant.
+    others: HostView,
 }
 
 impl Granter {
@@ -218,6 +159,7 @@ impl Granter {
             stale: false,
             fifo_due: Instant::ZERO,
             last_was_ordinary: false,
+            others: HostView::default(),
         })
     }
 
@@ -235,6 +177,32 @@ impl Granter {
     /// Messages that hold a place.
     pub(crate) fn active_count(&self) -> usize {
         self.active_count
+    }
+
+    /// Bytes missing of the active messages.
+    pub(crate) fn ranks(&self) -> Ranks {
+        let mut ranks = Ranks::default();
+        for &rpc in self.actives() {
+            ranks.insert(self.entries[rpc].remaining());
+        }
+        ranks
+    }
+
+    /// When the next FIFO grant is due.
+    pub(crate) fn fifo_due(&self) -> Instant {
+        self.fifo_due
+    }
+
+    /// What the host's other engines grant.
+    pub(crate) fn set_host_view(&mut self, view: &HostView) {
+        self.stale |= self.others != *view;
+        self.fifo_due = self.fifo_due.max(view.fifo_due);
+        self.others = *view;
+    }
+
+    /// Active messages of the whole host.
+    fn host_active_count(&self, rules: &Rules) -> usize {
+        (self.active_count + self.others.ranks.len()).min(rules.slots)
     }
 
     /// A message made progress; one that needs grants and is not known joins.
@@ -493,21 +461,28 @@ impl Granter {
         rules: &Rules,
         share: impl Fn(u32, u32) -> u32,
     ) -> Option<Decision> {
-        let headroom = rules.max_incoming.saturating_sub(self.incoming);
-        let window = rules.window(self.active_count);
+        let outstanding = self.incoming.saturating_add(self.others.incoming);
+        let headroom = rules.max_incoming.saturating_sub(outstanding);
+        let active = self.host_active_count(rules);
+        let window = rules.window(active);
         let mut order = [NONE; SLOTS];
         order[..self.active_count].copy_from_slice(self.actives());
         let order = &mut order[..self.active_count];
         order.sort_unstable_by_key(|&rpc| self.entries[rpc].rank());
-        for (rank, &rpc) in order.iter().enumerate() {
+        for (own_rank, &rpc) in order.iter().enumerate() {
             let entry = self.entries[rpc];
+            let rank = own_rank + self.others.ranks.better_than(entry.remaining());
+            if rank >= rules.slots {
+                // Other engines of the host have enough messages that are closer to their end.
+                break;
+            }
             let window = share(rpc, u32::try_from(window).unwrap_or(u32::MAX));
             let rest = entry.length - entry.granted;
             let wanted = entry.received.saturating_add(window).min(entry.length);
             let step = u64::from(wanted.saturating_sub(entry.granted)).min(headroom);
             let step = u32::try_from(step).unwrap_or(rest);
             if step > 0 && step >= rest.min(WORTHWHILE_BYTES.min(window / 8)) {
-                let priority = rules.priority(rank, self.active_count);
+                let priority = rules.priority(rank, active);
                 return Some(self.grant(rules, rpc, step, priority, false));
             }
         }
@@ -520,7 +495,7 @@ impl Granter {
         if now < self.fifo_due {
             return None;
         }
-        let limit = rules.window(self.active_count) + 2 * u64::from(rules.fifo_bytes);
+        let limit = rules.window(self.host_active_count(rules)) + 2 * u64::from(rules.fifo_bytes);
         let mut candidate = self.by_age.first();
         for _ in 0..FIFO_CANDIDATES {
             let rpc = candidate?;
@@ -572,6 +547,3 @@ impl Granter {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

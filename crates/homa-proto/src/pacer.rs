@@ -40,6 +40,16 @@ impl Pacer {
         u64::try_from(bits / 8_000_000_000).ok()
     }
 
+    /// When the link will have sent all it was given.
+    pub(crate) fn idle(&self) -> Instant {
+        self.idle
+    }
+
+    /// Others give the link work until `idle`.
+    pub(crate) fn wait_for_link(&mut self, idle: Instant) {
+        self.idle = self.idle.max(idle);
+    }
+
     /// The link was given `packets` packets of `bytes` together.
     pub(crate) fn charge(&mut self, now: Instant, packets: usize, bytes: usize) {
         let Some(rate) = self.rate else {

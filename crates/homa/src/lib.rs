@@ -83,3 +83,8 @@ pub use options::{Builder, CallOptions};
 pub use pool::Message;
 #[cfg(feature = "tokio")]
 pub use server::{Request, Responder, Server};
+
+/// The examples of the README, so that they stay true.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

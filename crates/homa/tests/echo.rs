@@ -126,11 +126,18 @@ fn messages_wait_for_receive_budget_and_go_on_when_the_application_drops_some() 
     let client = Client::new().unwrap();
     for cookie in 0..20 {
         let request = message(cookie, 50_000);
-        client.submit(server.local_addr(), &request, cookie).unwrap();
+        client
+            .submit(server.local_addr(), &request, cookie)
+            .unwrap();
     }
     let held: Vec<_> = (0..6).map(|_| server.recv().unwrap()).collect();
     assert!(eventually(|| host.counters().unwrap().engine.stalls > 0));
-    assert!(server.recv_timeout(Duration::from_millis(20)).unwrap().is_none());
+    assert!(
+        server
+            .recv_timeout(Duration::from_millis(20))
+            .unwrap()
+            .is_none()
+    );
     for request in held {
         request.responder.reply(b"done").unwrap();
     }
@@ -138,6 +145,13 @@ fn messages_wait_for_receive_budget_and_go_on_when_the_application_drops_some() 
         server.recv().unwrap().responder.reply(b"done").unwrap();
     }
     for _ in 0..20 {
-        assert!(client.next_completion(None).unwrap().unwrap().result.is_ok());
+        assert!(
+            client
+                .next_completion(None)
+                .unwrap()
+                .unwrap()
+                .result
+                .is_ok()
+        );
     }
 }

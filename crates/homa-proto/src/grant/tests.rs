@@ -1,6 +1,8 @@
 //! The granter's decisions as tables of numbers.
 
 use super::*;
+use crate::Config;
+use crate::host::Report;
 use alloc::vec::Vec;
 
 struct Fixture {
@@ -144,4 +146,27 @@ fn everything_returns_to_nothing_when_messages_leave() {
     assert_eq!(f.granter.active_count(), 0);
     assert_eq!(f.granter.senders.len(), 0);
     assert_eq!(f.granter.by_age.first(), None);
+}
+
+#[test]
+fn a_host_with_several_engines_grants_no_more_messages_or_bytes_than_one() {
+    let config = Config {
+        overcommitment: 2,
+        ..without_fifo()
+    };
+    let mut f = Fixture::new(&config);
+    f.update(0, 1, 500_000, 0, 40_000);
+    f.update(1, 2, 600_000, 0, 40_000);
+    let mut better = Report::default();
+    better.ranks.insert(100_000);
+    better.incoming = 250_000;
+    f.granter.set_host_view(&HostView::join([&better]));
+    let decisions = f.decisions();
+    assert!(
+        decisions.iter().all(|d| d.rpc == 0),
+        "one place is another engine's"
+    );
+    assert!(f.granter.incoming() + 250_000 <= 400_000);
+    f.granter.set_host_view(&HostView::default());
+    assert!(f.decisions().iter().any(|d| d.rpc == 1), "now it is alone");
 }

@@ -359,9 +359,7 @@ fn fifty_restarts_of_a_busy_server_run_nothing_twice_and_answer_nothing_wrong() 
     world.run_ms(3_000);
     let failures = world.hosts[0].failures();
     assert_eq!(world.hosts[0].responses() + failures.len(), calls);
-    let typed = |failure: &Failure| {
-        matches!(failure, Failure::OutcomeUnknown | Failure::TimedOut)
-    };
+    let typed = |failure: &Failure| matches!(failure, Failure::OutcomeUnknown | Failure::TimedOut);
     assert!(failures.iter().all(typed), "{failures:?}");
     assert!(failures.contains(&Failure::OutcomeUnknown));
     assert!(world.hosts[0].responses() > calls / 4);
