@@ -3,8 +3,8 @@
 
 use core::time::Duration;
 
-/// What an engine is told at its start. `Config::default()` is what we would run over UDP at an
-/// unknown link speed.
+/// What an engine is told at its start. `Config::default()` is the reference's numbers at an unknown
+/// link speed; [`Config::user_space`] is what we run between processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Number of this engine among the host's engines, the top 8 bits of every RPC id it makes.
@@ -163,6 +163,16 @@ impl core::fmt::Display for ConfigError {
 impl core::error::Error for ConfigError {}
 
 impl Config {
+    /// The default for engines in processes over UDP. It gives a silent peer a second instead of a
+    /// tenth: a kernel answers from its interrupts, but a process that is not scheduled for a while
+    /// says nothing and is not gone; on a busy machine that happens for more than 100 ms.
+    pub fn user_space() -> Self {
+        Self {
+            timeout: Duration::from_secs(1),
+            ..Self::default()
+        }
+    }
+
     /// Checks ranges and how fields relate.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Self {
         Self {
-            config: Config::default(),
+            config: Config::user_space(),
             link: LinkKind::default(),
             udp: udp::Options::default(),
             faults: faults::Config::default(),
@@ -53,7 +53,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The numbers of the protocol engine.
+    /// The numbers of the protocol engine; default [`Config::user_space`].
     ///
     /// `unscheduled_bytes` and `max_incoming_bytes` are upper bounds: less is used where the
     /// sockets' receive buffers hold less, see [`Host::config`].
