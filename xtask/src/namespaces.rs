@@ -21,7 +21,12 @@ const PREFIX: [&str; 2] = ["/24", "/64"];
 /// Lays the cable, calls a server across it, and compares what comes back.
 pub(crate) fn check() -> Result<(), String> {
     let cable = Cable::lay()?;
-    for (address, host) in SERVER.iter().zip(["10.213.0.1", "[fd00:213::1]"]) {
+    for address in SERVER {
+        let host = if address.contains(':') {
+            format!("[{address}]")
+        } else {
+            address.to_owned()
+        };
         let server = Server::start(&cable.server, &format!("{host}:4000"))?;
         for length in LENGTHS {
             echo(&cable.client, &server.address, length)?;
@@ -89,6 +94,7 @@ impl Cable {
                 ip(&[&words[..], nodad].concat())?;
             }
             ip(&["-n", namespace, "link", "set", "cable", "up"])?;
+            ip(&["-n", namespace, "link", "set", "lo", "up"])?;
         }
         Ok(cable)
     }
