@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use homa::{Config, Host, LinkKind};
 
 use crate::failure::Failure;
 use crate::workload::Workload;
@@ -14,6 +15,12 @@ use crate::workload::Workload;
 const LOAD_MAX: f64 = 2.0;
 
 const TIMEOUT_MAX: Duration = Duration::from_hours(24);
+
+/// The most that the protocol engine can be told to allow, in bytes.
+const MESSAGE_LIMIT_MAX: i64 = 1 << 30;
+
+/// Room for messages on their way, in bytes, unless one message needs more.
+const SEND_BUDGET_BYTES: u64 = 64 << 20;
 
 /// Homa: remote procedure calls whose short messages stay fast while the network is full.
 #[derive(Debug, Parser)]
@@ -29,11 +36,36 @@ pub(crate) enum Command {
     Call(Call),
     Demo(Demo),
     Bench(Bench),
-    /// The server process of `demo`.
     #[command(name = "internal-demo-server", hide = true)]
-    DemoServer,
+    DemoServer(DemoServer),
     #[command(name = "internal-rtt-server", hide = true)]
     RttServer(RttServer),
+}
+
+/// How a host of this command is set up.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct HostOptions {
+    #[command(flatten)]
+    pub(crate) link: LinkOption,
+
+    /// Longest message, either way; the other end has to allow as much.
+    #[arg(long, value_name = "BYTES", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1..=MESSAGE_LIMIT_MAX))]
+    pub(crate) max_message: u32,
+}
+
+/// How datagrams travel.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct LinkOption {
+    /// How datagrams travel: udp needs no rights.
+    #[arg(long, value_name = "WORD", default_value_t)]
+    pub(crate) link: LinkKind,
+}
+
+/// The server process of `demo`.
+#[derive(Args, Debug)]
+pub(crate) struct DemoServer {
+    #[command(flatten)]
+    pub(crate) link: LinkOption,
 }
 
 /// Answer requests: with the request itself, or with the file that it names.
@@ -48,6 +80,9 @@ pub(crate) struct Serve {
     /// Serve the files under DIR by name; a request that names none is refused, and said so here.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) host: HostOptions,
 }
 
 /// Send one request and write its response to standard output.
@@ -75,6 +110,9 @@ pub(crate) struct Call {
     /// Give up after SECONDS.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) host: HostOptions,
 }
 
 /// Carry a real workload between two processes, over Homa and over TCP, and compare them.
@@ -99,6 +137,9 @@ pub(crate) struct Demo {
     /// Which protocols to measure under load.
     #[arg(long, value_name = "WHICH", default_value = "both")]
     pub(crate) protocol: Which,
+
+    #[command(flatten)]
+    pub(crate) link: LinkOption,
 
     /// Write the figures to FILE as JSON.
     #[arg(long, value_name = "FILE")]
@@ -148,6 +189,31 @@ pub(crate) struct RttServer {
     pub(crate) variant: String,
     /// The processor to stay on.
     pub(crate) cpu: Option<usize>,
+}
+
+impl HostOptions {
+    /// A host set up like this.
+    ///
+    /// # Errors
+    /// The system refuses descriptors or memory.
+    pub(crate) fn build(&self) -> Result<Host, Failure> {
+        let budget = SEND_BUDGET_BYTES.max(self.max_message.into());
+        let config = Config {
+            max_message_bytes: self.max_message,
+            receive_budget_bytes: budget,
+            ..Config::default()
+        };
+        let builder = Host::builder().config(config).link(self.link.link);
+        builder
+            .send_budget_bytes(budget)
+            .build()
+            .map_err(Failure::work("cannot start"))
+    }
+
+    /// The longest message, in bytes.
+    pub(crate) const fn message_limit(&self) -> usize {
+        self.max_message as usize
+    }
 }
 
 /// Reads the command line.
@@ -321,6 +387,11 @@ mod tests {
             (
                 "homa demo --workload w9",
                 "neither one of w1 to w5 nor a .csv file",
+            ),
+            ("homa call a:1 x --link tcp", "tcp"),
+            (
+                "homa serve --listen a:1 --max-message 0",
+                "0 is not in 1..=1073741824",
             ),
             (
                 "homa demo --load 0",

@@ -8,7 +8,6 @@ use homa::blocking::Client;
 
 use crate::args::Call;
 use crate::failure::Failure;
-use crate::workload::MESSAGE_MAX_BYTES;
 
 /// Sends the request and writes its response.
 ///
@@ -21,7 +20,7 @@ pub(crate) fn run(arguments: &Call) -> Result<(), Failure> {
             "the message is empty; give it at least one byte".into(),
         ));
     }
-    let client = Client::new().map_err(Failure::work("cannot call"))?;
+    let client = Client::on(&arguments.host.build()?).map_err(Failure::work("cannot call"))?;
     let options = CallOptions {
         deadline: Some(arguments.timeout),
         ..CallOptions::default()
@@ -38,21 +37,20 @@ pub(crate) fn run(arguments: &Call) -> Result<(), Failure> {
 }
 
 fn request(arguments: &Call) -> Result<Vec<u8>, Failure> {
+    let limit = arguments.host.message_limit();
     match (&arguments.message, &arguments.file) {
         (Some(message), _) => Ok(message.clone().into_bytes()),
         (None, Some(file)) => {
             let opened = File::open(file).map_err(Failure::work(file.display()))?;
-            read(opened).map_err(Failure::work(file.display()))
+            read(opened, limit).map_err(Failure::work(file.display()))
         }
-        (None, None) => read(io::stdin()).map_err(Failure::work("standard input")),
+        (None, None) => read(io::stdin(), limit).map_err(Failure::work("standard input")),
     }
 }
 
 /// All of it; of what is too long for a message, enough to be told so.
-fn read(source: impl Read) -> io::Result<Vec<u8>> {
+fn read(source: impl Read, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    source
-        .take(MESSAGE_MAX_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    source.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

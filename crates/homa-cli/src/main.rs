@@ -40,7 +40,7 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
     };
     match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::DemoServer => demo::server::run(),
+        Command::DemoServer(arguments) => demo::server::run(arguments.link),
         Command::Bench(Bench {
             what: Benchmark::Rtt(arguments),
         }) => bench::rtt(&arguments),

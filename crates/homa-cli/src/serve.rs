@@ -15,7 +15,6 @@ use crate::args::Serve;
 use crate::failure::Failure;
 use crate::files::Directory;
 use crate::runtime;
-use crate::workload::MESSAGE_MAX_BYTES;
 
 /// How long responses under way may take to reach their clients once the server is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
@@ -30,7 +29,7 @@ const SHOWN_MAX_CHARS: usize = 100;
 pub(crate) fn run(arguments: &Serve) -> Result<(), Failure> {
     let directory = arguments.dir.as_deref().map(open).transpose()?;
     let runtime = runtime::current_thread().map_err(Failure::work("cannot start"))?;
-    runtime.block_on(serve(&arguments.listen, directory))
+    runtime.block_on(serve(arguments, directory))
 }
 
 fn open(path: &Path) -> Result<Directory, Failure> {
@@ -38,8 +37,12 @@ fn open(path: &Path) -> Result<Directory, Failure> {
         .map_err(|error| Failure::Usage(format!("--dir {}: {error}", path.display())))
 }
 
-async fn serve(listen: &str, directory: Option<Directory>) -> Result<(), Failure> {
-    let server = Server::bind(listen).await.map_err(cannot_listen)?;
+async fn serve(arguments: &Serve, directory: Option<Directory>) -> Result<(), Failure> {
+    let host = arguments.host.build()?;
+    let limit = arguments.host.message_limit();
+    let server = Server::bind_on(&host, &*arguments.listen)
+        .await
+        .map_err(cannot_listen)?;
     let mut stop = Stop::new().map_err(Failure::work("cannot watch for signals"))?;
     writeln!(io::stdout(), "listening on {}", server.local_addr())
         .map_err(Failure::work("cannot tell the address"))?;
@@ -48,7 +51,7 @@ async fn serve(listen: &str, directory: Option<Directory>) -> Result<(), Failure
             request = server.recv() => request.map_err(Failure::work("cannot receive"))?,
             () = stop.wait() => break,
         };
-        answer(request, directory.as_ref()).await;
+        answer(request, directory.as_ref(), limit).await;
     }
     server.shutdown(DRAIN_MAX).await;
     Ok(())
@@ -58,14 +61,14 @@ fn cannot_listen(error: BindError) -> Failure {
     Failure::Work(error.to_string())
 }
 
-async fn answer(request: Request, directory: Option<&Directory>) {
+async fn answer(request: Request, directory: Option<&Directory>, limit: usize) {
     let Request {
         peer,
         message,
         responder,
         ..
     } = request;
-    let replied = match directory.map(|files| files.contents(&message, MESSAGE_MAX_BYTES)) {
+    let replied = match directory.map(|files| files.contents(&message, limit)) {
         None => responder.reply(&message).await,
         Some(Ok(contents)) => responder.reply(&contents).await,
         Some(Err(why)) => {

@@ -125,6 +125,33 @@ fn files_go_in_and_come_out() {
 }
 
 #[test]
+fn longer_messages_are_a_matter_of_configuration_at_both_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let [request, response] = ["request", "response"].map(|name| directory.path().join(name));
+    let bytes: Vec<u8> = (0..16_u32 << 20).map(|index| (index % 251) as u8).collect();
+    fs::write(&request, &bytes).unwrap();
+    let files = [request.to_str().unwrap(), response.to_str().unwrap()];
+    let server = Server::start(&["--max-message", "16777216"]);
+    let short = server.call(&["--file", files[0], "--out", files[1]]);
+    assert_eq!(short.status.code(), Some(1));
+    assert!(
+        errors(&short).contains("may have 1000000"),
+        "{}",
+        errors(&short)
+    );
+    let output = server.call(&[
+        "--max-message",
+        "16777216",
+        "--file",
+        files[0],
+        "--out",
+        files[1],
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    assert!(fs::read(&response).unwrap() == bytes);
+}
+
+#[test]
 fn a_directory_is_served_by_name() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("hello.txt"), "hello from a file\n").unwrap();

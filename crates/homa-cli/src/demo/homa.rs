@@ -11,15 +11,17 @@ use homa::blocking::{Client, Request, Server};
 use super::client::OUTSTANDING_MAX_BYTES;
 use super::poller::SPIN;
 use super::transport::{Deliver, Transport};
+use crate::args::LinkOption;
 
 /// Completions taken in a row before arrivals have their turn.
 const COMPLETIONS_PER_TURN: usize = 64;
 
 /// A host that holds all that the driver ever has under way, so that nothing but the protocol
 /// limits it.
-fn host() -> io::Result<Host> {
+fn host(LinkOption { link }: LinkOption) -> io::Result<Host> {
     let budget = OUTSTANDING_MAX_BYTES as u64 + (16 << 20);
     Host::builder()
+        .link(link)
         .spin(SPIN)
         .send_budget_bytes(budget)
         .build()
@@ -39,8 +41,8 @@ impl HomaTransport {
     ///
     /// # Errors
     /// The system refuses sockets or memory.
-    pub(crate) fn new(server: SocketAddr) -> io::Result<Self> {
-        let client = Client::on(&host()?).map_err(io::Error::other)?;
+    pub(crate) fn new(server: SocketAddr, link: LinkOption) -> io::Result<Self> {
+        let client = Client::on(&host(link)?).map_err(io::Error::other)?;
         Ok(Self {
             client,
             server,
@@ -91,8 +93,8 @@ impl HomaServer {
     ///
     /// # Errors
     /// The system refuses sockets or memory.
-    pub(crate) fn bind() -> io::Result<Self> {
-        let server = Server::bind_on(&host()?, "127.0.0.1:0").map_err(io::Error::other)?;
+    pub(crate) fn bind(link: LinkOption) -> io::Result<Self> {
+        let server = Server::bind_on(&host(link)?, "127.0.0.1:0").map_err(io::Error::other)?;
         Ok(Self { server })
     }
 

@@ -26,7 +26,7 @@ use tally::{Bins, Problems, Tally, Unloaded};
 use tcp::{POOL_CONNECTIONS, TcpTransport};
 use transport::{Protocol, Transport};
 
-use crate::args::{Demo, Which};
+use crate::args::{Demo, LinkOption, Which};
 use crate::child::ServerProcess;
 use crate::failure::Failure;
 use crate::output::OutputFile;
@@ -70,7 +70,9 @@ pub(crate) fn run(arguments: &Demo) -> Result<(), Failure> {
 }
 
 fn measure(arguments: &Demo) -> Result<Report, Failure> {
-    let server = ServerProcess::<Addresses>::start(&["internal-demo-server"])?;
+    let link = arguments.link;
+    let words = ["internal-demo-server", "--link", link.link.word()];
+    let server = ServerProcess::<Addresses>::start(&words)?;
     let pattern = Pattern::new(arguments.seed);
     let planner = Planner {
         workload: &arguments.workload,
@@ -84,6 +86,7 @@ fn measure(arguments: &Demo) -> Result<Report, Failure> {
     let congestion = tcp.congestion();
     let mut demo = Measurement {
         server,
+        link,
         planner,
         problems: Problems::default(),
         transports: vec![(Protocol::Tcp, Box::new(tcp))],
@@ -166,6 +169,7 @@ fn expected_time(goodput_length: Duration, slices: &Slices) -> Duration {
 /// A demo under way.
 struct Measurement<'a> {
     server: ServerProcess<Addresses>,
+    link: LinkOption,
     planner: Planner<'a>,
     problems: Problems,
     transports: Vec<(Protocol, Box<dyn Transport>)>,
@@ -180,7 +184,7 @@ impl Measurement<'_> {
         work: impl FnOnce(&mut Client<'_>) -> io::Result<T>,
     ) -> Result<T, Failure> {
         if !self.transports.iter().any(|(known, _)| *known == protocol) {
-            let transport = protocol.connect(&self.server.addresses);
+            let transport = protocol.connect(&self.server.addresses, self.link);
             let transport = transport.map_err(Failure::work(protocol))?;
             self.transports.push((protocol, transport));
         }

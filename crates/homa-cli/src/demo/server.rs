@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::homa::HomaServer;
 use super::tcp;
+use crate::args::LinkOption;
 use crate::child;
 use crate::failure::Failure;
 
@@ -23,10 +24,10 @@ pub(crate) struct Addresses {
 ///
 /// # Errors
 /// A socket cannot be bound.
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(link: LinkOption) -> Result<(), Failure> {
     let listener =
         TcpListener::bind("127.0.0.1:0").map_err(Failure::work("cannot listen for TCP"))?;
-    let homa = HomaServer::bind().map_err(Failure::work("cannot listen for Homa"))?;
+    let homa = HomaServer::bind(link).map_err(Failure::work("cannot listen for Homa"))?;
     let tcp = listener
         .local_addr()
         .map_err(Failure::work("cannot tell the port"))?;

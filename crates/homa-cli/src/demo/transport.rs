@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::homa::HomaTransport;
 use super::server::Addresses;
 use super::tcp::TcpTransport;
+use crate::args::LinkOption;
 
 /// A protocol under measurement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -26,9 +27,13 @@ impl Protocol {
     ///
     /// # Errors
     /// The server cannot be reached.
-    pub(crate) fn connect(self, addresses: &Addresses) -> io::Result<Box<dyn Transport>> {
+    pub(crate) fn connect(
+        self,
+        addresses: &Addresses,
+        link: LinkOption,
+    ) -> io::Result<Box<dyn Transport>> {
         match self {
-            Self::Homa => Ok(Box::new(HomaTransport::new(addresses.homa)?)),
+            Self::Homa => Ok(Box::new(HomaTransport::new(addresses.homa, link)?)),
             Self::Tcp => Ok(Box::new(TcpTransport::connect(addresses.tcp)?)),
         }
     }
