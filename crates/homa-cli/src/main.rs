@@ -9,6 +9,7 @@ mod cpu;
 mod demo;
 mod failure;
 mod files;
+mod host;
 mod output;
 mod progress;
 mod random;

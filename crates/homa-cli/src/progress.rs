@@ -22,17 +22,16 @@ impl Progress {
     /// A bar that is full after `expected`.
     pub(crate) fn start(expected: Duration) -> Self {
         let bar = ProgressBar::new(expected.as_millis() as u64);
-        let style = ProgressStyle::with_template("{msg:22} [{bar:40}] {eta} left")
+        let style = ProgressStyle::with_template("{msg:22} [{bar:40}] {prefix}")
             .expect("the template is valid")
             .progress_chars("=> ");
         bar.set_style(style);
+        show(&bar, Duration::ZERO, expected);
         let (stop, stopped) = mpsc::channel();
         let (started, drawn) = (Instant::now(), bar.clone());
         let drawing = thread::spawn(move || {
             while stopped.recv_timeout(DRAW_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                // The last tick is kept for the end, however long that takes to come.
-                let last = expected.saturating_sub(Duration::from_millis(1));
-                drawn.set_position(started.elapsed().min(last).as_millis() as u64);
+                show(&drawn, started.elapsed(), expected);
             }
         });
         Self { bar, stop, drawing }
@@ -49,4 +48,15 @@ impl Progress {
         self.drawing.join().expect("drawing does not panic");
         self.bar.finish_and_clear();
     }
+}
+
+/// Draws the time that has passed and the time left.
+fn show(bar: &ProgressBar, passed: Duration, expected: Duration) {
+    // The last tick is kept for the end, however long that takes to come.
+    let passed = passed.min(expected.saturating_sub(Duration::from_millis(1)));
+    bar.set_prefix(format!(
+        "{:.0} s left",
+        (expected - passed).as_secs_f64().ceil()
+    ));
+    bar.set_position(passed.as_millis() as u64);
 }

@@ -11,7 +11,7 @@ use homa::blocking::{Client, Request, Server};
 use super::client::OUTSTANDING_MAX_BYTES;
 use super::poller::SPIN;
 use super::transport::{Deliver, Transport};
-use crate::args::LinkOption;
+use crate::host::LinkOption;
 
 /// Completions taken in a row before arrivals have their turn.
 const COMPLETIONS_PER_TURN: usize = 64;

@@ -26,9 +26,10 @@ use tally::{Bins, Problems, Tally, Unloaded};
 use tcp::{POOL_CONNECTIONS, TcpTransport};
 use transport::{Protocol, Transport};
 
-use crate::args::{Demo, LinkOption, Which};
+use crate::args::{Demo, Which};
 use crate::child::ServerProcess;
 use crate::failure::Failure;
+use crate::host::LinkOption;
 use crate::output::OutputFile;
 use crate::progress::Progress;
 

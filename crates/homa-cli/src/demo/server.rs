@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::homa::HomaServer;
 use super::tcp;
-use crate::args::LinkOption;
 use crate::child;
 use crate::failure::Failure;
+use crate::host::LinkOption;
 
 /// Where the echo servers listen.
 #[derive(Debug, Deserialize, Serialize)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::homa::HomaTransport;
 use super::server::Addresses;
 use super::tcp::TcpTransport;
-use crate::args::LinkOption;
+use crate::host::LinkOption;
 
 /// A protocol under measurement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]

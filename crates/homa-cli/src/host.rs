@@ -1,0 +1,56 @@
+//! The options that say how a host of this command is set up, and the host itself.
+
+use clap::Args;
+use homa::{Config, Host, LinkKind};
+
+use crate::failure::Failure;
+
+/// The most that the protocol engine can be told to allow, in bytes.
+const MESSAGE_LIMIT_MAX: i64 = 1 << 30;
+
+/// Room for messages on their way, in bytes, unless one message needs more.
+const SEND_BUDGET_BYTES: u64 = 64 << 20;
+
+/// How a host of this command is set up.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct HostOptions {
+    #[command(flatten)]
+    pub(crate) link: LinkOption,
+
+    /// Longest message, either way; the other end has to allow as much.
+    #[arg(long, value_name = "BYTES", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1..=MESSAGE_LIMIT_MAX))]
+    pub(crate) max_message: u32,
+}
+
+/// How datagrams travel.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct LinkOption {
+    /// How datagrams travel: udp needs no rights.
+    #[arg(long, value_name = "WORD", default_value_t)]
+    pub(crate) link: LinkKind,
+}
+
+impl HostOptions {
+    /// A host set up like this.
+    ///
+    /// # Errors
+    /// The system refuses descriptors or memory.
+    pub(crate) fn build(&self) -> Result<Host, Failure> {
+        let budget = SEND_BUDGET_BYTES.max(self.max_message.into());
+        let config = Config {
+            max_message_bytes: self.max_message,
+            receive_budget_bytes: budget,
+            ..Config::default()
+        };
+        let builder = Host::builder().config(config).link(self.link.link);
+        builder
+            .send_budget_bytes(budget)
+            .build()
+            .map_err(Failure::work("cannot start"))
+    }
+
+    /// The longest message, in bytes.
+    pub(crate) const fn message_limit(&self) -> usize {
+        self.max_message as usize
+    }
+}
