@@ -73,6 +73,10 @@ impl Progress {
         self.retried
     }
 
+    pub(crate) fn set_alive(&mut self) {
+        self.alive = true;
+    }
+
     pub(crate) fn set_retried(&mut self) {
         self.retried = true;
     }

@@ -213,6 +213,25 @@ fn a_sign_of_life_followed_by_rpc_unknown_means_an_unknown_outcome() {
 }
 
 #[test]
+fn a_need_ack_is_a_sign_of_life() {
+    let mut world = World::echo_pair();
+    // The response is lost again and again, what asks for its ack is not.
+    world.on_wire(|_, flight| {
+        let lost = flight.from == 1 && matches!(flight.body(), Body::Data(_) | Body::Cutoffs(_));
+        Fate::drop_if(lost)
+    });
+    world.call(0, 1, 100);
+    world.run_ms(4);
+    assert!(world.counters(0).need_acks_received > 0);
+    world.restart(1);
+    world.heal();
+    world.run_ms(50);
+    assert_eq!(world.hosts[0].failures(), [Failure::OutcomeUnknown]);
+    assert_eq!(world.hosts[1].requests_run(), 0);
+    world.assert_forgotten_later();
+}
+
+#[test]
 fn an_idempotent_request_is_sent_again_after_rpc_unknown() {
     let mut world = World::pair();
     world.on_wire(|_, flight| Fate::drop_if(matches!(flight.body(), Body::Cutoffs(_))));
