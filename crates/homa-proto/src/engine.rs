@@ -201,6 +201,7 @@ impl Engine {
                 request,
                 response: None,
                 idempotent: call.idempotent,
+                since: None,
             }),
             pending: Pending::default(),
             progress: Progress::new(now),

@@ -367,7 +367,17 @@ impl Engine {
             _ if self.rpcs[index].progress.alive || client.response.is_some() => {
                 self.doubt(now, index);
             }
-            _ => self.restart(now, index),
+            // Had the server run the request it would remember: it never saw it.
+            _ if client
+                .since
+                .is_none_or(|since| now < since + self.config.packet_lifetime) =>
+            {
+                self.restart(now, index);
+            }
+            _ => {
+                self.counters.client_timeouts += 1;
+                self.fail(now, index, Failure::TimedOut);
+            }
         }
     }
 
@@ -376,15 +386,9 @@ impl Engine {
     fn doubt(&mut self, now: Instant, index: u32) {
         let patience = self.peers[self.rpcs[index].peer].patience(&self.config);
         let progress = &mut self.rpcs[index].progress;
-        progress.doubts += 1;
+        progress.doubts = progress.doubts.saturating_add(1);
         if progress.doubts >= DOUBTS {
-            let restartable = matches!(&self.rpcs[index].state,
-                State::Client(client) if client.idempotent && client.response.is_none());
-            if restartable {
-                self.restart(now, index);
-            } else {
-                self.fail(now, index, Failure::OutcomeUnknown);
-            }
+            self.outlived(now, index);
             return;
         }
         progress.backoff = 0;
@@ -395,8 +399,21 @@ impl Engine {
         self.wake_at(index, now + Duration::from_nanos(patience));
     }
 
+    /// The server's life that a client RPC was meant for is over, or has forgotten it.
+    pub(crate) fn outlived(&mut self, now: Instant, index: u32) {
+        let State::Client(client) = &mut self.rpcs[index].state else {
+            return;
+        };
+        if client.idempotent && client.response.is_none() {
+            client.since = None;
+            self.restart(now, index);
+        } else {
+            self.fail(now, index, Failure::OutcomeUnknown);
+        }
+    }
+
     /// Sends a request again from its start: the server never saw it, or it may run twice.
-    pub(crate) fn restart(&mut self, now: Instant, index: u32) {
+    fn restart(&mut self, now: Instant, index: u32) {
         let State::Client(client) = &mut self.rpcs[index].state else {
             return;
         };

@@ -453,6 +453,9 @@ impl Engine {
         outbound.sent = end;
         let exhausted = !outbound.is_sendable();
         let all = outbound.is_all_sent();
+        if let State::Client(client) = &mut rpc.state {
+            client.since.get_or_insert(now);
+        }
         if exhausted {
             // From now on it is the peer's turn.
             self.rpcs[index].progress.wait_from(now);
