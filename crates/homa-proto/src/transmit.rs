@@ -30,7 +30,9 @@ impl Engine {
             || self.poll_grant(now, burst)
             || self.poll_resend(now, burst)
             || self.poll_short(now, burst)
-            || self.poll_long(now, burst);
+            || self.poll_long(now, burst)
+            // A message that may not go without a proof has just asked for it.
+            || self.poll_control(burst);
         self.counters.packets_sent += if any { burst.len() as u64 } else { 0 };
         any
     }
@@ -304,6 +306,9 @@ impl Engine {
                 self.pacer.charge(now, burst.len(), burst.bytes());
                 return true;
             }
+            if !outbound.resend.is_empty() {
+                self.want(index, Pending::PROVE);
+            }
         }
         false
     }
@@ -524,10 +529,9 @@ impl Engine {
 
     /// Puts a message that got leave to send more into the order.
     fn go_on(&mut self, index: u32) {
-        let waits_for_proof = !self.peers[self.rpcs[index].peer].is_proven();
         let answered = matches!(&self.rpcs[index].state,
             State::Client(client) if client.response.is_some());
-        if !waits_for_proof && !answered {
+        if !answered {
             self.enqueue(index);
         }
     }
@@ -572,7 +576,9 @@ impl Engine {
             }
             return;
         }
-        if outbound.note_resend(wanted.start) {
+        // One byte is wanted for the proof that rides on it: nothing was lost.
+        let lost = wanted != (0..1) || outbound.length == 1;
+        if lost && outbound.note_resend(wanted.start) {
             self.counters.segments_shrunk += 1;
         }
         let priority = resend.priority.unwrap_or(top).min(top);
@@ -584,7 +590,7 @@ impl Engine {
         self.rpcs[index].progress.set_retried();
         let peer = self.rpcs[index].peer;
         let patience = self.peers[peer].patience(&self.config);
-        if self.peers[peer].sending.halve(now, patience) {
+        if lost && self.peers[peer].sending.halve(now, patience) {
             self.counters.shares_halved += 1;
         }
         if raised {

@@ -3,4 +3,5 @@
 mod host;
 mod life;
 mod once;
+mod peers;
 mod world;
