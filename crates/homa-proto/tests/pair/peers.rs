@@ -478,3 +478,27 @@ fn a_forged_rpc_unknown_fails_no_rpc_of_a_client() {
     assert_eq!(world.hosts[0].failures(), none);
     assert_eq!(world.counters(0).dropped_out_of_place, 10_000);
 }
+
+#[test]
+fn refusals_count_against_what_an_unproven_address_may_get() {
+    let limits = Config {
+        max_server_rpcs: 1,
+        ..Config::default()
+    };
+    let mut world = World::new([limits]);
+    world.hosts[0].segment = 64;
+    for id in 1..=100 {
+        world.inject(0, stranger(), &request(2 * id, 1, 0), 1);
+    }
+    let (rpc, _) = world.hosts[0].requests[0];
+    world.reply(0, rpc, 1_000_000);
+    assert_eq!(world.counters(0).requests_refused, 99);
+    let sent = bytes_to_strangers(&world);
+    assert!(
+        (3 * 57 * 100 - 120..=3 * 57 * 100).contains(&sent),
+        "{sent}"
+    );
+    let socket = world.hosts[0].socket;
+    world.with(0, |engine, now| engine.close_socket(now, socket));
+    assert!(bytes_to_strangers(&world) <= 3 * 57 * 100);
+}
