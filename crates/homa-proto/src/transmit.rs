@@ -6,6 +6,7 @@ use core::ops::Range;
 use crate::burst::{Burst, MAX_BURST_PACKETS, Payload};
 use crate::cutoffs::unscheduled_priority;
 use crate::engine::Engine;
+use crate::grant::Decision;
 use crate::progress::{News, Progress};
 use crate::rpc::{Pending, ServerRpc, State};
 use crate::srpt::Place;
@@ -88,17 +89,10 @@ impl Engine {
                 _ => return,
             },
         };
-        let counter = match body {
-            Body::Resend(_) => &mut self.counters.resends_sent,
-            Body::Busy => &mut self.counters.busy_sent,
-            Body::NeedAck => &mut self.counters.need_acks_sent,
-            _ => &mut self.counters.unknown_sent,
-        };
-        *counter += 1;
         self.emit_answer(index, body, burst);
     }
 
-    /// Adds a control packet unless it would say too much to an unproven address.
+    /// Adds a control packet, and counts it, unless it would say too much to an unproven address.
     fn emit_answer(&mut self, index: u32, body: Body, burst: &mut Burst) {
         let rpc = &self.rpcs[index];
         let packet = Packet {
@@ -107,14 +101,22 @@ impl Engine {
         };
         let mut header = [0; crate::wire::MAX_HEADER_BYTES];
         let length = packet.emit(&mut header);
-        if self.peers[rpc.peer].allow(u32::try_from(length).unwrap_or(u32::MAX)) {
-            burst.push(None, |buffer| {
-                *buffer = header;
-                length
-            });
-        } else {
+        if !self.peers[rpc.peer].allow(u32::try_from(length).unwrap_or(u32::MAX)) {
             self.counters.held_back_unproven += 1;
+            return;
         }
+        burst.push(None, |buffer| {
+            *buffer = header;
+            length
+        });
+        let counter = match body {
+            Body::Resend(_) => &mut self.counters.resends_sent,
+            Body::Busy => &mut self.counters.busy_sent,
+            Body::NeedAck => &mut self.counters.need_acks_sent,
+            Body::Grant(_) => &mut self.counters.grants_sent,
+            _ => &mut self.counters.unknown_sent,
+        };
+        *counter += 1;
     }
 
     /// RESENDs for all that is missing, as far as they fit into one burst.
@@ -122,6 +124,10 @@ impl Engine {
         let mut wanted = [const { 0..0 }; MAX_BURST_PACKETS];
         let mut count = 0;
         let rpc = &mut self.rpcs[index];
+        if !rpc.is_client() && rpc.inbound().is_none() {
+            // The request became complete since.
+            return;
+        }
         let everything = match rpc.inbound() {
             Some(inbound) if inbound.received > 0 => {
                 for (place, range) in wanted.iter_mut().zip(inbound.missing(&self.ranges)) {
@@ -136,7 +142,6 @@ impl Engine {
         if everything {
             let second = Priority::new(top.get().saturating_sub(1));
             let stalled_once = self.rpcs[index].inbound().is_some();
-            self.counters.resends_sent += 1;
             let body = Body::Resend(Resend {
                 range: ResendRange::Everything,
                 priority: if stalled_once { second } else { Some(top) },
@@ -144,7 +149,6 @@ impl Engine {
             self.emit_answer(index, body, burst);
         }
         for range in wanted.into_iter().take(count) {
-            self.counters.resends_sent += 1;
             let body = Body::Resend(Resend {
                 range: ResendRange::Bytes {
                     offset: range.start,
@@ -157,32 +161,31 @@ impl Engine {
     }
 
     fn poll_grant(&mut self, now: Instant, burst: &mut Burst) -> bool {
-        let Self {
-            granter,
-            rules,
-            rpcs,
-            peers,
-            ..
-        } = self;
-        let share = |rpc: u32, window: u32| peers[rpcs[rpc].peer].granting.of(window);
-        let Some(decision) = granter.decide(now, rules, share) else {
-            return false;
-        };
-        self.counters.grants_sent += 1;
-        self.counters.fifo_grants_sent += u64::from(decision.fifo);
-        let index = decision.rpc;
-        if let Some(inbound) = self.rpcs[index].inbound() {
-            inbound.granted = inbound.granted.max(decision.offset);
+        while let Some(decision) = self.next_grant(now) {
+            let index = decision.rpc;
+            if let Some(inbound) = self.rpcs[index].inbound() {
+                inbound.granted = inbound.granted.max(decision.offset);
+            }
+            // From now on the sender owes us something.
+            self.rpcs[index].progress.wait_from(now);
+            burst.start(self.path_of(index), self.control_priority());
+            let body = Body::Grant(Grant {
+                offset: decision.offset,
+                priority: decision.priority,
+            });
+            self.emit_answer(index, body, burst);
+            if !burst.is_empty() {
+                self.counters.fifo_grants_sent += u64::from(decision.fifo);
+                return true;
+            }
         }
-        // From now on the sender owes us something.
-        self.rpcs[index].progress.wait_from(now);
-        burst.start(self.path_of(index), self.control_priority());
-        let body = Body::Grant(Grant {
-            offset: decision.offset,
-            priority: decision.priority,
-        });
-        self.emit_answer(index, body, burst);
-        !burst.is_empty()
+        false
+    }
+
+    fn next_grant(&mut self, now: Instant) -> Option<Decision> {
+        let (rpcs, peers) = (&self.rpcs, &self.peers);
+        let share = |rpc: u32, window: u32| peers[rpcs[rpc].peer].granting.of(window);
+        self.granter.decide(now, &self.rules, share)
     }
 
     // ---- DATA
