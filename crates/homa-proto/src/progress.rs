@@ -421,7 +421,9 @@ impl Engine {
             // It is being sent already.
             return;
         }
-        client.request.restart(&mut self.ranges);
+        if client.request.restart(&mut self.ranges) {
+            self.counters.segments_shrunk += 1;
+        }
         self.counters.restarts += 1;
         self.resending.remove(index);
         self.rpcs[index].progress = Progress {

@@ -412,7 +412,7 @@ impl Engine {
             let Some(outbound) = self.rpcs[index].outbound() else {
                 break;
             };
-            let boundary = segment.start == outbound.unscheduled && !burst.is_empty();
+            let boundary = start < outbound.unscheduled && segment.start >= outbound.unscheduled;
             let incoming = if announce {
                 segment.end
             } else {
