@@ -331,12 +331,13 @@ impl Engine {
         let Progress {
             asks, first_ask, ..
         } = self.rpcs[index].progress;
-        // The answer belongs to the first question: where it was lost the estimate errs upwards.
+        // The answer is taken for one to the first question, since a path may be slower than
+        // questions follow each other. Where it was lost the estimate errs upwards, but never so far
+        // that a vanished peer would be waited for much longer than one at that distance.
         if asks > 0 {
+            let sample = now.nanos_since(first_ask).min(nanos(self.config.timeout));
             let peer = self.rpcs[index].peer;
-            self.peers[peer]
-                .round_trip
-                .sample(now.nanos_since(first_ask));
+            self.peers[peer].round_trip.sample(sample);
         }
         self.note(now, index, News::Alive);
         let progress = &mut self.rpcs[index].progress;

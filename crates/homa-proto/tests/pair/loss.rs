@@ -296,6 +296,28 @@ fn an_rpc_that_gets_no_answer_ends_though_its_peer_is_heard() {
 }
 
 #[test]
+fn one_late_answer_does_not_make_a_client_patient_for_minutes() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    let id = world.trace[0].1.packet().common.sender_id;
+    world.on_wire(move |_, flight| Fate::drop_if(flight.packet().common.sender_id == id.flipped()));
+    for _ in 0..45 {
+        // Other RPCs show that the server is alive.
+        world.call(0, 1, 100);
+        world.run_ms(20);
+        let &(rpc, _) = world.hosts[1].requests.last().unwrap();
+        world.reply(1, rpc, 100);
+    }
+    assert_eq!(world.hosts[0].failures(), []);
+    world.heal();
+    world.run_ms(90);
+    world.crash(1);
+    world.run_ms(12_000);
+    assert_eq!(world.hosts[0].failures(), [Failure::TimedOut]);
+    world.assert_forgotten_later();
+}
+
+#[test]
 fn a_client_that_vanishes_at_any_moment_leaves_its_server_empty() {
     for (request, response) in [(100, 100), (300_000, 100), (100, 300_000), (50_000, 50_000)] {
         for step in 0..40 {
