@@ -55,10 +55,13 @@ impl Engine {
     /// The server asks whether it may forget an RPC that is still alive here.
     pub(crate) fn handle_need_ack(&mut self, now: Instant, index: u32) {
         self.counters.need_acks_received += 1;
-        let State::Client(client) = &self.rpcs[index].state else {
+        let rpc = &mut self.rpcs[index];
+        let State::Client(client) = &rpc.state else {
             self.counters.dropped_out_of_place += 1;
             return;
         };
+        // Not news that ends the silence, since no byte came, but the server has the request.
+        rpc.progress.set_alive();
         // What is missing because we did not grant it or have no room for it is not lost.
         let waits_for_us = client
             .response

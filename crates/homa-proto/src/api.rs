@@ -87,7 +87,8 @@ pub enum Failure {
     Refused,
     /// The network knows no way to the server. The request did not run.
     Unreachable,
-    /// The server fell silent for longer than the protocol waits. The request may have run.
+    /// The server fell silent for longer than the protocol waits, or said for a packet's lifetime
+    /// that it does not know the request. The request may have run.
     TimedOut,
     /// The server restarted or forgot the RPC after a sign of life. The request may have run.
     OutcomeUnknown,

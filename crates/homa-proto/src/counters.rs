@@ -118,7 +118,7 @@ counters! {
     placements_refused,
     /// Ranges to send again that found no room; the peer asks again.
     resend_ranges_dropped,
-    /// Client RPCs ended because the server fell silent.
+    /// Client RPCs ended because the server fell silent, or took no copy of the request.
     client_timeouts,
     /// Server RPCs ended because the client fell silent.
     server_timeouts,

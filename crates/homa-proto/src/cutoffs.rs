@@ -5,7 +5,6 @@
 //! our kind sees a restart at once, while new cutoffs of the same life disturb nobody. Versions
 //! below 16, as the reference sends them, tell nothing.
 
-use crate::api::Failure;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::peer::life;
@@ -66,14 +65,8 @@ impl Engine {
         let mut next = self.peers[peer].rpcs.first();
         while let Some(index) = next {
             next = self.peers.rpc_links.next(index);
-            if let State::Client(client) = &self.rpcs[index].state
-                && client.request.sent > 0
-            {
-                if client.idempotent && client.response.is_none() {
-                    self.restart(now, index);
-                } else {
-                    self.fail(now, index, Failure::OutcomeUnknown);
-                }
+            if matches!(&self.rpcs[index].state, State::Client(client) if client.request.sent > 0) {
+                self.outlived(now, index);
             }
         }
     }

@@ -204,6 +204,7 @@ impl Engine {
                 request,
                 response: None,
                 idempotent: call.idempotent,
+                since: None,
             }),
             pending: Pending::default(),
             progress: Progress::new(now),
@@ -388,9 +389,19 @@ impl Engine {
                 reason: Some(reason),
             }),
         };
-        let path = self.path_of(index);
-        self.counters.unknown_sent += 1;
-        self.post(path, packet);
+        let (path, peer) = (self.path_of(index), rpc.peer);
+        self.post_unknown(path, peer, packet);
+    }
+
+    /// Sends RPC_UNKNOWN with a reason to a known peer, unless it would say too much to an unproven
+    /// address.
+    pub(crate) fn post_unknown(&mut self, path: Path, peer: u32, packet: Packet) {
+        if self.peers[peer].allow(wire::COMMON_HEADER_BYTES as u32 + 1) {
+            self.counters.unknown_sent += 1;
+            self.post(path, packet);
+        } else {
+            self.counters.held_back_unproven += 1;
+        }
     }
 
     /// A client's RPC is over without a response.

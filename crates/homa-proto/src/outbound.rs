@@ -21,6 +21,8 @@ pub(crate) struct Outbound {
     pub(crate) length: u32,
     /// Payload bytes of a segment; the first begin at 0 and follow each other.
     segment: u32,
+    /// Large segments seem not to arrive: what is sent from here on is small.
+    is_small: bool,
     /// Where segments of `SMALL_SEGMENT_BYTES` begin; the message's length: nowhere.
     shrunk_from: u32,
     /// First byte that was never sent.
@@ -55,6 +57,7 @@ impl Outbound {
         Self {
             length,
             segment,
+            is_small: false,
             shrunk_from: length,
             sent: 0,
             unscheduled,
@@ -114,15 +117,18 @@ impl Outbound {
         raises
     }
 
-    /// Everything begins anew: the peer never heard of the message.
-    pub(crate) fn restart(&mut self, ranges: &mut Ranges) {
+    /// Everything begins anew: the peer never heard of the message. Returns whether segments
+    /// shrank because that happened again and again.
+    pub(crate) fn restart(&mut self, ranges: &mut Ranges) -> bool {
+        let shrank = self.note_resend(0);
         ranges.clear(&mut self.resend);
-        self.sent = 0;
-        self.granted = self.unscheduled;
-        if self.shrunk_from < self.length {
+        if self.is_small {
             self.segment = self.segment.min(SMALL_SEGMENT_BYTES);
             self.shrunk_from = self.length;
         }
+        self.sent = 0;
+        self.granted = self.unscheduled;
+        shrank
     }
 
     /// Bytes are wanted again: whole segments as they were sent, nothing that never was. Returns
@@ -151,22 +157,18 @@ impl Outbound {
             return false;
         }
         self.fruitless = self.fruitless.saturating_add(1);
-        self.fruitless == FRUITLESS_RESENDS && self.shrink()
+        self.fruitless >= FRUITLESS_RESENDS && self.shrink()
     }
 
-    /// Makes what is sent from here on small; what was sent keeps its borders.
+    /// Makes what is sent from here on small; what was sent keeps its borders. Returns whether
+    /// that changes anything.
     pub(crate) fn shrink(&mut self) -> bool {
-        if self.segment <= SMALL_SEGMENT_BYTES || self.shrunk_from < self.length {
+        if self.segment <= SMALL_SEGMENT_BYTES || self.is_small {
             return false;
         }
-        self.fruitless = FRUITLESS_RESENDS;
+        self.is_small = true;
         self.shrunk_from = self.sent;
         true
-    }
-
-    /// Whether large segments are believed not to arrive.
-    fn is_shrunk(&self) -> bool {
-        self.fruitless >= FRUITLESS_RESENDS && self.segment > SMALL_SEGMENT_BYTES
     }
 
     /// The next piece to be sent again: an original segment, or a part of one.
@@ -174,7 +176,7 @@ impl Outbound {
         let wanted = ranges.first(&self.resend)?;
         let segment = self.segment_around(wanted.start);
         let mut end = segment.end.min(wanted.end);
-        if self.is_shrunk() {
+        if self.is_small {
             let piece = (wanted.start - segment.start) / SMALL_SEGMENT_BYTES + 1;
             end = end.min(segment.start + piece * SMALL_SEGMENT_BYTES);
         }

@@ -73,6 +73,10 @@ impl Progress {
         self.retried
     }
 
+    pub(crate) fn set_alive(&mut self) {
+        self.alive = true;
+    }
+
     pub(crate) fn set_retried(&mut self) {
         self.retried = true;
     }
@@ -327,12 +331,13 @@ impl Engine {
         let Progress {
             asks, first_ask, ..
         } = self.rpcs[index].progress;
-        // The answer belongs to the first question: where it was lost the estimate errs upwards.
+        // The answer is taken for one to the first question, since a path may be slower than
+        // questions follow each other. Where it was lost the estimate errs upwards, but never so far
+        // that a vanished peer would be waited for much longer than one at that distance.
         if asks > 0 {
+            let sample = now.nanos_since(first_ask).min(nanos(self.config.timeout));
             let peer = self.rpcs[index].peer;
-            self.peers[peer]
-                .round_trip
-                .sample(now.nanos_since(first_ask));
+            self.peers[peer].round_trip.sample(sample);
         }
         self.note(now, index, News::Alive);
         let progress = &mut self.rpcs[index].progress;
@@ -363,7 +368,17 @@ impl Engine {
             _ if self.rpcs[index].progress.alive || client.response.is_some() => {
                 self.doubt(now, index);
             }
-            _ => self.restart(now, index),
+            // Had the server run the request it would remember: it never saw it.
+            _ if client
+                .since
+                .is_none_or(|since| now < since + self.config.packet_lifetime) =>
+            {
+                self.restart(now, index);
+            }
+            _ => {
+                self.counters.client_timeouts += 1;
+                self.fail(now, index, Failure::TimedOut);
+            }
         }
     }
 
@@ -372,15 +387,9 @@ impl Engine {
     fn doubt(&mut self, now: Instant, index: u32) {
         let patience = self.peers[self.rpcs[index].peer].patience(&self.config);
         let progress = &mut self.rpcs[index].progress;
-        progress.doubts += 1;
+        progress.doubts = progress.doubts.saturating_add(1);
         if progress.doubts >= DOUBTS {
-            let restartable = matches!(&self.rpcs[index].state,
-                State::Client(client) if client.idempotent && client.response.is_none());
-            if restartable {
-                self.restart(now, index);
-            } else {
-                self.fail(now, index, Failure::OutcomeUnknown);
-            }
+            self.outlived(now, index);
             return;
         }
         progress.backoff = 0;
@@ -391,8 +400,21 @@ impl Engine {
         self.wake_at(index, now + Duration::from_nanos(patience));
     }
 
+    /// The server's life that a client RPC was meant for is over, or has forgotten it.
+    pub(crate) fn outlived(&mut self, now: Instant, index: u32) {
+        let State::Client(client) = &mut self.rpcs[index].state else {
+            return;
+        };
+        if client.idempotent && client.response.is_none() {
+            client.since = None;
+            self.restart(now, index);
+        } else {
+            self.fail(now, index, Failure::OutcomeUnknown);
+        }
+    }
+
     /// Sends a request again from its start: the server never saw it, or it may run twice.
-    pub(crate) fn restart(&mut self, now: Instant, index: u32) {
+    fn restart(&mut self, now: Instant, index: u32) {
         let State::Client(client) = &mut self.rpcs[index].state else {
             return;
         };
@@ -400,7 +422,9 @@ impl Engine {
             // It is being sent already.
             return;
         }
-        client.request.restart(&mut self.ranges);
+        if client.request.restart(&mut self.ranges) {
+            self.counters.segments_shrunk += 1;
+        }
         self.counters.restarts += 1;
         self.resending.remove(index);
         self.rpcs[index].progress = Progress {

@@ -232,7 +232,10 @@ impl Engine {
         };
         match inserted {
             Some(index) => self.watch(now, index),
-            None => self.turn_away(now, path, common, tombstone, id),
+            None => {
+                self.tombstones.end(now, &self.config, tombstone, id, true);
+                self.turn_away(path, common, peer);
+            }
         }
         inserted
     }
@@ -259,16 +262,14 @@ impl Engine {
         Some(())
     }
 
-    /// A request that finds no room. It is remembered as accepted, so that no copy of it runs
+    /// A request that finds no room. It was remembered as accepted, so that no copy of it runs
     /// after its client was told that it did not.
-    fn turn_away(&mut self, now: Instant, path: Path, common: &Common, tombstone: u32, id: RpcId) {
-        self.tombstones.end(now, &self.config, tombstone, id, true);
+    fn turn_away(&mut self, path: Path, common: &Common, peer: u32) {
         self.counters.requests_refused += 1;
-        self.counters.unknown_sent += 1;
         let body = Body::RpcUnknown(RpcUnknown {
             reason: Some(UnknownReason::Overloaded),
         });
-        self.post(path, swap(common, id, body));
+        self.post_unknown(path, peer, swap(common, common.sender_id.flipped(), body));
     }
 
     /// Finds or begins the message that DATA is part of, and learns from its header.

@@ -30,7 +30,7 @@ pub(crate) enum State {
 /// ```text
 /// call() ─▶ request going out ─first response byte─▶ response coming in ─last byte─▶ over
 ///                  ▲      │
-///                  └──────┘ RPC_UNKNOWN without any sign of life: from the start
+///                  └──────┘ RPC_UNKNOWN soon, without any sign of life: from the start
 /// ```
 pub(crate) struct ClientRpc {
     /// Kept until the end: any byte may be wanted again.
@@ -39,6 +39,8 @@ pub(crate) struct ClientRpc {
     pub(crate) response: Option<Inbound>,
     /// The request may run twice.
     pub(crate) idempotent: bool,
+    /// When its first byte went out: from then on a server may have run it.
+    pub(crate) since: Option<Instant>,
 }
 
 /// An RPC as its server sees it.

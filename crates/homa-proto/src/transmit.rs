@@ -6,6 +6,7 @@ use core::ops::Range;
 use crate::burst::{Burst, MAX_BURST_PACKETS, Payload};
 use crate::cutoffs::unscheduled_priority;
 use crate::engine::Engine;
+use crate::grant::Decision;
 use crate::progress::{News, Progress};
 use crate::rpc::{Pending, ServerRpc, State};
 use crate::srpt::Place;
@@ -30,7 +31,9 @@ impl Engine {
             || self.poll_grant(now, burst)
             || self.poll_resend(now, burst)
             || self.poll_short(now, burst)
-            || self.poll_long(now, burst);
+            || self.poll_long(now, burst)
+            // A message that may not go without a proof has just asked for it.
+            || self.poll_control(burst);
         self.counters.packets_sent += if any { burst.len() as u64 } else { 0 };
         any
     }
@@ -86,17 +89,10 @@ impl Engine {
                 _ => return,
             },
         };
-        let counter = match body {
-            Body::Resend(_) => &mut self.counters.resends_sent,
-            Body::Busy => &mut self.counters.busy_sent,
-            Body::NeedAck => &mut self.counters.need_acks_sent,
-            _ => &mut self.counters.unknown_sent,
-        };
-        *counter += 1;
         self.emit_answer(index, body, burst);
     }
 
-    /// Adds a control packet unless it would say too much to an unproven address.
+    /// Adds a control packet, and counts it, unless it would say too much to an unproven address.
     fn emit_answer(&mut self, index: u32, body: Body, burst: &mut Burst) {
         let rpc = &self.rpcs[index];
         let packet = Packet {
@@ -105,14 +101,22 @@ impl Engine {
         };
         let mut header = [0; crate::wire::MAX_HEADER_BYTES];
         let length = packet.emit(&mut header);
-        if self.peers[rpc.peer].allow(u32::try_from(length).unwrap_or(u32::MAX)) {
-            burst.push(None, |buffer| {
-                *buffer = header;
-                length
-            });
-        } else {
+        if !self.peers[rpc.peer].allow(u32::try_from(length).unwrap_or(u32::MAX)) {
             self.counters.held_back_unproven += 1;
+            return;
         }
+        burst.push(None, |buffer| {
+            *buffer = header;
+            length
+        });
+        let counter = match body {
+            Body::Resend(_) => &mut self.counters.resends_sent,
+            Body::Busy => &mut self.counters.busy_sent,
+            Body::NeedAck => &mut self.counters.need_acks_sent,
+            Body::Grant(_) => &mut self.counters.grants_sent,
+            _ => &mut self.counters.unknown_sent,
+        };
+        *counter += 1;
     }
 
     /// RESENDs for all that is missing, as far as they fit into one burst.
@@ -120,6 +124,10 @@ impl Engine {
         let mut wanted = [const { 0..0 }; MAX_BURST_PACKETS];
         let mut count = 0;
         let rpc = &mut self.rpcs[index];
+        if !rpc.is_client() && rpc.inbound().is_none() {
+            // The request became complete since.
+            return;
+        }
         let everything = match rpc.inbound() {
             Some(inbound) if inbound.received > 0 => {
                 for (place, range) in wanted.iter_mut().zip(inbound.missing(&self.ranges)) {
@@ -134,7 +142,6 @@ impl Engine {
         if everything {
             let second = Priority::new(top.get().saturating_sub(1));
             let stalled_once = self.rpcs[index].inbound().is_some();
-            self.counters.resends_sent += 1;
             let body = Body::Resend(Resend {
                 range: ResendRange::Everything,
                 priority: if stalled_once { second } else { Some(top) },
@@ -142,7 +149,6 @@ impl Engine {
             self.emit_answer(index, body, burst);
         }
         for range in wanted.into_iter().take(count) {
-            self.counters.resends_sent += 1;
             let body = Body::Resend(Resend {
                 range: ResendRange::Bytes {
                     offset: range.start,
@@ -155,32 +161,31 @@ impl Engine {
     }
 
     fn poll_grant(&mut self, now: Instant, burst: &mut Burst) -> bool {
-        let Self {
-            granter,
-            rules,
-            rpcs,
-            peers,
-            ..
-        } = self;
-        let share = |rpc: u32, window: u32| peers[rpcs[rpc].peer].granting.of(window);
-        let Some(decision) = granter.decide(now, rules, share) else {
-            return false;
-        };
-        self.counters.grants_sent += 1;
-        self.counters.fifo_grants_sent += u64::from(decision.fifo);
-        let index = decision.rpc;
-        if let Some(inbound) = self.rpcs[index].inbound() {
-            inbound.granted = inbound.granted.max(decision.offset);
+        while let Some(decision) = self.next_grant(now) {
+            let index = decision.rpc;
+            if let Some(inbound) = self.rpcs[index].inbound() {
+                inbound.granted = inbound.granted.max(decision.offset);
+            }
+            // From now on the sender owes us something.
+            self.rpcs[index].progress.wait_from(now);
+            burst.start(self.path_of(index), self.control_priority());
+            let body = Body::Grant(Grant {
+                offset: decision.offset,
+                priority: decision.priority,
+            });
+            self.emit_answer(index, body, burst);
+            if !burst.is_empty() {
+                self.counters.fifo_grants_sent += u64::from(decision.fifo);
+                return true;
+            }
         }
-        // From now on the sender owes us something.
-        self.rpcs[index].progress.wait_from(now);
-        burst.start(self.path_of(index), self.control_priority());
-        let body = Body::Grant(Grant {
-            offset: decision.offset,
-            priority: decision.priority,
-        });
-        self.emit_answer(index, body, burst);
-        !burst.is_empty()
+        false
+    }
+
+    fn next_grant(&mut self, now: Instant) -> Option<Decision> {
+        let (rpcs, peers) = (&self.rpcs, &self.peers);
+        let share = |rpc: u32, window: u32| peers[rpcs[rpc].peer].granting.of(window);
+        self.granter.decide(now, &self.rules, share)
     }
 
     // ---- DATA
@@ -304,6 +309,9 @@ impl Engine {
                 self.pacer.charge(now, burst.len(), burst.bytes());
                 return true;
             }
+            if !outbound.resend.is_empty() {
+                self.want(index, Pending::PROVE);
+            }
         }
         false
     }
@@ -404,7 +412,7 @@ impl Engine {
             let Some(outbound) = self.rpcs[index].outbound() else {
                 break;
             };
-            let boundary = segment.start == outbound.unscheduled && !burst.is_empty();
+            let boundary = start < outbound.unscheduled && segment.start >= outbound.unscheduled;
             let incoming = if announce {
                 segment.end
             } else {
@@ -453,6 +461,9 @@ impl Engine {
         outbound.sent = end;
         let exhausted = !outbound.is_sendable();
         let all = outbound.is_all_sent();
+        if let State::Client(client) = &mut rpc.state {
+            client.since.get_or_insert(now);
+        }
         if exhausted {
             // From now on it is the peer's turn.
             self.rpcs[index].progress.wait_from(now);
@@ -521,10 +532,9 @@ impl Engine {
 
     /// Puts a message that got leave to send more into the order.
     fn go_on(&mut self, index: u32) {
-        let waits_for_proof = !self.peers[self.rpcs[index].peer].is_proven();
         let answered = matches!(&self.rpcs[index].state,
             State::Client(client) if client.response.is_some());
-        if !waits_for_proof && !answered {
+        if !answered {
             self.enqueue(index);
         }
     }
@@ -569,7 +579,9 @@ impl Engine {
             }
             return;
         }
-        if outbound.note_resend(wanted.start) {
+        // One byte is wanted for the proof that rides on it: nothing was lost.
+        let lost = wanted != (0..1) || outbound.length == 1;
+        if lost && outbound.note_resend(wanted.start) {
             self.counters.segments_shrunk += 1;
         }
         let priority = resend.priority.unwrap_or(top).min(top);
@@ -581,7 +593,7 @@ impl Engine {
         self.rpcs[index].progress.set_retried();
         let peer = self.rpcs[index].peer;
         let patience = self.peers[peer].patience(&self.config);
-        if self.peers[peer].sending.halve(now, patience) {
+        if lost && self.peers[peer].sending.halve(now, patience) {
             self.counters.shares_halved += 1;
         }
         if raised {

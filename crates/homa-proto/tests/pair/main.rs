@@ -2,5 +2,7 @@
 
 mod host;
 mod life;
+mod loss;
 mod once;
+mod peers;
 mod world;

@@ -107,6 +107,37 @@ fn a_resend_for_a_finished_request_is_not_answered_with_rpc_unknown() {
 }
 
 #[test]
+fn a_full_table_of_tombstones_refuses_early_and_forgets_nothing_early() {
+    let server = Config {
+        max_tombstone_blocks: 1,
+        ..Config::default()
+    };
+    let mut world = World::new([Config::default(), Config::default(), server]);
+    world.hosts[2].echo = true;
+    world.call(0, 2, 100);
+    world.run_ms(5);
+    assert_eq!(world.hosts[0].responses(), 1);
+    // Another client needs another block.
+    world.call(1, 2, 100);
+    world.run_ms(900);
+    assert!(world.counters(2).requests_refused > 1);
+    assert_eq!(world.hosts[1].events.len(), 0);
+    let request = sent(&world, 0, is_data).remove(0);
+    world.put(request, Duration::ZERO);
+    world.run_ms(1);
+    assert_eq!(world.counters(2).dropped_tombstone, 1);
+    assert_eq!(world.counters(2).requests_delivered, 1);
+    // The client that was refused gets its turn when the block is free, or gives up.
+    world.run_ms(3_000);
+    world.assert_empty();
+    // The table has room again.
+    world.call(1, 2, 100);
+    world.run_ms(5);
+    assert_eq!(world.hosts[1].responses(), 1);
+    world.assert_forgotten_later();
+}
+
+#[test]
 fn ids_that_follow_each_other_share_a_tombstone_block() {
     let mut world = World::echo_pair();
     for _ in 0..640 {
@@ -213,6 +244,25 @@ fn a_sign_of_life_followed_by_rpc_unknown_means_an_unknown_outcome() {
 }
 
 #[test]
+fn a_need_ack_is_a_sign_of_life() {
+    let mut world = World::echo_pair();
+    // The response is lost again and again, what asks for its ack is not.
+    world.on_wire(|_, flight| {
+        let lost = flight.from == 1 && matches!(flight.body(), Body::Data(_) | Body::Cutoffs(_));
+        Fate::drop_if(lost)
+    });
+    world.call(0, 1, 100);
+    world.run_ms(4);
+    assert!(world.counters(0).need_acks_received > 0);
+    world.restart(1);
+    world.heal();
+    world.run_ms(50);
+    assert_eq!(world.hosts[0].failures(), [Failure::OutcomeUnknown]);
+    assert_eq!(world.hosts[1].requests_run(), 0);
+    world.assert_forgotten_later();
+}
+
+#[test]
 fn an_idempotent_request_is_sent_again_after_rpc_unknown() {
     let mut world = World::pair();
     world.on_wire(|_, flight| Fate::drop_if(matches!(flight.body(), Body::Cutoffs(_))));
@@ -297,6 +347,53 @@ fn late_cutoffs_of_an_earlier_life_do_no_harm() {
     world.run_ms(1);
     assert_eq!(world.hosts[0].responses(), 2);
     assert_eq!(world.counters(1).dropped_earlier_life, 1);
+}
+
+#[test]
+fn an_rpc_that_no_life_of_the_server_takes_ends() {
+    // Every question is answered with RPC_UNKNOWN: the socket accepts no requests.
+    let mut world = World::pair();
+    let socket = world.hosts[1].socket;
+    world.with(1, |engine, now| {
+        engine.close_socket(now, socket);
+        engine.open_socket(4_000, false).unwrap();
+    });
+    for idempotent in [false, true] {
+        let call = Call {
+            idempotent,
+            ..world.a_call(0, 1, 100)
+        };
+        world.try_call(0, call).unwrap();
+    }
+    world.run_ms(1_100);
+    assert_eq!(world.hosts[0].failures(), [Failure::TimedOut; 2]);
+    assert!(world.counters(1).dropped_not_server > 0);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn a_request_that_may_have_been_forgotten_is_not_sent_again() {
+    let mut world = World::echo_pair();
+    // The server runs it, but the client hears nothing for longer than the server remembers.
+    world.on_wire(|_, flight| Fate::drop_if(flight.from == 1));
+    let call = Call {
+        deadline: None,
+        ..world.a_call(0, 1, 100)
+    };
+    world.try_call(0, call).unwrap();
+    world.run_for(Duration::from_micros(20));
+    // The client's process is stopped; the server gives up and forgets.
+    let stopped = world.hosts[0].engine.poll_timeout();
+    assert!(stopped.is_some());
+    world.hosts[0].down = true;
+    world.run_ms(3_000);
+    assert_eq!(world.hosts[1].engine.usage().tombstone_blocks, 0);
+    world.hosts[0].down = false;
+    world.heal();
+    world.run_ms(1_000);
+    assert_eq!(world.hosts[1].engine.counters().requests_delivered, 1);
+    assert_eq!(world.hosts[0].failures(), [Failure::TimedOut]);
+    world.assert_forgotten_later();
 }
 
 #[test]
