@@ -37,8 +37,12 @@ impl Engine {
             self.counters.acks_unmatched += 1;
             return;
         };
-        match &self.rpcs[index].state {
+        let rpc = &self.rpcs[index];
+        match &rpc.state {
             State::Server(ServerRpc::AwaitingAck(_)) => {
+                if let Some(waited) = rpc.progress.undisturbed(now) {
+                    self.peers[rpc.peer].patience.ack.sample(waited);
+                }
                 self.counters.acks_received += 1;
                 self.end_server(now, index, true);
             }

@@ -50,6 +50,8 @@ counters! {
     resends_sent,
     /// RESENDs received that named a live RPC.
     resends_received,
+    /// Questions put off because the peer was asked enough about other RPCs.
+    asks_put_off,
     /// BUSYs sent.
     busy_sent,
     /// BUSYs received for a live RPC.

@@ -85,6 +85,7 @@ mod list;
 mod outbound;
 mod outbox;
 mod pacer;
+mod patience;
 mod peer;
 mod progress;
 mod ranges;

@@ -6,8 +6,9 @@ use crate::chunks::Full;
 use crate::config::Config;
 use crate::hash::{HashIndex, Key};
 use crate::list::{Fifo, Links, List};
+use crate::patience::Patience;
 use crate::slab::Slab;
-use crate::time::{Instant, nanos};
+use crate::time::Instant;
 use crate::wire::{Ack, Acks, RpcId};
 
 /// Bits of a cutoff version that tell the life of the engine that made it; the rest is the
@@ -67,32 +68,6 @@ impl Share {
     }
 }
 
-/// Smoothed round-trip time, in nanoseconds; 0: not measured.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RoundTrip {
-    smoothed: u32,
-    variation: u32,
-}
-
-impl RoundTrip {
-    /// Takes a sample in the manner of RFC 6298.
-    pub(crate) fn sample(&mut self, nanoseconds: u64) {
-        let sample = u32::try_from(nanoseconds).unwrap_or(u32::MAX).max(1);
-        if self.smoothed == 0 {
-            (self.smoothed, self.variation) = (sample, sample / 2);
-        } else {
-            let error = self.smoothed.abs_diff(sample);
-            self.variation = self.variation - self.variation / 4 + error / 4;
-            self.smoothed = self.smoothed - self.smoothed / 8 + sample / 8;
-        }
-    }
-
-    /// What a round trip hardly ever exceeds.
-    fn bound(self) -> u64 {
-        u64::from(self.smoothed) + 4 * u64::from(self.variation)
-    }
-}
-
 /// Another end, as this engine knows it.
 pub(crate) struct Peer {
     pub(crate) address: Address,
@@ -101,7 +76,8 @@ pub(crate) struct Peer {
     idle_since: Instant,
     /// All RPCs with this peer.
     pub(crate) rpcs: List,
-    /// How many of them we serve.
+    /// How many there are, and how many of them we serve.
+    pub(crate) rpc_count: u32,
     pub(crate) server_rpcs: u32,
     next_id: u64,
 
@@ -117,7 +93,7 @@ pub(crate) struct Peer {
 
     /// When its last packet came.
     pub(crate) heard: Instant,
-    pub(crate) round_trip: RoundTrip,
+    pub(crate) patience: Patience,
     /// Share of unscheduled bytes that we send it.
     pub(crate) sending: Share,
     /// Share of the window that it is granted.
@@ -186,6 +162,7 @@ impl Peer {
     /// A packet came from the peer.
     pub(crate) fn hear(&mut self, now: Instant, packet_bytes: u32) {
         self.heard = self.heard.max(now);
+        self.patience.heard();
         if !self.proven {
             let more = packet_bytes.saturating_mul(AMPLIFICATION);
             self.credit = self.credit.saturating_add(more).min(1 << 20);
@@ -248,16 +225,6 @@ impl Peer {
             acks.push(ack);
         }
         acks
-    }
-
-    /// Silence after which this peer is asked again, in nanoseconds.
-    pub(crate) fn patience(&self, config: &Config) -> u64 {
-        nanos(config.resend_interval).max(self.round_trip.bound())
-    }
-
-    /// Silence after which it is given up, in nanoseconds.
-    pub(crate) fn timeout(&self, config: &Config) -> u64 {
-        nanos(config.timeout).max(20 * self.round_trip.bound())
     }
 }
 
@@ -332,6 +299,7 @@ impl Peers {
             refs: 0,
             idle_since: now,
             rpcs: List::EMPTY,
+            rpc_count: 0,
             server_rpcs: 0,
             next_id: self.key.hash([hash, 2, self.made]),
             cutoffs: None,
@@ -344,7 +312,7 @@ impl Peers {
             }; Acks::CAPACITY],
             ack_count: 0,
             heard: now,
-            round_trip: RoundTrip::default(),
+            patience: Patience::default(),
             sending: Share::FULL,
             granting: Share::FULL,
             // 0 would read as "does not tell".

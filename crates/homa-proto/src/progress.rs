@@ -81,6 +81,11 @@ impl Progress {
         self.retried = true;
     }
 
+    /// Nanoseconds since the present wait began, if nothing was asked or sent again in it.
+    pub(crate) fn undisturbed(&self, now: Instant) -> Option<u64> {
+        (!self.retried).then(|| now.nanos_since(self.heard))
+    }
+
     /// Whether a question ahead of its time is no flood: one a millisecond.
     pub(crate) fn may_ask_early(&self, now: Instant) -> bool {
         now.nanos_since(self.last_ask.max(self.heard)) >= 1_000_000
@@ -151,12 +156,27 @@ impl Engine {
 
     /// Silence after which an RPC is first asked about, without back-off.
     fn base(&self, index: u32, ask: Pending) -> u64 {
-        match (&self.rpcs[index].state, ask) {
+        let rpc = &self.rpcs[index];
+        let patience = &self.peers[rpc.peer].patience;
+        match (&rpc.state, ask) {
             (
                 State::Server(ServerRpc::AwaitingAck(_) | ServerRpc::Refused(_)),
                 Pending::NEED_ACK,
-            ) => nanos(self.config.ack_interval),
-            _ => self.peers[self.rpcs[index].peer].patience(&self.config),
+            ) => patience.for_ack(&self.config),
+            (State::Client(client), Pending::ASK) if client.response.is_none() => {
+                patience.for_response(&self.config)
+            }
+            _ => patience.for_bytes(&self.config),
+        }
+    }
+
+    /// Nanoseconds between unanswered asks.
+    fn interval(&self, index: u32, asks: u8, ask: Pending) -> u64 {
+        let patience = &self.peers[self.rpcs[index].peer].patience;
+        match ask {
+            Pending::NEED_ACK => self.base(index, ask) << asks.min(6),
+            _ if asks < FREQUENT_ASKS => patience.for_bytes(&self.config),
+            _ => patience.for_bytes(&self.config) * 16,
         }
     }
 
@@ -226,7 +246,7 @@ impl Engine {
             self.end_server(now, index, false);
         } else {
             let storing = matches!(rpc.state, State::Server(ServerRpc::Receiving(_)));
-            let patience = self.peers[rpc.peer].patience(&self.config);
+            let patience = self.peers[rpc.peer].patience.for_bytes(&self.config);
             let retry = now + Duration::from_nanos(patience);
             self.wake_at(index, if storing { gone.min(retry) } else { gone });
         }
@@ -240,24 +260,22 @@ impl Engine {
         let longest = nanos(self.config.ping_interval_max);
         let due = match progress.asks {
             0 => progress.heard.as_nanos() + (base << progress.backoff).min(longest.max(base)),
-            asks => progress.last_ask.as_nanos() + interval(base, asks, ask),
+            asks => progress.last_ask.as_nanos() + self.interval(index, asks, ask),
         };
         let due = Instant::from_nanos(due);
         if now < due {
             self.wake_at(index, due);
             return;
         }
-        let peer = &self.peers[self.rpcs[index].peer];
-        let timeout = peer.timeout(&self.config);
-        let alive = now.nanos_since(peer.heard) < timeout;
-        let limit = if alive {
-            timeout * ALIVE_FACTOR
-        } else {
-            timeout
-        };
-        let waited = now.nanos_since(progress.first_ask) + base;
-        if progress.asks > 0 && waited >= limit {
+        if self.is_hopeless(now, index, base) {
             self.give_up(now, index);
+            return;
+        }
+        if !self.may_ask(now, index, ask) {
+            self.counters.asks_put_off += 1;
+            let peer = &self.peers[self.rpcs[index].peer];
+            let turns = (peer.rpc_count / 128).clamp(1, 8);
+            self.wake_at(index, now + turns * self.config.resend_interval);
             return;
         }
         let progress = &mut self.rpcs[index].progress;
@@ -267,9 +285,34 @@ impl Engine {
         progress.last_ask = now;
         progress.asks = progress.asks.saturating_add(1);
         progress.retried = true;
-        let again = interval(base, progress.asks, ask);
+        let asks = progress.asks;
+        let again = self.interval(index, asks, ask);
         self.ask(now, index, ask);
         self.wake_at(index, now + Duration::from_nanos(again));
+    }
+
+    /// Whether waiting on is of no use: questions to the peer have gone unanswered for the timeout,
+    /// or those about this RPC for ten times that, whatever else is heard.
+    fn is_hopeless(&self, now: Instant, index: u32, base: u64) -> bool {
+        let rpc = &self.rpcs[index];
+        let patience = &self.peers[rpc.peer].patience;
+        let timeout = patience.timeout(&self.config);
+        let peer_is_gone = patience.unanswered(now) + base >= timeout
+            && now.nanos_since(rpc.progress.heard) >= timeout;
+        let forgotten = rpc.progress.asks > 0
+            && now.nanos_since(rpc.progress.first_ask) + base >= timeout * ALIVE_FACTOR;
+        peer_is_gone || forgotten
+    }
+
+    /// Whether it is this RPC's turn to ask. Missing bytes are always asked for.
+    fn may_ask(&mut self, now: Instant, index: u32, ask: Pending) -> bool {
+        let about_bytes = ask == Pending::ASK
+            && self.rpcs[index]
+                .inbound()
+                .is_some_and(|inbound| inbound.received > 0);
+        let peer = &mut self.peers[self.rpcs[index].peer];
+        let rpcs = peer.rpc_count;
+        peer.patience.may_ask(now, &self.config, rpcs) || about_bytes
     }
 
     fn ask(&mut self, now: Instant, index: u32, ask: Pending) {
@@ -282,7 +325,7 @@ impl Engine {
             self.counters.grants_parked += 1;
         }
         let peer = self.rpcs[index].peer;
-        let patience = self.peers[peer].patience(&self.config);
+        let patience = self.peers[peer].patience.for_bytes(&self.config);
         let lossy = self.rpcs[index]
             .inbound()
             .is_some_and(|inbound| inbound.is_owed());
@@ -337,7 +380,7 @@ impl Engine {
         if asks > 0 {
             let sample = now.nanos_since(first_ask).min(nanos(self.config.timeout));
             let peer = self.rpcs[index].peer;
-            self.peers[peer].round_trip.sample(sample);
+            self.peers[peer].patience.round_trip.sample(sample);
         }
         self.note(now, index, News::Alive);
         let progress = &mut self.rpcs[index].progress;
@@ -385,7 +428,9 @@ impl Engine {
     /// RPC_UNKNOWN after a sign of life. It may be late, from before the peer accepted the
     /// request; a peer that knows the RPC answers the next question otherwise.
     fn doubt(&mut self, now: Instant, index: u32) {
-        let patience = self.peers[self.rpcs[index].peer].patience(&self.config);
+        let patience = self.peers[self.rpcs[index].peer]
+            .patience
+            .for_bytes(&self.config);
         let progress = &mut self.rpcs[index].progress;
         progress.doubts = progress.doubts.saturating_add(1);
         if progress.doubts >= DOUBTS {
@@ -473,14 +518,5 @@ impl Engine {
             Failure::Unreachable
         };
         self.fail(now, index, failure);
-    }
-}
-
-/// Nanoseconds between unanswered asks.
-fn interval(base: u64, asks: u8, ask: Pending) -> u64 {
-    match ask {
-        Pending::NEED_ACK => base << asks.min(6),
-        _ if asks < FREQUENT_ASKS => base,
-        _ => base * 16,
     }
 }

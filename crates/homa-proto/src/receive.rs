@@ -17,9 +17,7 @@ use crate::progress::{News, Progress};
 use crate::rpc::{Pending, Rpc, ServerRpc, State};
 use crate::time::Instant;
 use crate::tombstone::Verdict;
-use crate::wire::{
-    Ack, Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, RpcId, RpcUnknown, UnknownReason,
-};
+use crate::wire::{Ack, Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, RpcUnknown, UnknownReason};
 
 /// Where the payload of a DATA packet belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,6 +285,9 @@ impl Engine {
                 return None;
             }
             client.response = Some(Inbound::new(data.message_length));
+            if let Some(waited) = rpc.progress.undisturbed(now) {
+                self.peers[rpc.peer].patience.response.sample(waited);
+            }
             // A response is an ack of the request.
             self.send.remove(index);
             self.resending.remove(index);

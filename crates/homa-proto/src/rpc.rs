@@ -235,6 +235,7 @@ impl Rpcs {
             .insert(self.hash(id, peers[peer].address.ip), index);
         peers.acquire(peer);
         peers.link_rpc(peer, index);
+        peers[peer].rpc_count += 1;
         if is_client {
             self.clients += 1;
         } else {
@@ -251,6 +252,7 @@ impl Rpcs {
         let (peer, is_client) = (rpc.peer, rpc.is_client());
         self.index.remove(index);
         peers.unlink_rpc(peer, index);
+        peers[peer].rpc_count -= 1;
         if !is_client {
             peers[peer].server_rpcs -= 1;
         }

@@ -592,7 +592,7 @@ impl Engine {
         }
         self.rpcs[index].progress.set_retried();
         let peer = self.rpcs[index].peer;
-        let patience = self.peers[peer].patience(&self.config);
+        let patience = self.peers[peer].patience.for_bytes(&self.config);
         if lost && self.peers[peer].sending.halve(now, patience) {
             self.counters.shares_halved += 1;
         }

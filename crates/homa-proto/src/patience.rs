@@ -1,0 +1,139 @@
+//! How long a peer is waited for, and how often it is asked. Decides numbers; what is asked is
+//! decided in `progress`.
+//!
+//! *Design*: with thousands of RPCs in a peer's queue the queue alone takes longer than the resend
+//! interval. If each RPC asked for itself then, the questions would be most of the traffic and the
+//! queue would never end. So the wait follows what answers lately took, and the questions to one
+//! peer are counted over all RPCs.
+
+use crate::config::Config;
+use crate::time::{Instant, nanos};
+
+/// Smoothed time, in nanoseconds; 0: not measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Estimate {
+    smoothed: u32,
+    variation: u32,
+}
+
+impl Estimate {
+    /// Takes a sample in the manner of RFC 6298.
+    pub(crate) fn sample(&mut self, nanoseconds: u64) {
+        let sample = u32::try_from(nanoseconds).unwrap_or(u32::MAX).max(1);
+        if self.smoothed == 0 {
+            (self.smoothed, self.variation) = (sample, sample / 2);
+        } else {
+            let error = self.smoothed.abs_diff(sample);
+            self.variation = self.variation - self.variation / 4 + error / 4;
+            self.smoothed = self.smoothed - self.smoothed / 8 + sample / 8;
+        }
+    }
+
+    /// What is hardly ever exceeded.
+    fn bound(self) -> u64 {
+        u64::from(self.smoothed) + 4 * u64::from(self.variation)
+    }
+}
+
+/// What a peer took lately, and how it was asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Patience {
+    /// From a question to its answer: the path, and the peer's readiness.
+    pub(crate) round_trip: Estimate,
+    /// From a request to the first bytes of its response: the path, the queue and the service.
+    pub(crate) response: Estimate,
+    /// From a response to its ack.
+    pub(crate) ack: Estimate,
+    /// Questions since `asking_since`.
+    asked: u32,
+    asking_since: Instant,
+    /// The first question since the peer was last heard.
+    unanswered: Option<Instant>,
+}
+
+impl Patience {
+    /// Silence after which the peer is asked for missing bytes, in nanoseconds.
+    pub(crate) fn for_bytes(&self, config: &Config) -> u64 {
+        nanos(config.resend_interval).max(self.round_trip.bound())
+    }
+
+    /// Silence after which a client asks about its request.
+    pub(crate) fn for_response(&self, config: &Config) -> u64 {
+        let usual = self.response.bound().min(nanos(config.timeout) / 4);
+        self.for_bytes(config).max(usual)
+    }
+
+    /// Silence after which a server asks for an ack.
+    pub(crate) fn for_ack(&self, config: &Config) -> u64 {
+        let usual = self.ack.bound().min(nanos(config.timeout) / 4);
+        nanos(config.ack_interval).max(usual)
+    }
+
+    /// Silence after which the peer is given up.
+    pub(crate) fn timeout(&self, config: &Config) -> u64 {
+        nanos(config.timeout).max(20 * self.round_trip.bound())
+    }
+
+    /// Whether one of the `rpcs` with the peer may ask now: one in 32 of them, and 16 more, in a
+    /// resend interval. If so, it counts as asked.
+    pub(crate) fn may_ask(&mut self, now: Instant, config: &Config, rpcs: u32) -> bool {
+        if now.nanos_since(self.asking_since) >= nanos(config.resend_interval) {
+            self.asking_since = now;
+            self.asked = 0;
+        }
+        if self.asked >= 16 + rpcs / 32 {
+            return false;
+        }
+        self.asked += 1;
+        self.unanswered.get_or_insert(now);
+        true
+    }
+
+    /// The peer was heard.
+    pub(crate) fn heard(&mut self) {
+        self.unanswered = None;
+    }
+
+    /// Nanoseconds for which questions to the peer have gone unanswered.
+    pub(crate) fn unanswered(&self, now: Instant) -> u64 {
+        self.unanswered.map_or(0, |since| now.nanos_since(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_to_a_peer_are_counted_over_all_its_rpcs() {
+        let config = Config::default();
+        let mut patience = Patience::default();
+        let start = Instant::from_nanos(1_000_000_000);
+        let asked = |patience: &mut Patience, now| {
+            (0..5_000)
+                .filter(|_| patience.may_ask(now, &config, 3_200))
+                .count()
+        };
+        assert_eq!(asked(&mut patience, start), 116);
+        assert_eq!(asked(&mut patience, start), 0);
+        assert_eq!(asked(&mut patience, start + config.resend_interval), 116);
+        assert_eq!(
+            patience.unanswered(start + config.resend_interval),
+            5_000_000
+        );
+        patience.heard();
+        assert_eq!(patience.unanswered(start), 0);
+    }
+
+    #[test]
+    fn a_response_is_waited_for_as_long_as_responses_take_but_not_for_ever() {
+        let config = Config::default();
+        let mut patience = Patience::default();
+        assert_eq!(patience.for_response(&config), 5_000_000);
+        (0..100).for_each(|_| patience.response.sample(8_000_000));
+        assert!((8_000_000..9_000_000).contains(&patience.for_response(&config)));
+        (0..100).for_each(|_| patience.response.sample(1_000_000_000));
+        assert_eq!(patience.for_response(&config), 25_000_000);
+        assert_eq!(patience.for_bytes(&config), 5_000_000);
+    }
+}
