@@ -520,3 +520,17 @@ fn a_call_to_a_peer_releases_what_waits_for_a_proof_of_its_address() {
     assert_eq!(world.hosts[0].responses(), 1);
     world.assert_forgotten_later();
 }
+
+#[test]
+fn a_proof_that_rides_on_another_request_releases_what_waits() {
+    let mut world = World::pair();
+    world.on_wire(|_, flight| Fate::drop_if(matches!(flight.body(), Body::Resend(_))));
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 100_000);
+    // By now the client knows the version to echo.
+    world.call(0, 1, 100);
+    world.run_ms(4);
+    assert_eq!(world.hosts[0].responses(), 1);
+}
