@@ -243,21 +243,14 @@ impl Engine {
             asks => progress.last_ask.as_nanos() + interval(base, asks, ask),
         };
         let due = Instant::from_nanos(due);
-        if now < due {
-            self.wake_at(index, due);
+        // Looked at first: what a NEED_ACK has asked early puts off the next question only.
+        let waited = now.nanos_since(progress.first_ask) + base;
+        if progress.asks > 0 && waited >= self.longest_wait(now, index) {
+            self.give_up(now, index);
             return;
         }
-        let peer = &self.peers[self.rpcs[index].peer];
-        let timeout = peer.timeout(&self.config);
-        let alive = now.nanos_since(peer.heard) < timeout;
-        let limit = if alive {
-            timeout * ALIVE_FACTOR
-        } else {
-            timeout
-        };
-        let waited = now.nanos_since(progress.first_ask) + base;
-        if progress.asks > 0 && waited >= limit {
-            self.give_up(now, index);
+        if now < due {
+            self.wake_at(index, due);
             return;
         }
         let progress = &mut self.rpcs[index].progress;
@@ -270,6 +263,14 @@ impl Engine {
         let again = interval(base, progress.asks, ask);
         self.ask(now, index, ask);
         self.wake_at(index, now + Duration::from_nanos(again));
+    }
+
+    /// How long an RPC is asked about in vain, in nanoseconds.
+    fn longest_wait(&self, now: Instant, index: u32) -> u64 {
+        let peer = &self.peers[self.rpcs[index].peer];
+        let timeout = peer.timeout(&self.config);
+        let alive = now.nanos_since(peer.heard) < timeout;
+        timeout * if alive { ALIVE_FACTOR } else { 1 }
     }
 
     fn ask(&mut self, now: Instant, index: u32, ask: Pending) {
