@@ -86,7 +86,8 @@ counters! {
     dropped_wrong_peer,
     /// DATA for a client RPC that is over or never was.
     dropped_no_rpc,
-    /// GRANT, BUSY, RPC_UNKNOWN or NEED_ACK that names no RPC for which it means something.
+    /// GRANT, BUSY, RPC_UNKNOWN or NEED_ACK that names no RPC for which it means something, or
+    /// RESEND for bytes behind the end of a message.
     dropped_out_of_place,
     /// DATA whose bytes were all there.
     dropped_duplicate,

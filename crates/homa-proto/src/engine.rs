@@ -190,7 +190,10 @@ impl Engine {
             .find_or_make(now, address)
             .map_err(|Full| CallError::Full)?;
         // The application vouches for the address.
-        self.peers[peer].prove();
+        if !self.peers[peer].is_proven() {
+            self.peers[peer].prove();
+            self.release_unproven(peer);
+        }
         let id = self.peers[peer].next_id(self.config.engine);
         let request = self.new_outbound(peer, call.length, call.segment_bytes);
         let rpc = Rpc {

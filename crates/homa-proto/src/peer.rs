@@ -154,7 +154,7 @@ impl Peer {
         self.proven
     }
 
-    /// The peer answered with an id of ours that only it was told.
+    /// The peer is known to be where it says.
     pub(crate) fn prove(&mut self) {
         self.proven = true;
     }

@@ -263,12 +263,13 @@ impl Engine {
             asks => progress.last_ask.as_nanos() + self.interval(index, asks, ask),
         };
         let due = Instant::from_nanos(due);
-        if now < due {
-            self.wake_at(index, due);
-            return;
-        }
+        // Looked at first: what a NEED_ACK has asked early puts off the next question only.
         if self.is_hopeless(now, index, base) {
             self.give_up(now, index);
+            return;
+        }
+        if now < due {
+            self.wake_at(index, due);
             return;
         }
         if !self.may_ask(now, index, ask) {

@@ -147,14 +147,20 @@ impl Engine {
         if version == ours && self.peers[peer].is_proven() {
             return;
         }
-        let was_proven = self.peers[peer].is_proven();
-        self.peers[peer].vet(now, version);
-        if !was_proven && self.peers[peer].is_proven() {
-            self.release_unproven(peer);
-        }
+        self.vet(now, peer, version);
         if version != ours {
             self.tell_cutoffs(now, peer, path, common);
         }
+    }
+
+    /// Reads the version that DATA echoes; what waited for it as a proof goes on.
+    fn vet(&mut self, now: Instant, peer: u32, version: u16) -> Echo {
+        let was_proven = self.peers[peer].is_proven();
+        let echo = self.peers[peer].vet(now, version);
+        if !was_proven && self.peers[peer].is_proven() {
+            self.release_unproven(peer);
+        }
+        echo
     }
 
     /// Sends our cutoffs and their version, unless it was just done.
@@ -188,7 +194,7 @@ impl Engine {
             return None;
         };
         self.peers[peer].hear(now, packet_length);
-        let echo = self.peers[peer].vet(now, data.cutoff_version);
+        let echo = self.vet(now, peer, data.cutoff_version);
         if data.cutoff_version != self.peers[peer].our_version(self.revision) {
             self.tell_cutoffs(now, peer, &path, common);
         }

@@ -566,6 +566,11 @@ impl Engine {
             ResendRange::Everything => 0..outbound.sent,
             ResendRange::Bytes { offset, length } => offset..offset.saturating_add(length),
         };
+        if wanted.start >= outbound.length {
+            // The peer believes in a longer message than ours: no wait will bring it those bytes.
+            self.counters.dropped_out_of_place += 1;
+            return;
+        }
         // Asking for more than was granted stands for a GRANT that was lost.
         let raised = wanted.end > outbound.granted && {
             let priority = outbound.priority;

@@ -296,6 +296,18 @@ fn an_rpc_that_gets_no_answer_ends_though_its_peer_is_heard() {
 }
 
 #[test]
+fn a_client_whose_response_never_arrives_gives_up_though_the_server_asks_for_its_ack() {
+    let mut world = World::echo_pair();
+    world.on_wire(|_, flight| Fate::drop_if(flight.from == 1 && flight.payload.is_some()));
+    world.call(0, 1, 100);
+    world.run_ms(1_100);
+    assert!(world.counters(0).need_acks_received > 10);
+    assert_eq!(world.hosts[0].failures(), [Failure::TimedOut]);
+    world.run_ms(2_000);
+    world.assert_empty();
+}
+
+#[test]
 fn one_late_answer_does_not_make_a_client_patient_for_minutes() {
     let mut world = World::pair();
     world.call(0, 1, 100);

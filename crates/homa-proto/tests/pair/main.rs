@@ -5,4 +5,6 @@ mod life;
 mod loss;
 mod once;
 mod peers;
+mod play;
+mod properties;
 mod world;

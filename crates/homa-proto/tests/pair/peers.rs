@@ -502,3 +502,35 @@ fn refusals_count_against_what_an_unproven_address_may_get() {
     world.with(0, |engine, now| engine.close_socket(now, socket));
     assert!(bytes_to_strangers(&world) <= 3 * 57 * 100);
 }
+
+#[test]
+fn a_call_to_a_peer_releases_what_waits_for_a_proof_of_its_address() {
+    let mut world = World::pair();
+    // The client answers nothing, so the server's response waits for a proof.
+    world.on_wire(|_, flight| Fate::drop_if(flight.from == 1));
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 100_000);
+    world.heal();
+    world.hosts[0].echo = true;
+    world.call(1, 0, 100);
+    world.run_ms(4);
+    assert_eq!(world.hosts[1].responses(), 1);
+    assert_eq!(world.hosts[0].responses(), 1);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn a_proof_that_rides_on_another_request_releases_what_waits() {
+    let mut world = World::pair();
+    world.on_wire(|_, flight| Fate::drop_if(matches!(flight.body(), Body::Resend(_))));
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 100_000);
+    // By now the client knows the version to echo.
+    world.call(0, 1, 100);
+    world.run_ms(4);
+    assert_eq!(world.hosts[0].responses(), 1);
+}
