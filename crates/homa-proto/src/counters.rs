@@ -50,6 +50,8 @@ counters! {
     resends_sent,
     /// RESENDs received that named a live RPC.
     resends_received,
+    /// Requests that waited because enough were on their way to their server.
+    requests_waited,
     /// Questions put off because the peer was asked enough about other RPCs.
     asks_put_off,
     /// BUSYs sent.

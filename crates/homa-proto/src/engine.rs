@@ -11,6 +11,7 @@ use crate::budget::Budget;
 use crate::chunks::Full;
 use crate::config::{Config, ConfigError};
 use crate::counters::Counters;
+use crate::flight::WaitingRequests;
 use crate::grant::{Granter, Rules};
 use crate::hash::Key;
 use crate::inbound::Storage;
@@ -56,6 +57,8 @@ pub struct Engine {
     pub(crate) granter: Granter,
     pub(crate) send: SendQueue,
     pub(crate) pacer: Pacer,
+    /// Requests that wait because enough are on their way.
+    pub(crate) waiting: WaitingRequests,
     /// RPCs with bytes to send again.
     pub(crate) resending: Fifo,
     /// RPCs with control packets to send.
@@ -101,6 +104,7 @@ impl Engine {
             granter: Granter::new(config.max_peers, key(4))?,
             send: SendQueue::new(config.pacer_fifo_permille),
             pacer: Pacer::new(&config),
+            waiting: WaitingRequests::new(),
             resending: Fifo::new(),
             control: Fifo::new(),
             outbox: Outbox::new()?,
@@ -212,11 +216,12 @@ impl Engine {
             pending: Pending::default(),
             progress: Progress::new(now),
             deadline: call.deadline,
+            in_flight: false,
             tombstone: NONE,
         };
         let index = self.insert_rpc(rpc).map_err(|Full| CallError::Full)?;
+        self.take_off(index);
         self.watch(now, index);
-        self.enqueue(index);
         Ok(self.rpcs.key_of(index))
     }
 
@@ -309,6 +314,7 @@ impl Engine {
             budget,
             granter,
             send,
+            waiting,
             resending,
             control,
             events,
@@ -325,6 +331,7 @@ impl Engine {
             budget.ensure(index)?;
             granter.ensure(index)?;
             send.ensure(index)?;
+            waiting.ensure(index)?;
             resending.ensure(index)?;
             control.ensure(index)?;
             events.ensure(index)?;
@@ -424,6 +431,7 @@ impl Engine {
 
     /// An RPC is over: everything it holds is given back, and the application will be told.
     pub(crate) fn finish(&mut self, now: Instant, index: u32, event: Event) {
+        self.land(now, index, false);
         let state = self.rpcs.end(&mut self.peers, index, event);
         self.send.remove(index);
         self.resending.remove(index);

@@ -76,6 +76,7 @@ mod config;
 mod counters;
 mod cutoffs;
 mod engine;
+mod flight;
 mod grant;
 mod hash;
 mod heap;

@@ -3,6 +3,7 @@
 
 use core::ops::Range;
 
+use crate::flight;
 use crate::ranges::{RangeSet, Ranges};
 use crate::wire::Priority;
 
@@ -69,6 +70,11 @@ impl Outbound {
             resend_first: 0,
             fruitless: 0,
         }
+    }
+
+    /// What the bytes that go unasked cost the receiver's buffer.
+    pub(crate) fn flight_cost(&self) -> u64 {
+        flight::cost(self.unscheduled, self.segment)
     }
 
     /// Bytes never sent.

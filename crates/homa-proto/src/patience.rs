@@ -44,9 +44,11 @@ pub(crate) struct Patience {
     pub(crate) response: Estimate,
     /// From a response to its ack.
     pub(crate) ack: Estimate,
-    /// Questions since `asking_since`.
-    asked: u32,
+    /// Questions that may still be asked in the interval that began at `asking_since`.
+    questions: u32,
     asking_since: Instant,
+    /// Packets heard since then.
+    heard: u32,
     /// The first question since the peer was last heard.
     unanswered: Option<Instant>,
 }
@@ -74,23 +76,26 @@ impl Patience {
         nanos(config.timeout).max(20 * self.round_trip.bound())
     }
 
-    /// Whether one of the `rpcs` with the peer may ask now: one in 32 of them, and 16 more, in a
-    /// resend interval. If so, it counts as asked.
-    pub(crate) fn may_ask(&mut self, now: Instant, config: &Config, rpcs: u32) -> bool {
+    /// Whether the peer may be asked about an RPC now: 16 times in a resend interval, and once for
+    /// every two packets heard in the one before, so that a peer that answers little is asked
+    /// little. If so, it counts as asked.
+    pub(crate) fn may_ask(&mut self, now: Instant, config: &Config) -> bool {
         if now.nanos_since(self.asking_since) >= nanos(config.resend_interval) {
             self.asking_since = now;
-            self.asked = 0;
+            self.questions = 16 + self.heard / 2;
+            self.heard = 0;
         }
-        if self.asked >= 16 + rpcs / 32 {
+        if self.questions == 0 {
             return false;
         }
-        self.asked += 1;
+        self.questions -= 1;
         self.unanswered.get_or_insert(now);
         true
     }
 
     /// The peer was heard.
-    pub(crate) fn heard(&mut self) {
+    pub(crate) fn hear(&mut self) {
+        self.heard = self.heard.saturating_add(1);
         self.unanswered = None;
     }
 
@@ -111,18 +116,16 @@ mod tests {
         let start = Instant::from_nanos(1_000_000_000);
         let asked = |patience: &mut Patience, now| {
             (0..5_000)
-                .filter(|_| patience.may_ask(now, &config, 3_200))
+                .filter(|_| patience.may_ask(now, &config))
                 .count()
         };
-        assert_eq!(asked(&mut patience, start), 116);
+        assert_eq!(asked(&mut patience, start), 16);
         assert_eq!(asked(&mut patience, start), 0);
-        assert_eq!(asked(&mut patience, start + config.resend_interval), 116);
-        assert_eq!(
-            patience.unanswered(start + config.resend_interval),
-            5_000_000
-        );
-        patience.heard();
-        assert_eq!(patience.unanswered(start), 0);
+        let later = start + config.resend_interval;
+        assert_eq!(patience.unanswered(later), 5_000_000);
+        (0..800).for_each(|_| patience.hear());
+        assert_eq!(patience.unanswered(later), 0);
+        assert_eq!(asked(&mut patience, later), 416);
     }
 
     #[test]

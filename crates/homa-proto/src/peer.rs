@@ -4,6 +4,7 @@
 use crate::address::Address;
 use crate::chunks::Full;
 use crate::config::Config;
+use crate::flight::Flight;
 use crate::hash::{HashIndex, Key};
 use crate::list::{Fifo, Links, List};
 use crate::patience::Patience;
@@ -94,6 +95,8 @@ pub(crate) struct Peer {
     /// When its last packet came.
     pub(crate) heard: Instant,
     pub(crate) patience: Patience,
+    /// Requests on their way to it.
+    pub(crate) flight: Flight,
     /// Share of unscheduled bytes that we send it.
     pub(crate) sending: Share,
     /// Share of the window that it is granted.
@@ -162,7 +165,7 @@ impl Peer {
     /// A packet came from the peer.
     pub(crate) fn hear(&mut self, now: Instant, packet_bytes: u32) {
         self.heard = self.heard.max(now);
-        self.patience.heard();
+        self.patience.hear();
         if !self.proven {
             let more = packet_bytes.saturating_mul(AMPLIFICATION);
             self.credit = self.credit.saturating_add(more).min(1 << 20);
@@ -313,6 +316,7 @@ impl Peers {
             ack_count: 0,
             heard: now,
             patience: Patience::default(),
+            flight: Flight::new(),
             sending: Share::FULL,
             granting: Share::FULL,
             // 0 would read as "does not tell".

@@ -106,8 +106,11 @@ impl Progress {
 
 /// Who has to do something for an RPC to go on.
 enum Turn {
-    /// We have: there is nothing to ask for.
+    /// We have: there is nothing to ask for, and whoever does it looks again.
     Ours,
+    /// We have, once there is room for a message: nobody tells when a host that refused to store
+    /// it would not refuse again.
+    Room,
     /// The peer has; this is how it is asked.
     Theirs(Pending),
     /// Our application has; the client is to show that it still waits.
@@ -142,7 +145,8 @@ impl Engine {
         let base = match self.turn(index) {
             Turn::Application => nanos(self.config.service_silence),
             Turn::Theirs(ask) => self.base(index, ask),
-            Turn::Ours => self.base(index, Pending::ASK),
+            Turn::Ours => nanos(self.config.ping_interval_max),
+            Turn::Room => self.base(index, Pending::ASK),
         };
         self.wake_at(index, now + Duration::from_nanos(base));
     }
@@ -206,7 +210,7 @@ impl Engine {
             State::Over(_) => return Turn::Ours,
         };
         match inbound.storage {
-            Storage::Stalled if rpc.is_client() => Turn::Ours,
+            Storage::Stalled if rpc.is_client() => Turn::Room,
             Storage::Stalled => Turn::Application,
             _ if inbound.is_owed() || inbound.received == 0 => Turn::Theirs(Pending::ASK),
             _ => Turn::Ours,
@@ -223,10 +227,9 @@ impl Engine {
             return;
         }
         match self.turn(index) {
-            Turn::Ours => {
+            Turn::Ours | Turn::Room => {
                 self.rpcs[index].progress.heard = now;
                 self.rpcs[index].progress.asks = 0;
-                // A host that refused to store a message may be able to by now.
                 self.wake_stalled(now);
                 self.watch(now, index);
             }
@@ -275,7 +278,7 @@ impl Engine {
         if !self.may_ask(now, index, ask) {
             self.counters.asks_put_off += 1;
             let peer = &self.peers[self.rpcs[index].peer];
-            let turns = (peer.rpc_count / 128).clamp(1, 8);
+            let turns = (peer.rpc_count / 1024).clamp(1, 8);
             self.wake_at(index, now + turns * self.config.resend_interval);
             return;
         }
@@ -312,8 +315,7 @@ impl Engine {
                 .inbound()
                 .is_some_and(|inbound| inbound.received > 0);
         let peer = &mut self.peers[self.rpcs[index].peer];
-        let rpcs = peer.rpc_count;
-        peer.patience.may_ask(now, &self.config, rpcs) || about_bytes
+        peer.patience.may_ask(now, &self.config) || about_bytes
     }
 
     fn ask(&mut self, now: Instant, index: u32, ask: Pending) {
@@ -354,6 +356,10 @@ impl Engine {
 
     /// There is news of an RPC.
     pub(crate) fn note(&mut self, now: Instant, index: u32, news: News) {
+        if self.rpcs[index].in_flight {
+            let arrived = !self.rpcs[index].progress.retried;
+            self.land(now, index, arrived);
+        }
         let progress = &mut self.rpcs[index].progress;
         let was_slow = progress.backoff > 0 || progress.asks > 0;
         progress.heard = now;
@@ -366,6 +372,19 @@ impl Engine {
                 // The timer may be far away.
                 self.watch(now, index);
             }
+        }
+    }
+
+    /// Bytes that we sent did not arrive.
+    pub(crate) fn note_loss(&mut self, now: Instant, index: u32) {
+        let is_request = self.rpcs[index].is_client();
+        let peer = &mut self.peers[self.rpcs[index].peer];
+        let interval = peer.patience.for_bytes(&self.config);
+        if peer.sending.halve(now, interval) {
+            self.counters.shares_halved += 1;
+        }
+        if is_request {
+            peer.flight.cut(now, interval);
         }
     }
 
@@ -472,6 +491,7 @@ impl Engine {
             self.counters.segments_shrunk += 1;
         }
         self.counters.restarts += 1;
+        self.note_loss(now, index);
         self.resending.remove(index);
         self.rpcs[index].progress = Progress {
             retried: true,

@@ -225,6 +225,7 @@ impl Engine {
             pending: Pending::default(),
             progress: Progress::new(now),
             deadline: None,
+            in_flight: false,
             tombstone,
         };
         let crowded = self.rpcs.servers() >= self.config.max_server_rpcs
@@ -291,6 +292,12 @@ impl Engine {
                 return None;
             }
             client.response = Some(Inbound::new(data.message_length));
+            if data.retransmit {
+                // Either buffer may have overflowed, and both hold less if less is asked at once.
+                let peer = &mut self.peers[rpc.peer];
+                let interval = peer.patience.for_bytes(&self.config);
+                peer.flight.cut(now, interval);
+            }
             if let Some(waited) = rpc.progress.undisturbed(now) {
                 self.peers[rpc.peer].patience.response.sample(waited);
             }

@@ -102,6 +102,8 @@ pub(crate) struct Rpc {
     pub(crate) pending: Pending,
     pub(crate) progress: Progress,
     pub(crate) deadline: Option<Instant>,
+    /// Whether it is a request that counts as on its way.
+    pub(crate) in_flight: bool,
     /// Block that remembers the request, at the server.
     pub(crate) tombstone: u32,
 }
@@ -124,6 +126,14 @@ impl Rpc {
             State::Client(client) => client.response.as_mut(),
             State::Server(ServerRpc::Receiving(request)) => Some(request),
             _ => None,
+        }
+    }
+
+    /// What its request costs the server's buffer.
+    pub(crate) fn flight_cost(&self) -> u64 {
+        match &self.state {
+            State::Client(client) => client.request.flight_cost(),
+            _ => 0,
         }
     }
 

@@ -168,6 +168,7 @@ impl Engine {
             }
             // From now on the sender owes us something.
             self.rpcs[index].progress.wait_from(now);
+            self.watch(now, index);
             burst.start(self.path_of(index), self.control_priority());
             let body = Body::Grant(Grant {
                 offset: decision.offset,
@@ -467,6 +468,7 @@ impl Engine {
         if exhausted {
             // From now on it is the peer's turn.
             self.rpcs[index].progress.wait_from(now);
+            self.watch(now, index);
         }
         if all && !self.rpcs[index].is_client() {
             self.await_ack(now, index);
@@ -596,10 +598,8 @@ impl Engine {
             self.counters.resend_ranges_dropped += 1;
         }
         self.rpcs[index].progress.set_retried();
-        let peer = self.rpcs[index].peer;
-        let patience = self.peers[peer].patience.for_bytes(&self.config);
-        if lost && self.peers[peer].sending.halve(now, patience) {
-            self.counters.shares_halved += 1;
+        if lost {
+            self.note_loss(now, index);
         }
         if raised {
             self.go_on(index);

@@ -223,6 +223,15 @@ impl Host {
             .count()
     }
 
+    /// Lengths of the responses in the order in which they came.
+    pub(crate) fn response_lengths(&self) -> Vec<u32> {
+        let length = |(_, event): &(Instant, Event)| match event {
+            Event::Response { length, .. } => Some(*length),
+            _ => None,
+        };
+        self.events.iter().filter_map(length).collect()
+    }
+
     /// Requests that the application got.
     pub(crate) fn requests_run(&self) -> usize {
         self.ran.len()

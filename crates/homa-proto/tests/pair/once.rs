@@ -193,17 +193,21 @@ fn all_that_was_in_flight_at_a_restart_ends_and_the_client_goes_on_at_once() {
     for i in 0..100 {
         world.call(0, 1, 1 + i * 500);
     }
+    // What waits at home until there is room on the way was not in flight.
+    let waited = world.counters(0).requests_waited as usize;
+    assert!((1..99).contains(&waited));
     world.run_for(Duration::from_micros(7));
     world.restart(1);
     world.hosts[1].echo = true;
     world.run_ms(30);
-    assert_eq!(world.hosts[0].failures(), [Failure::OutcomeUnknown; 100]);
-    assert_eq!(world.hosts[1].requests_run(), 0);
+    let unknown = vec![Failure::OutcomeUnknown; 100 - waited];
+    assert_eq!(world.hosts[0].failures(), unknown);
+    assert_eq!(world.hosts[1].requests_run(), waited);
     for _ in 0..100 {
         world.call(0, 1, 1_000);
     }
     world.run_ms(30);
-    assert_eq!(world.hosts[0].responses(), 101);
+    assert_eq!(world.hosts[0].responses(), 101 + waited);
     world.assert_forgotten_later();
 }
 
@@ -212,14 +216,14 @@ fn many_packets_of_an_earlier_life_do_not_lock_their_sender_out() {
     let mut world = acquainted();
     world.restart(1);
     // More than an address may guess wrong; all of them say the same.
-    for _ in 0..1_000 {
+    for _ in 0..300 {
         let call = world.a_call(0, 1, 100);
         world.enqueue(0, call).unwrap();
     }
     world.drain(0);
     world.run_ms(1);
-    assert_eq!(world.counters(1).dropped_earlier_life, 1_000);
-    assert_eq!(world.hosts[0].failures().len(), 1_000);
+    assert_eq!(world.counters(1).dropped_earlier_life, 300);
+    assert_eq!(world.hosts[0].failures().len(), 300);
     // A response that no unproven address would get.
     world.hosts[1].answer = Some(200_000);
     world.call(0, 1, 100);

@@ -1,0 +1,167 @@
+//! How many requests may be on their way to a peer at the same time. Decides which wait at home.
+//!
+//! *Design*: unscheduled bytes go unasked, so nothing but this keeps a client with thousands of
+//! calls from overflowing the server's socket buffer, after which both are busy with recovery. A
+//! request counts from when it may be sent until the server shows that it has it. The limit starts
+//! where a small buffer still holds it, doubles while answers come, is halved by loss and then
+//! grows slowly. What waits goes shortest first.
+
+use crate::chunks::Full;
+use crate::engine::Engine;
+use crate::heap::{Heap, Nodes};
+use crate::time::Instant;
+
+/// What a packet costs a receiver's buffer beyond its payload: the kernel charges its own
+/// structures too.
+const PACKET_COST: u64 = 600;
+
+/// Limit at the start: some 340 small requests, or six of 40,000 bytes; what half of a socket
+/// buffer of the usual 212,992 bytes (counted twice by the kernel) holds.
+const LIMIT_AT_FIRST: u64 = 256 << 10;
+/// Least and greatest limit. One request goes in any case.
+const LIMITS: core::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
+
+/// Requests on their way to one peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flight {
+    used: u64,
+    limit: u64,
+    /// Where the limit begins to grow slowly.
+    threshold: u64,
+    cut: Instant,
+    /// Requests that wait, by length.
+    waiting: Heap,
+}
+
+impl Flight {
+    pub(crate) const fn new() -> Self {
+        Self {
+            used: 0,
+            limit: LIMIT_AT_FIRST,
+            threshold: u64::MAX,
+            cut: Instant::ZERO,
+            waiting: Heap::EMPTY,
+        }
+    }
+
+    fn has_room(&self, cost: u64) -> bool {
+        self.used == 0 || self.used + cost <= self.limit
+    }
+
+    /// A request of `cost` arrived. The limit grows only where it was in the way.
+    fn arrived(&mut self, cost: u64) {
+        if self.used * 2 < self.limit {
+            return;
+        }
+        let growth = match self.limit < self.threshold {
+            true => cost,
+            false => (cost * cost / self.limit).max(1),
+        };
+        self.limit = (self.limit + growth).min(*LIMITS.end());
+    }
+
+    /// One was lost; what is lost within `interval` nanoseconds counts once.
+    pub(crate) fn cut(&mut self, now: Instant, interval: u64) {
+        if now.nanos_since(self.cut) >= interval {
+            self.cut = now;
+            self.limit = (self.limit / 2).max(*LIMITS.start());
+            self.threshold = self.limit;
+        }
+    }
+}
+
+/// The nodes of all peers' waiting requests.
+pub(crate) struct WaitingRequests(Nodes);
+
+impl WaitingRequests {
+    pub(crate) const fn new() -> Self {
+        Self(Nodes::new())
+    }
+
+    pub(crate) fn ensure(&mut self, rpc: u32) -> Result<(), Full> {
+        self.0.ensure(rpc)
+    }
+}
+
+/// What a request of which `unscheduled` bytes go unasked, in packets of `segment`, costs.
+pub(crate) fn cost(unscheduled: u32, segment: u32) -> u64 {
+    let packets = u64::from(unscheduled.div_ceil(segment.max(1)));
+    u64::from(unscheduled) + packets * PACKET_COST
+}
+
+impl Engine {
+    /// Sends a new request, or has it wait for room.
+    pub(crate) fn take_off(&mut self, index: u32) {
+        let rpc = &mut self.rpcs[index];
+        let (peer, cost) = (rpc.peer, rpc.flight_cost());
+        let length = rpc.outbound().map_or(0, |request| request.length);
+        let flight = &mut self.peers[peer].flight;
+        if flight.waiting.first().is_none() && flight.has_room(cost) {
+            flight.used += cost;
+            self.rpcs[index].in_flight = true;
+            self.enqueue(index);
+        } else {
+            self.counters.requests_waited += 1;
+            let key = (u64::from(length), self.rpcs[index].id.get());
+            self.waiting.0.set(&mut flight.waiting, index, key);
+        }
+    }
+
+    /// The server has the request, or nobody wants it any more: what waits may go. `arrived`: the
+    /// request got there at the first attempt.
+    pub(crate) fn land(&mut self, now: Instant, index: u32, arrived: bool) {
+        let rpc = &mut self.rpcs[index];
+        let (peer, cost) = (rpc.peer, rpc.flight_cost());
+        let flight = &mut self.peers[peer].flight;
+        if !core::mem::take(&mut rpc.in_flight) {
+            self.waiting.0.remove(&mut flight.waiting, index);
+            return;
+        }
+        if arrived {
+            flight.arrived(cost);
+        }
+        flight.used = flight.used.saturating_sub(cost);
+        while let Some(next) = self.peers[peer].flight.waiting.first() {
+            let cost = self.rpcs[next].flight_cost();
+            let flight = &mut self.peers[peer].flight;
+            if !flight.has_room(cost) {
+                return;
+            }
+            self.waiting.0.remove(&mut flight.waiting, next);
+            flight.used += cost;
+            self.rpcs[next].in_flight = true;
+            self.rpcs[next].progress.wait_from(now);
+            self.enqueue(next);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_doubles_at_first_is_halved_by_loss_and_then_grows_slowly() {
+        let mut flight = Flight::new();
+        let start = Instant::from_nanos(1_000_000_000);
+        let mut grow = |flight: &mut Flight, requests| {
+            flight.used = flight.limit;
+            (0..requests).for_each(|_| flight.arrived(700));
+            flight.limit
+        };
+        assert_eq!(grow(&mut flight, 374), 262_144 + 374 * 700);
+        flight.cut(start, 5_000_000);
+        flight.cut(start, 5_000_000);
+        assert_eq!(flight.limit, (262_144 + 374 * 700) / 2);
+        let slow = grow(&mut flight, 374) - (262_144 + 374 * 700) / 2;
+        assert!(slow <= 2_000, "{slow} bytes in one round trip");
+    }
+
+    #[test]
+    fn one_request_goes_in_any_case() {
+        let mut flight = Flight::new();
+        assert!(flight.has_room(1 << 30));
+        flight.used = 1;
+        assert!(!flight.has_room(1 << 30));
+    }
+}

@@ -1,0 +1,95 @@
+//! Many RPCs with one peer at the same time.
+
+use core::time::Duration;
+
+use crate::world::{Fate, World};
+
+/// Lets every packet to the server wait behind those before it, `each` for one; more than `room`
+/// of them overflow its buffer.
+fn slow_server(world: &mut World, each: Duration, room: u32) {
+    let mut busy = world.now;
+    world.on_wire(move |now, flight| {
+        if flight.to != 1 {
+            return Fate::Deliver;
+        }
+        let queue = busy.max(now) - now;
+        if queue > each * room {
+            return Fate::Drop;
+        }
+        busy = now + queue + each;
+        Fate::Delay(queue + each)
+    });
+}
+
+#[test]
+fn thousands_of_rpcs_in_a_peers_queue_are_not_asked_about_one_by_one() {
+    let mut world = World::pair();
+    world.hosts[1].echo = true;
+    // 5,000 requests take 30 ms, six times the resend interval.
+    slow_server(&mut world, Duration::from_micros(6), 100_000);
+    for _ in 0..5_000 {
+        world.call(0, 1, 100);
+    }
+    world.run_ms(100);
+    assert_eq!(world.hosts[0].responses(), 5_000);
+    let asked = world.counters(0).resends_sent + world.counters(1).need_acks_sent;
+    assert!(asked < 2_000, "{asked} questions for 5,000 RPCs");
+    world.run_ms(5_000);
+    world.assert_empty();
+}
+
+#[test]
+fn requests_beyond_what_a_servers_buffer_holds_wait_at_home() {
+    let mut world = World::pair();
+    world.hosts[1].echo = true;
+    slow_server(&mut world, Duration::from_micros(6), 500);
+    for _ in 0..5_000 {
+        world.call(0, 1, 100);
+    }
+            world.now.as_nanos() / 1000000,
+            world.hosts[0].responses(),
+            c.requests_waited,
+            c.data_sent,
+            c.resends_sent,
+            c.asks_put_off,
+            c.restarts,
+            c.busy_received
+        );
+    }
+    assert_eq!(world.hosts[0].responses(), 5_000);
+    let lost = world.counters(0).restarts;
+    assert!(
+        lost < 1_000,
+        "{lost} of 5,000 requests were lost at the server's buffer"
+    );
+    assert!(world.counters(0).requests_waited > 4_000);
+    world.run_ms(5_000);
+    world.assert_empty();
+}
+
+#[test]
+fn requests_that_wait_at_home_go_shortest_first() {
+    let mut world = World::pair();
+    world.hosts[1].echo = true;
+    for length in (1..=100).rev() {
+        world.call(0, 1, length * 1_000);
+    }
+    let sent = world.counters(0).data_sent;
+    world.run_ms(100);
+    assert_eq!(world.hosts[0].responses(), 100);
+    assert!(
+        sent < 400,
+        "six or so are on their way at first, not {sent} packets"
+    );
+    // The longest were called first and are on their way from the start; of the others several
+    // are on their way at a time and may overtake each other by a little.
+    let lengths = world.hosts[0].response_lengths();
+    let waited: Vec<u32> = lengths
+        .into_iter()
+        .filter(|&length| length < 90_000)
+        .collect();
+    assert!(
+        waited.windows(2).all(|pair| pair[0] < pair[1] + 3_000),
+        "{waited:?}"
+    );
+}
