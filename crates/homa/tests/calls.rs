@@ -189,7 +189,7 @@ fn names_are_resolved() {
 fn calls_wait_for_room_while_submissions_are_refused() {
     let small = homa::Config {
         max_message_bytes: 1_000,
-        ..homa::Config::default()
+        ..homa::Config::user_space()
     };
     let host = Host::builder()
         .config(small)

@@ -119,7 +119,7 @@ fn messages_wait_for_receive_budget_and_go_on_when_the_application_drops_some() 
     let narrow = Config {
         max_message_bytes: 100_000,
         receive_budget_bytes: 300_000,
-        ..Config::default()
+        ..Config::user_space()
     };
     let host = Host::builder().config(narrow).build().unwrap();
     let server = Server::bind_on(&host, "127.0.0.1:0").unwrap();

@@ -100,7 +100,7 @@ fn a_response_longer_than_the_client_takes_ends_with_an_error() {
     let server = Server::bind("127.0.0.1:0").unwrap();
     let small = Config {
         max_message_bytes: 1_000,
-        ..Config::default()
+        ..Config::user_space()
     };
     let client = Client::on(&Host::builder().config(small).build().unwrap()).unwrap();
     let pending = client.start(server.local_addr(), b"all of it").unwrap();
@@ -217,7 +217,7 @@ fn a_name_that_does_not_resolve_is_the_callers_error() {
 fn a_configuration_that_contradicts_itself_is_refused() {
     let config = Config {
         overcommitment: 9,
-        ..Config::default()
+        ..Config::user_space()
     };
     assert!(matches!(
         Host::builder().config(config).build(),

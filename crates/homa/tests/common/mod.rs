@@ -85,15 +85,15 @@ pub(crate) fn sized(bytes: u32) -> Builder {
     Host::builder().config(Config {
         max_message_bytes: bytes,
         receive_budget_bytes: 8 * u64::from(bytes),
-        ..Config::default()
+        ..Config::user_space()
     })
 }
 
-/// Whether `condition` holds within ten seconds. It asks again at every change of the clock it can
+/// Whether `condition` holds within twenty seconds. It asks again at every change of the clock it can
 /// see, and fails rather than hangs.
 pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(10) {
+    while start.elapsed() < Duration::from_secs(20) {
         if condition() {
             return true;
         }
