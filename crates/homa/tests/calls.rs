@@ -1,9 +1,11 @@
 //! Private and shared completion, aborts, deadlines, several threads on one client or server.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
+use core::time::Duration;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::{Echo, answer, eventually, held, message};
 use homa::blocking::{Client, Server};

@@ -2,16 +2,18 @@
 //! and go on, and servers forget clients that are gone.
 //!
 //! The processes are this test binary again, started to play one of the two roles below.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
 
 use common::{answer, eventually, held, message};
 use homa::blocking::{Client, Server};

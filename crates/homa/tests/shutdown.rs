@@ -1,9 +1,10 @@
 //! Draining, closing and dropping: what is under way is finished or told, and nothing stays.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
+use core::time::Duration;
 use std::thread;
-use std::time::Duration;
 
 use common::{Echo, answer, eventually, held, message};
 use homa::blocking::{Client, Server};

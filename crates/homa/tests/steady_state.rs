@@ -1,10 +1,12 @@
 //! Once warm, messages do not meet the allocator. A binary of its own: it counts allocations.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unsafe_code, reason = "a global allocator cannot be written without")]
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
+use core::alloc::{GlobalAlloc, Layout};
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::alloc::System;
 use std::thread;
 
 use homa::blocking::{Client, Server};

@@ -1,8 +1,9 @@
 //! The asynchronous API, on both flavours of runtime.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
-use std::time::Duration;
+use core::time::Duration;
 
 use common::{answer, eventually, held, message};
 use homa::{

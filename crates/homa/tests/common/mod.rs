@@ -1,9 +1,10 @@
 //! What several tests need: messages whose bytes can be checked, and a server that echoes.
 #![allow(dead_code, reason = "no test uses all of it")]
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use homa::blocking::Server;
 use homa::{Builder, Config, Host, faults};
