@@ -221,6 +221,9 @@ impl ClientCore {
 
     /// Takes back what [`completion`](Self::completion) entered.
     pub(crate) fn leave_takers(&self, ticket: &mut Ticket) {
+        if !ticket.is_entered() {
+            return;
+        }
         let Ok(mut state) = self.shared().lock() else {
             return;
         };

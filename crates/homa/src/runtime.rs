@@ -91,7 +91,7 @@ impl Task {
                 return Step::End;
             }
             state.seat.set_task_sleep(None);
-            if !state.turn() {
+            if !state.turn(self.shared.parts.clock.now()) {
                 let until = wake_time(&state);
                 state.seat.set_task_sleep(Some(until));
                 return Step::Sleep(until);

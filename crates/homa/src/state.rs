@@ -72,9 +72,11 @@ impl State {
 
     /// One turn: takes what has arrived, keeps what is due, sends, tells. Returns whether anything
     /// happened, so that another turn may find more.
-    pub(crate) fn turn(&mut self) -> bool {
-        let now = self.parts.clock.now();
-        let received = receive(
+    ///
+    /// A turn that finds nothing is what a spinning thread repeats, so it asks the links and the
+    /// engine's deadline and does nothing else.
+    pub(crate) fn turn(&mut self, now: Instant) -> bool {
+        let mut active = receive(
             now,
             &mut self.engine,
             &mut self.links,
@@ -82,22 +84,26 @@ impl State {
             &self.parts.pool,
             &mut self.counters,
         );
-        receive_reports(
+        active |= receive_reports(
             now,
             &mut self.engine,
             &mut self.links,
             &mut self.routes,
             &mut self.counters,
         );
-        let due = self
-            .engine
-            .poll_timeout()
-            .is_some_and(|(when, _)| when <= now);
-        if due {
+        if self.next_deadline().is_some_and(|when| when <= now) {
             self.engine.handle_timeout(now);
+            active = true;
         }
-        let more = self.settle(now);
-        received || due || more
+        if active || self.outbox.is_waiting() || self.parts.pool.has_given_back() {
+            active |= self.settle(now);
+        }
+        active
+    }
+
+    /// When the engine wants the next turn.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.engine.poll_timeout().map(|(when, _)| when)
     }
 
     /// Sends what the engine wants sent and delivers what it tells. To be called after every word
@@ -131,13 +137,16 @@ impl State {
     /// Settles, and wakes whoever sleeps past what is due next. For everyone but who drives next.
     pub(crate) fn settle_and_alert(&mut self, now: Instant) {
         let more = self.settle(now);
-        let deadline = if more {
-            Some(now)
-        } else {
-            self.engine.poll_timeout().map(|(when, _)| when)
-        };
-        self.seat
-            .alert(deadline, !self.woken.is_empty(), &self.parts.alarm);
+        self.alert(more.then_some(now));
+    }
+
+    /// Wakes whoever sleeps past what is due next: at `due`, if there is something at once.
+    pub(crate) fn alert(&self, due: Option<Instant>) {
+        if self.seat.is_anyone_asleep() {
+            let deadline = due.or_else(|| self.next_deadline());
+            let woken = !self.woken.is_empty();
+            self.seat.alert(deadline, woken, &self.parts.alarm);
+        }
     }
 
     /// A call of `party` that the engine took.
