@@ -48,8 +48,16 @@ pub(crate) struct State {
     pub(crate) closed: bool,
     messages: Messages,
     outbox: Outbox,
+    /// Turns that went by while a deadline had passed.
+    put_off: u32,
     parts: Arc<Parts>,
 }
+
+/// Turns that may go by before a passed deadline is kept although packets keep coming. What a
+/// deadline is about may lie in a socket unread, when the process was not scheduled for a while:
+/// sockets are emptied first, or a peer that has answered long ago would be asked again, or given
+/// up.
+const PUT_OFF_MAX: u32 = 64;
 
 impl State {
     pub(crate) fn new(engine: Engine, parts: Arc<Parts>) -> io::Result<Self> {
@@ -66,6 +74,7 @@ impl State {
             closed: false,
             messages: Messages::default(),
             outbox: Outbox::new(),
+            put_off: 0,
             parts,
         })
     }
@@ -92,7 +101,15 @@ impl State {
             &mut self.counters,
         );
         if self.next_deadline().is_some_and(|when| when <= now) {
-            self.engine.handle_timeout(now);
+            self.put_off = if active {
+                self.put_off + 1
+            } else {
+                PUT_OFF_MAX
+            };
+            if self.put_off >= PUT_OFF_MAX {
+                self.put_off = 0;
+                self.engine.handle_timeout(now);
+            }
             active = true;
         }
         if active || self.outbox.is_waiting() || self.parts.pool.has_given_back() {
