@@ -385,6 +385,11 @@ impl Drop for ClientCore {
     }
 }
 
+/// What a call to a name without addresses ends with.
+pub(crate) fn no_address() -> CallError {
+    CallError::Resolve(ResolveError::new("the name has no address"))
+}
+
 /// Where a client keeps its socket for the address family of `peer`.
 fn family(state: &mut State, client: u32, peer: SocketAddr) -> &mut Option<SocketId> {
     let entry = state.parties.clients.get_mut(client);

@@ -7,6 +7,8 @@ use core::net::IpAddr;
 use std::io;
 use std::sync::Arc;
 
+#[cfg(feature = "tokio")]
+use homa_proto::Reason;
 use homa_proto::{Address, Engine, Event, Instant, RpcKey, SocketId};
 
 use crate::budget::SendBudget;
@@ -121,6 +123,12 @@ impl State {
     /// When the engine wants the next turn.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.engine.poll_timeout().map(|(when, _)| when)
+    }
+
+    /// Whether the next turn is wanted to send a packet in time.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn waits_for_pacer(&self) -> bool {
+        matches!(self.engine.poll_timeout(), Some((_, Reason::Pacer)))
     }
 
     /// Sends what the engine wants sent and delivers what it tells. To be called after every word

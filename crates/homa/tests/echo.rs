@@ -6,7 +6,7 @@ mod common;
 
 use core::time::Duration;
 
-use common::{Echo, answer, eventually, faulty, held, message, sized};
+use common::{Echo, answer, eventually, faulty, held, message, sized, with_faults};
 use homa::blocking::{Client, Server};
 use homa::{Config, Host};
 
@@ -56,6 +56,18 @@ fn hosts_so_configured_exchange_16_mebibytes() {
     let request = message(16, length as usize);
     let response = client.call(echo.address, &request).unwrap();
     assert!(*response == *answer(&request));
+}
+
+#[test]
+fn sixteen_mebibytes_arrive_whole_when_one_packet_in_ten_is_lost_late_or_doubled() {
+    let length = 16 << 20;
+    let host = |seed| with_faults(sized(length), seed).build().unwrap();
+    let echo = Echo::new(host(5), "127.0.0.1:0");
+    let client = Client::on(&host(6)).unwrap();
+    let request = message(17, length as usize);
+    let response = client.call(echo.address, &request).unwrap();
+    assert!(*response == *answer(&request));
+    assert_eq!(echo.stop(), 1);
 }
 
 #[test]

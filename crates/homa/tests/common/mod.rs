@@ -73,7 +73,12 @@ impl Echo {
 
 /// A host whose arriving packets are lost, overtaken and doubled.
 pub(crate) fn faulty(seed: u64) -> Builder {
-    Host::builder().faults(faults::Config {
+    with_faults(Host::builder(), seed)
+}
+
+/// One packet in ten lost, one overtaken, one doubled.
+pub(crate) fn with_faults(builder: Builder, seed: u64) -> Builder {
+    builder.faults(faults::Config {
         drop_millionths: 100_000,
         reorder_millionths: 100_000,
         duplicate_millionths: 100_000,
