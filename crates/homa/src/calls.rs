@@ -221,6 +221,9 @@ impl ClientCore {
 
     /// Takes back what [`completion`](Self::completion) entered.
     pub(crate) fn leave_takers(&self, ticket: &mut Ticket) {
+        if !ticket.is_entered() {
+            return;
+        }
         let Ok(mut state) = self.shared().lock() else {
             return;
         };
@@ -380,6 +383,11 @@ impl Drop for ClientCore {
             state.parties.clients.remove(self.client);
         }
     }
+}
+
+/// What a call to a name without addresses ends with.
+pub(crate) fn no_address() -> CallError {
+    CallError::Resolve(ResolveError::new("the name has no address"))
 }
 
 /// Where a client keeps its socket for the address family of `peer`.

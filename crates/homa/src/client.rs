@@ -11,8 +11,8 @@ use std::sync::Arc;
 use homa_net::Link;
 use tokio::net::ToSocketAddrs;
 
-use crate::calls::{ClientCore, Completion, RawCall, Terms};
-use crate::error::{BindError, CallError, RecvError, ResolveError};
+use crate::calls::{ClientCore, Completion, RawCall, Terms, no_address};
+use crate::error::{BindError, CallError, RecvError};
 use crate::host::Host;
 use crate::options::CallOptions;
 use crate::pool::Message;
@@ -74,8 +74,8 @@ impl Client {
     /// Sends `request` to `server` and waits for the response. Dropping the future aborts the
     /// call.
     ///
-    /// `server` is an address or a name with a port; of a name the first address counts. While
-    /// the send budget is used up it waits for room first.
+    /// `server` is an address or a name with a port; the addresses of a name are tried until one
+    /// is reached. While the send budget is used up it waits for room first.
     ///
     /// # Errors
     ///
@@ -100,13 +100,20 @@ impl Client {
         request: &[u8],
         options: CallOptions,
     ) -> Result<Message, CallError> {
-        self.start_with(server, request, options).await?.await
+        let mut last = no_address();
+        for peer in resolve(server).await? {
+            match self.launch(peer, request, options).await?.await {
+                Err(error) if error.is_about_address() => last = error,
+                outcome => return outcome,
+            }
+        }
+        Err(last)
     }
 
     /// Sends `request` to `server` and returns a future that gets the response.
     ///
-    /// It is ready before the request is sent; `request` has been copied. While the send budget
-    /// is used up it waits for room first.
+    /// It is ready before the request is sent; `request` has been copied. Of a name the first
+    /// address counts. While the send budget is used up it waits for room first.
     ///
     /// # Errors
     ///
@@ -131,17 +138,13 @@ impl Client {
         request: &[u8],
         options: CallOptions,
     ) -> Result<Pending, CallError> {
-        let terms = self.core.terms(resolve(server).await?, &options);
-        self.core.check(request, &terms)?;
-        self.wait_for_room(request.len(), &terms).await?;
-        let raw = self.core.start(&terms, request, false)?;
-        Ok(Pending { raw })
+        self.launch(first(server).await?, request, options).await
     }
 
     /// Sends `request` to `server`; the response comes out of
     /// [`next_completion`](Self::next_completion) with the number `cookie`.
     ///
-    /// It waits for nothing but the look-up of a name.
+    /// It waits for nothing but the look-up of a name, of which the first address counts.
     ///
     /// # Errors
     ///
@@ -169,7 +172,7 @@ impl Client {
         cookie: u64,
         options: CallOptions,
     ) -> Result<(), CallError> {
-        let terms = self.core.terms(resolve(server).await?, &options);
+        let terms = self.core.terms(first(server).await?, &options);
         self.core.check(request, &terms)?;
         self.core.submit(&terms, request, cookie)
     }
@@ -212,6 +215,19 @@ impl Client {
     /// Closes the client at once: calls under way end with [`CallError::Closed`].
     pub fn close(&self) {
         self.core.close();
+    }
+
+    async fn launch(
+        &self,
+        peer: SocketAddr,
+        request: &[u8],
+        options: CallOptions,
+    ) -> Result<Pending, CallError> {
+        let terms = self.core.terms(peer, &options);
+        self.core.check(request, &terms)?;
+        self.wait_for_room(request.len(), &terms).await?;
+        let raw = self.core.start(&terms, request, false)?;
+        Ok(Pending { raw })
     }
 
     async fn wait_for_room(&self, bytes: usize, terms: &Terms) -> Result<(), CallError> {
@@ -284,12 +300,17 @@ pub(crate) async fn until_ready<T>(
     .await
 }
 
-/// The first address of a name.
-async fn resolve(server: impl ToSocketAddrs) -> Result<SocketAddr, CallError> {
+/// The addresses of a name.
+async fn resolve(
+    server: impl ToSocketAddrs,
+) -> Result<impl Iterator<Item = SocketAddr>, CallError> {
     let addresses = tokio::net::lookup_host(server).await;
-    let mut addresses = addresses.map_err(|error| CallError::Resolve(error.into()))?;
-    let first = addresses.next();
-    first.ok_or_else(|| CallError::Resolve(ResolveError::new("the name has no address")))
+    addresses.map_err(|error| CallError::Resolve(error.into()))
+}
+
+/// The first address of a name.
+async fn first(server: impl ToSocketAddrs) -> Result<SocketAddr, CallError> {
+    resolve(server).await?.next().ok_or_else(no_address)
 }
 
 /// A call under way: a future of its response. Dropping it aborts the call.

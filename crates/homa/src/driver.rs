@@ -18,11 +18,14 @@ use crate::shared::{Broken, Guard, Shared};
 use crate::state::State;
 use crate::waiting::{Ticket, with_thread_waker};
 
-/// How often the background thread looks whether the seat is free: well below the 5 ms after which
-/// a peer asks why nothing comes.
-const TICK: Duration = Duration::from_millis(2);
-/// Ticks without a change of the seat after which the background thread stops looking.
-const IDLE_TICKS: u32 = 50;
+/// How soon the background thread looks again whether the seat is free: well below the 5 ms after
+/// which a peer asks why nothing comes.
+const TICK_MIN: Duration = Duration::from_millis(2);
+/// How rarely it looks while threads come and go: each look takes a core from a spinning thread for
+/// some 50 µs.
+const TICK_MAX: Duration = Duration::from_millis(16);
+/// Looks without a change of the seat after which the background thread stops looking.
+const IDLE_LOOKS: u32 = 8;
 
 impl Shared {
     /// Blocks until `ready` has a value, driving the engine if nobody else does; `None` at the
@@ -46,7 +49,7 @@ impl Shared {
                 let value = ready(&mut state, None);
                 let now = self.parts.clock.now();
                 if value.is_some() || deadline.is_some_and(|deadline| deadline <= now) {
-                    self.leave(state, place, now);
+                    self.leave(state, place);
                     return Ok(value);
                 }
                 if !place.seated {
@@ -56,19 +59,19 @@ impl Shared {
                 if !place.seated {
                     let value = ready(&mut state, Some(waker));
                     if value.is_some() {
-                        self.leave(state, place, now);
+                        self.leave(state, place);
                         return Ok(value);
                     }
                     state.seat.queue(&mut place.ticket, waker);
                     drop(state);
                     self.park(deadline);
-                } else if state.turn() {
+                } else if state.turn(now) {
                     place.spin_until = now + self.spin;
                 } else if now < place.spin_until {
                     drop(state);
                     self.let_others_in();
                 } else if let Some(value) = ready(&mut state, Some(waker)) {
-                    self.leave(state, place, now);
+                    self.leave(state, place);
                     return Ok(Some(value));
                 } else {
                     self.sleep_in_seat(state, deadline)?;
@@ -77,12 +80,12 @@ impl Shared {
         })
     }
 
-    fn leave(&self, mut state: Guard<'_>, mut place: Place, now: Instant) {
+    fn leave(&self, mut state: Guard<'_>, mut place: Place) {
         let next = state.seat.leave(&mut place.ticket, place.seated);
         let handed_on = next.is_some();
         state.woken.push(next);
         if place.seated && !handed_on {
-            state.settle_and_alert(now);
+            state.alert(None);
         }
     }
 
@@ -126,9 +129,9 @@ struct Place {
     spin_until: Instant,
 }
 
-/// When the engine wants the next turn.
+/// Until when nothing but a packet needs a turn.
 pub(crate) fn wake_time(state: &State) -> Instant {
-    state.engine.poll_timeout().map_or(NEVER, |(when, _)| when)
+    state.next_deadline().unwrap_or(NEVER)
 }
 
 /// Starts the background thread of a host, unless it runs.
@@ -152,39 +155,41 @@ pub(crate) fn ensure_background(shared: &Arc<Shared>) -> io::Result<()> {
 
 fn drive_in_background(shared: &Shared) -> Result<(), Broken> {
     let mut seen = 0;
-    let mut idle_ticks = 0;
+    let mut tick = TICK_MIN;
+    let mut idle_looks = 0;
     loop {
         let mut state = shared.lock()?;
         if state.closed {
             return Ok(());
         }
-        match state.seat.offer_to_background(&mut seen) {
-            Offer::Yours if state.turn() => {
+        let offer = state.seat.offer_to_background(&mut seen);
+        if offer == Offer::Yours {
+            tick = TICK_MIN;
+            if state.turn(shared.parts.clock.now()) {
                 drop(state);
                 shared.let_others_in();
+                continue;
             }
-            Offer::Yours => {
-                let until = wake_time(&state);
-                state.seat.set_background_sleep(until);
-                drop(state);
-                shared.sleep(&shared.parts.alarm.background, until);
-            }
-            Offer::InUseThroughout if idle_ticks < IDLE_TICKS => {
-                idle_ticks += 1;
-                drop(state);
-                thread::park_timeout(TICK);
-            }
-            Offer::InUse => {
-                idle_ticks = 0;
-                drop(state);
-                thread::park_timeout(TICK);
-            }
-            Offer::InUseThroughout | Offer::NotNeeded => {
-                idle_ticks = 0;
-                state.seat.park(thread::current());
-                drop(state);
-                thread::park();
-            }
+            let until = wake_time(&state);
+            state.seat.set_background_sleep(until);
+            drop(state);
+            shared.sleep(&shared.parts.alarm.background, until);
+            continue;
+        }
+        idle_looks = if offer == Offer::InUse {
+            0
+        } else {
+            idle_looks + 1
+        };
+        if offer == Offer::NotNeeded || idle_looks > IDLE_LOOKS {
+            (tick, idle_looks) = (TICK_MIN, 0);
+            state.seat.park(thread::current());
+            drop(state);
+            thread::park();
+        } else {
+            drop(state);
+            thread::park_timeout(tick);
+            tick = TICK_MAX.min(2 * tick);
         }
     }
 }

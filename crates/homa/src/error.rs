@@ -99,6 +99,11 @@ impl CallError {
         }
     }
 
+    /// Whether another address of the same server may do better.
+    pub(crate) const fn is_about_address(&self) -> bool {
+        matches!(self, Self::Refused | Self::Unreachable | Self::Socket(_))
+    }
+
     /// Who has to change something.
     pub const fn blame(&self) -> Blame {
         match self {

@@ -67,24 +67,27 @@ fn place(
     }
 }
 
-/// Hands the reports of every link to the engine.
+/// Hands the reports of every link to the engine; returns whether there were any.
 pub(crate) fn receive_reports(
     now: Instant,
     engine: &mut Engine,
     links: &mut Links,
     routes: &mut Routes,
     counters: &mut HostCounters,
-) {
+) -> bool {
+    let mut any = false;
     for socket in links.iter_mut() {
         let outcome = socket
             .link
             .poll_errors(&mut |undeliverable: Undeliverable<'_>| {
                 report(now, engine, routes, counters, &undeliverable);
             });
-        if outcome.is_err() {
-            counters.receive_errors += 1;
+        match outcome {
+            Ok(count) => any |= count > 0,
+            Err(_) => counters.receive_errors += 1,
         }
     }
+    any
 }
 
 /// Tells the engine of one packet that did not arrive.

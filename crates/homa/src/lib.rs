@@ -76,8 +76,11 @@ pub use calls::Completion;
 pub use client::{Client, Pending};
 pub use counters::{Counters, HostCounters};
 pub use error::{BindError, Blame, CallError, RecvError, ReplyError};
-pub use homa_net::{Link, LinkKind, faults, memory, udp};
-pub use homa_proto::{Config, Usage};
+pub use homa_net::{
+    Capabilities, Counters as LinkCounters, Link, LinkKind, Received, Refusal, Transmit,
+    Undeliverable, Unreachable, faults, memory, udp,
+};
+pub use homa_proto::{Config, Counters as EngineCounters, Usage};
 pub use host::Host;
 pub use options::{Builder, CallOptions};
 pub use pool::Message;

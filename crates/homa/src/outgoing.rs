@@ -25,6 +25,8 @@ pub(crate) struct Outbox {
     /// In the order in which they go.
     ready: VecDeque<Burst>,
     spare: Vec<Burst>,
+    /// Whether the engine may have more than the last turn sent.
+    more: bool,
     // What follows is empty between calls; kept for its memory.
     slices: Vec<IoSlice<'static>>,
     transmits: Vec<Transmit<'static>>,
@@ -50,11 +52,17 @@ impl Outbox {
         Self {
             ready: VecDeque::with_capacity(BATCH),
             spare: Vec::with_capacity(BATCH),
+            more: false,
             slices: Vec::new(),
             transmits: Vec::with_capacity(BATCH),
             ends: Vec::with_capacity(BATCH),
             refusals: Vec::new(),
         }
+    }
+
+    /// Whether bursts wait for room, or for the next turn.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.ready.is_empty() || self.more
     }
 
     /// Sends what the engine wants sent.
@@ -68,6 +76,7 @@ impl Outbox {
         counters: &mut HostCounters,
     ) -> Sent {
         self.drop_stale(messages, counters);
+        self.more = false;
         let mut sent = Sent::Nothing;
         for _ in 0..ROUNDS_MAX {
             self.fill(now, engine);
@@ -91,6 +100,7 @@ impl Outbox {
                 }
             }
         }
+        self.more = true;
         Sent::More
     }
 

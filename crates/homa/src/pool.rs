@@ -85,9 +85,14 @@ impl Pool {
         drop(surplus);
     }
 
+    /// Whether bytes of received messages came back since the last asking.
+    pub(crate) fn has_given_back(&self) -> bool {
+        self.given_back.load(Ordering::Relaxed) > 0
+    }
+
     /// Bytes of received messages that came back since the last asking.
     pub(crate) fn collect_given_back(&self) -> u64 {
-        if self.given_back.load(Ordering::Relaxed) == 0 {
+        if !self.has_given_back() {
             return 0;
         }
         self.given_back.swap(0, Ordering::AcqRel)

@@ -88,6 +88,9 @@ impl ServerCore {
 
     /// Takes back what [`request`](Self::request) entered.
     pub(crate) fn leave_takers(&self, ticket: &mut Ticket) {
+        if !ticket.is_entered() {
+            return;
+        }
         let Ok(mut state) = self.shared().lock() else {
             return;
         };

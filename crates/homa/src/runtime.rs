@@ -24,8 +24,8 @@ use crate::shared::Shared;
 
 /// Turns in one go, so that other tasks of the runtime get theirs.
 const TURNS_MAX: usize = 32;
-/// Below this the runtime's timer, which counts in milliseconds, is too coarse to wait.
-const NAP: Duration = Duration::from_micros(500);
+/// How long to let other tasks run, again and again, instead of sleeping until the pacer is ready.
+const NAP_MAX: Duration = Duration::from_millis(1);
 
 /// Has the runtime that this thread runs in drive the host, unless another does.
 ///
@@ -67,6 +67,9 @@ enum Step {
     Again,
     /// Wait until this moment, a packet or a ring.
     Sleep(Instant),
+    /// The pacer lets the next packet go at this moment: too soon for the runtime's timer, which
+    /// counts in milliseconds.
+    Nap(Instant),
     /// The host is gone.
     End,
 }
@@ -77,6 +80,10 @@ impl Task {
             match self.take_turns() {
                 Step::Again => tokio::task::yield_now().await,
                 Step::Sleep(until) => self.sleep(&sockets, until).await,
+                Step::Nap(until) if self.shared.parts.clock.until(until) < NAP_MAX => {
+                    tokio::task::yield_now().await;
+                }
+                Step::Nap(until) => self.sleep(&sockets, until).await,
                 Step::End => return,
             }
         }
@@ -91,10 +98,14 @@ impl Task {
                 return Step::End;
             }
             state.seat.set_task_sleep(None);
-            if !state.turn() {
+            if !state.turn(self.shared.parts.clock.now()) {
                 let until = wake_time(&state);
                 state.seat.set_task_sleep(Some(until));
-                return Step::Sleep(until);
+                return if state.waits_for_pacer() {
+                    Step::Nap(until)
+                } else {
+                    Step::Sleep(until)
+                };
             }
         }
         Step::Again
@@ -102,9 +113,6 @@ impl Task {
 
     async fn sleep(&self, sockets: &AsyncFd<OwnedFd>, until: Instant) {
         let time = self.shared.parts.clock.until(until);
-        if time < NAP {
-            return tokio::task::yield_now().await;
-        }
         let timer = (until != NEVER).then(|| tokio::time::sleep(time));
         let mut timer = pin!(timer);
         poll_fn(|context| {

@@ -10,8 +10,8 @@
 //!
 //! *The background thread takes a seat that nobody had for a whole tick.* Waking it each time a
 //! thread leaves would cost a system call per message, and a thread that leaves is usually back
-//! within microseconds. It looks at every tick while others come and go, and sleeps without a
-//! tick when they stop, so that an idle process uses no CPU.
+//! within microseconds. It looks now and then while others come and go, and sleeps without a tick
+//! when they stop, so that an idle process uses no CPU.
 //!
 //! *A waiting thread takes the seat from the background thread without waking it.* The background
 //! thread then sleeps on in its system call; the next packet ends it. If the thread leaves before
@@ -169,6 +169,11 @@ impl Seat {
     #[cfg(feature = "tokio")]
     pub(crate) fn set_task_sleep(&mut self, until: Option<Instant>) {
         self.task_sleep = until;
+    }
+
+    /// Whether there is anyone to alert.
+    pub(crate) fn is_anyone_asleep(&self) -> bool {
+        self.waiter_sleep.is_some() || self.background_sleep.is_some() || self.task_sleep.is_some()
     }
 
     /// Wakes those who sleep past `deadline`, and the thread in the seat if `woken`: one of the

@@ -7,6 +7,8 @@ use core::net::IpAddr;
 use std::io;
 use std::sync::Arc;
 
+#[cfg(feature = "tokio")]
+use homa_proto::Reason;
 use homa_proto::{Address, Engine, Event, Instant, RpcKey, SocketId};
 
 use crate::budget::SendBudget;
@@ -48,8 +50,16 @@ pub(crate) struct State {
     pub(crate) closed: bool,
     messages: Messages,
     outbox: Outbox,
+    /// Turns that went by while a deadline had passed.
+    put_off: u32,
     parts: Arc<Parts>,
 }
+
+/// Turns that may go by before a passed deadline is kept although packets keep coming. What a
+/// deadline is about may lie in a socket unread, when the process was not scheduled for a while:
+/// sockets are emptied first, or a peer that has answered long ago would be asked again, or given
+/// up.
+const PUT_OFF_MAX: u32 = 64;
 
 impl State {
     pub(crate) fn new(engine: Engine, parts: Arc<Parts>) -> io::Result<Self> {
@@ -66,15 +76,18 @@ impl State {
             closed: false,
             messages: Messages::default(),
             outbox: Outbox::new(),
+            put_off: 0,
             parts,
         })
     }
 
     /// One turn: takes what has arrived, keeps what is due, sends, tells. Returns whether anything
     /// happened, so that another turn may find more.
-    pub(crate) fn turn(&mut self) -> bool {
-        let now = self.parts.clock.now();
-        let received = receive(
+    ///
+    /// A turn that finds nothing is what a spinning thread repeats, so it asks the links and the
+    /// engine's deadline and does nothing else.
+    pub(crate) fn turn(&mut self, now: Instant) -> bool {
+        let mut active = receive(
             now,
             &mut self.engine,
             &mut self.links,
@@ -82,22 +95,40 @@ impl State {
             &self.parts.pool,
             &mut self.counters,
         );
-        receive_reports(
+        active |= receive_reports(
             now,
             &mut self.engine,
             &mut self.links,
             &mut self.routes,
             &mut self.counters,
         );
-        let due = self
-            .engine
-            .poll_timeout()
-            .is_some_and(|(when, _)| when <= now);
-        if due {
-            self.engine.handle_timeout(now);
+        if self.next_deadline().is_some_and(|when| when <= now) {
+            self.put_off = if active {
+                self.put_off + 1
+            } else {
+                PUT_OFF_MAX
+            };
+            if self.put_off >= PUT_OFF_MAX {
+                self.put_off = 0;
+                self.engine.handle_timeout(now);
+            }
+            active = true;
         }
-        let more = self.settle(now);
-        received || due || more
+        if active || self.outbox.is_waiting() || self.parts.pool.has_given_back() {
+            active |= self.settle(now);
+        }
+        active
+    }
+
+    /// When the engine wants the next turn.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.engine.poll_timeout().map(|(when, _)| when)
+    }
+
+    /// Whether the next turn is wanted to send a packet in time.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn waits_for_pacer(&self) -> bool {
+        matches!(self.engine.poll_timeout(), Some((_, Reason::Pacer)))
     }
 
     /// Sends what the engine wants sent and delivers what it tells. To be called after every word
@@ -131,13 +162,16 @@ impl State {
     /// Settles, and wakes whoever sleeps past what is due next. For everyone but who drives next.
     pub(crate) fn settle_and_alert(&mut self, now: Instant) {
         let more = self.settle(now);
-        let deadline = if more {
-            Some(now)
-        } else {
-            self.engine.poll_timeout().map(|(when, _)| when)
-        };
-        self.seat
-            .alert(deadline, !self.woken.is_empty(), &self.parts.alarm);
+        self.alert(more.then_some(now));
+    }
+
+    /// Wakes whoever sleeps past what is due next: at `due`, if there is something at once.
+    pub(crate) fn alert(&self, due: Option<Instant>) {
+        if self.seat.is_anyone_asleep() {
+            let deadline = due.or_else(|| self.next_deadline());
+            let woken = !self.woken.is_empty();
+            self.seat.alert(deadline, woken, &self.parts.alarm);
+        }
     }
 
     /// A call of `party` that the engine took.

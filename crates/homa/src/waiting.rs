@@ -17,6 +17,13 @@ use homa_net::wait::Wakeup;
 #[derive(Debug, Default)]
 pub(crate) struct Ticket(Option<u64>);
 
+impl Ticket {
+    /// Whether it was used and not given back.
+    pub(crate) const fn is_entered(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 /// Waiters in order of arrival.
 #[derive(Default)]
 pub(crate) struct WaitList {

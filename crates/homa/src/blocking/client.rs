@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use homa_net::Link;
 
-use crate::calls::{ClientCore, Completion, RawCall, Terms};
-use crate::error::{BindError, CallError, RecvError, ResolveError};
+use crate::calls::{ClientCore, Completion, RawCall, Terms, no_address};
+use crate::error::{BindError, CallError, RecvError};
 use crate::host::Host;
 use crate::options::CallOptions;
 use crate::pool::Message;
@@ -62,8 +62,8 @@ impl Client {
 
     /// Sends `request` to `server` and waits for the response.
     ///
-    /// `server` is an address or a name with a port; of a name the first address counts. While
-    /// the send budget is used up it waits for room first.
+    /// `server` is an address or a name with a port; the addresses of a name are tried until one
+    /// is reached. While the send budget is used up it waits for room first.
     ///
     /// # Errors
     ///
@@ -83,13 +83,20 @@ impl Client {
         request: &[u8],
         options: CallOptions,
     ) -> Result<Message, CallError> {
-        self.launch(server, request, options, true)?.wait()
+        let mut last = no_address();
+        for peer in resolve(server)? {
+            match self.launch(peer, request, options, true)?.wait() {
+                Err(error) if error.is_about_address() => last = error,
+                outcome => return outcome,
+            }
+        }
+        Err(last)
     }
 
     /// Sends `request` to `server` and returns a handle that gets the response.
     ///
-    /// It returns before the request is sent; `request` has been copied. While the send budget is
-    /// used up it waits for room first.
+    /// It returns before the request is sent; `request` has been copied. Of a name the first
+    /// address counts. While the send budget is used up it waits for room first.
     ///
     /// # Errors
     ///
@@ -109,13 +116,13 @@ impl Client {
         request: &[u8],
         options: CallOptions,
     ) -> Result<Pending, CallError> {
-        self.launch(server, request, options, false)
+        self.launch(first(server)?, request, options, false)
     }
 
     /// Sends `request` to `server`; the response comes out of
     /// [`next_completion`](Self::next_completion) with the number `cookie`.
     ///
-    /// It never blocks.
+    /// It blocks only to look up a name, of which the first address counts.
     ///
     /// # Errors
     ///
@@ -142,7 +149,7 @@ impl Client {
         cookie: u64,
         options: CallOptions,
     ) -> Result<(), CallError> {
-        let terms = self.core.terms(resolve(server)?, &options);
+        let terms = self.core.terms(first(server)?, &options);
         self.core.check(request, &terms)?;
         self.core.submit(&terms, request, cookie)
     }
@@ -189,12 +196,12 @@ impl Client {
 
     fn launch(
         &self,
-        server: impl ToSocketAddrs,
+        peer: SocketAddr,
         request: &[u8],
         options: CallOptions,
         waits: bool,
     ) -> Result<Pending, CallError> {
-        let terms = self.core.terms(resolve(server)?, &options);
+        let terms = self.core.terms(peer, &options);
         self.core.check(request, &terms)?;
         self.wait_for_room(request, &terms)?;
         let raw = self.core.start(&terms, request, waits)?;
@@ -221,12 +228,15 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The first address of a name.
-fn resolve(server: impl ToSocketAddrs) -> Result<SocketAddr, CallError> {
+/// The addresses of a name.
+fn resolve(server: impl ToSocketAddrs) -> Result<impl Iterator<Item = SocketAddr>, CallError> {
     let addresses = server.to_socket_addrs();
-    let mut addresses = addresses.map_err(|error| CallError::Resolve(error.into()))?;
-    let first = addresses.next();
-    first.ok_or_else(|| CallError::Resolve(ResolveError::new("the name has no address")))
+    addresses.map_err(|error| CallError::Resolve(error.into()))
+}
+
+/// The first address of a name.
+fn first(server: impl ToSocketAddrs) -> Result<SocketAddr, CallError> {
+    resolve(server)?.next().ok_or_else(no_address)
 }
 
 /// A call under way. Dropping it aborts the call.

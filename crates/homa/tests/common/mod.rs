@@ -1,9 +1,10 @@
 //! What several tests need: messages whose bytes can be checked, and a server that echoes.
 #![allow(dead_code, reason = "no test uses all of it")]
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use homa::blocking::Server;
 use homa::{Builder, Config, Host, faults};
@@ -72,7 +73,12 @@ impl Echo {
 
 /// A host whose arriving packets are lost, overtaken and doubled.
 pub(crate) fn faulty(seed: u64) -> Builder {
-    Host::builder().faults(faults::Config {
+    with_faults(Host::builder(), seed)
+}
+
+/// One packet in ten lost, one overtaken, one doubled.
+pub(crate) fn with_faults(builder: Builder, seed: u64) -> Builder {
+    builder.faults(faults::Config {
         drop_millionths: 100_000,
         reorder_millionths: 100_000,
         duplicate_millionths: 100_000,
@@ -85,15 +91,15 @@ pub(crate) fn sized(bytes: u32) -> Builder {
     Host::builder().config(Config {
         max_message_bytes: bytes,
         receive_budget_bytes: 8 * u64::from(bytes),
-        ..Config::default()
+        ..Config::user_space()
     })
 }
 
-/// Whether `condition` holds within ten seconds. It asks again at every change of the clock it can
+/// Whether `condition` holds within twenty seconds. It asks again at every change of the clock it can
 /// see, and fails rather than hangs.
 pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(10) {
+    while start.elapsed() < Duration::from_secs(20) {
         if condition() {
             return true;
         }
