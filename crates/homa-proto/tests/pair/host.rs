@@ -2,7 +2,7 @@
 //! came, and notices what an engine must never do.
 
 use core::net::Ipv6Addr;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use homa_proto::wire::{Body, Packet, ResendRange};
 use homa_proto::{Address, Config, Engine, Event, Failure, Instant, Path, RpcKey, Seed, SocketId};
@@ -48,8 +48,12 @@ pub(crate) struct Host {
     pub(crate) down: bool,
     /// Calls of `handle_timeout`.
     pub(crate) timeouts: u64,
-    /// Requests delivered in this life: none may be delivered twice.
-    ran: BTreeSet<(Address, u64)>,
+    /// Requests delivered in this life, and when they ended: none may be delivered twice while a
+    /// copy of it can be under way.
+    ran: BTreeMap<(Address, u64), Option<Instant>>,
+    /// Of live RPCs.
+    ids: BTreeMap<u64, (Address, u64)>,
+    requests_run: usize,
     /// How far peers allowed it to send, by peer and our id.
     allowed: BTreeMap<(Address, u64), u32>,
 }
@@ -76,7 +80,9 @@ impl Host {
             held_bytes: 0,
             down: false,
             timeouts: 0,
-            ran: BTreeSet::new(),
+            ran: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            requests_run: 0,
             allowed: BTreeMap::new(),
         }
     }
@@ -170,7 +176,15 @@ impl Host {
                 peer,
                 length,
             } => {
-                assert!(self.ran.insert((peer, id.get())), "a request runs twice");
+                let before = self.ran.insert((peer, id.get()), None);
+                let lifetime = self.engine.config().packet_lifetime;
+                let forgotten = |end: Instant| now >= end + lifetime;
+                assert!(
+                    before.is_none_or(|end| end.is_some_and(forgotten)),
+                    "a request runs twice"
+                );
+                self.ids.insert(rpc.to_bits(), (peer, id.get()));
+                self.requests_run += 1;
                 self.take_whole(rpc, length);
                 self.free_inbound(now, rpc);
                 self.requests.push((rpc, length));
@@ -181,6 +195,9 @@ impl Host {
                 self.outbound.remove(&rpc.to_bits());
             }
             Event::Failed { rpc, .. } | Event::Ended { rpc, .. } => {
+                if let Some(ran) = self.ids.remove(&rpc.to_bits()) {
+                    self.ran.insert(ran, Some(now));
+                }
                 self.requests.retain(|&(waiting, _)| waiting != rpc);
                 self.free_inbound(now, rpc);
                 self.outbound.remove(&rpc.to_bits());
@@ -234,7 +251,7 @@ impl Host {
 
     /// Requests that the application got.
     pub(crate) fn requests_run(&self) -> usize {
-        self.ran.len()
+        self.requests_run
     }
 
     /// Causes of client RPCs that failed.

@@ -96,7 +96,7 @@ pub(crate) fn play(script: &[u8]) {
 }
 
 fn config(script: &mut Script<'_>) -> Config {
-    let knobs = script.number(1);
+    let (knobs, quiet) = (script.number(1), script.number(1));
     Config {
         max_message_bytes: LONGEST,
         receive_budget_bytes: u64::from(LONGEST) + 50_000 * (knobs & 1),
@@ -112,6 +112,7 @@ fn config(script: &mut Script<'_>) -> Config {
         overcommitment: if knobs & 4 == 0 { 1 } else { 3 },
         priorities: 1 + (knobs >> 3 & 7) as u8,
         link_bits_per_second: (knobs & 64 != 0).then_some(1_000_000_000),
+        quiet_start: Duration::from_millis(quiet / 32),
         fifo_grant_permille: if knobs & 128 == 0 { 50 } else { 500 },
         ..Config::default()
     }
@@ -292,7 +293,7 @@ impl Game {
             },
             dest_port: if flags & 0x38 == 0 { 5 } else { PORT },
             length: script.length(),
-            segment_bytes: 100 + 100 * (flags as u32 >> 6),
+            segment_bytes: [64, 300, 1_300, 5_000][flags as usize >> 6],
             deadline: (flags & 0x70 == 0).then(|| self.now + Duration::from_millis(50)),
             idempotent: flags & 0x80 != 0,
         };
