@@ -144,7 +144,7 @@ mod tests {
     fn the_limit_doubles_at_first_is_halved_by_loss_and_then_grows_slowly() {
         let mut flight = Flight::new();
         let start = Instant::from_nanos(1_000_000_000);
-        let mut grow = |flight: &mut Flight, requests| {
+        let grow = |flight: &mut Flight, requests| {
             flight.used = flight.limit;
             (0..requests).for_each(|_| flight.arrived(700));
             flight.limit
