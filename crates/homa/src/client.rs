@@ -100,14 +100,14 @@ impl Client {
         request: &[u8],
         options: CallOptions,
     ) -> Result<Message, CallError> {
-        let mut last = no_address();
+        let mut last = None;
         for peer in resolve(server).await? {
             match self.launch(peer, request, options).await?.await {
-                Err(error) if error.is_about_address() => last = error,
+                Err(error) if error.is_about_address() => last = Some(error),
                 outcome => return outcome,
             }
         }
-        Err(last)
+        Err(last.unwrap_or_else(no_address))
     }
 
     /// Sends `request` to `server` and returns a future that gets the response.
