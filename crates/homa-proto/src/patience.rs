@@ -47,8 +47,9 @@ pub(crate) struct Patience {
     /// Questions since `asking_since`.
     asked: u32,
     asking_since: Instant,
-    /// The first question since the peer was last heard.
-    unanswered: Option<Instant>,
+    /// The first and the last of the questions that follow each other since the peer was last
+    /// heard.
+    unanswered: Option<(Instant, Instant)>,
 }
 
 impl Patience {
@@ -85,7 +86,11 @@ impl Patience {
             return false;
         }
         self.asked += 1;
-        self.unanswered.get_or_insert(now);
+        let first = match self.unanswered {
+            Some((first, last)) if now.nanos_since(last) < self.timeout(config) => first,
+            _ => now,
+        };
+        self.unanswered = Some((first, now));
         true
     }
 
@@ -94,9 +99,15 @@ impl Patience {
         self.unanswered = None;
     }
 
-    /// Nanoseconds for which questions to the peer have gone unanswered.
-    pub(crate) fn unanswered(&self, now: Instant) -> u64 {
-        self.unanswered.map_or(0, |since| now.nanos_since(since))
+    /// Nanoseconds for which questions to the peer have gone unanswered. One that was not repeated
+    /// for a timeout is no evidence: what it was about may have ended.
+    pub(crate) fn unanswered(&self, now: Instant, config: &Config) -> u64 {
+        match self.unanswered {
+            Some((first, last)) if now.nanos_since(last) < self.timeout(config) => {
+                now.nanos_since(first)
+            }
+            _ => 0,
+        }
     }
 }
 
@@ -118,11 +129,13 @@ mod tests {
         assert_eq!(asked(&mut patience, start), 0);
         assert_eq!(asked(&mut patience, start + config.resend_interval), 116);
         assert_eq!(
-            patience.unanswered(start + config.resend_interval),
+            patience.unanswered(start + config.resend_interval, &config),
             5_000_000
         );
+        let late = start + config.resend_interval + config.timeout;
+        assert_eq!(patience.unanswered(late, &config), 0);
         patience.heard();
-        assert_eq!(patience.unanswered(start), 0);
+        assert_eq!(patience.unanswered(start, &config), 0);
     }
 
     #[test]
