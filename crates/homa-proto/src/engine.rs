@@ -524,6 +524,9 @@ impl Engine {
         packet_length: u32,
     ) {
         if let Body::Ack(acks) = body {
+            if let Some(peer) = self.peers.find(&path.peer) {
+                self.peers[peer].hear(now, packet_length);
+            }
             self.handle_acks(now, common, &acks, &path.peer);
             return;
         }

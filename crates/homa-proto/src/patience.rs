@@ -49,8 +49,9 @@ pub(crate) struct Patience {
     asking_since: Instant,
     /// Packets heard since then.
     heard: u32,
-    /// The first question since the peer was last heard.
-    unanswered: Option<Instant>,
+    /// The first and the last of the questions that follow each other since the peer was last
+    /// heard.
+    unanswered: Option<(Instant, Instant)>,
 }
 
 impl Patience {
@@ -89,7 +90,11 @@ impl Patience {
             return false;
         }
         self.questions -= 1;
-        self.unanswered.get_or_insert(now);
+        let first = match self.unanswered {
+            Some((first, last)) if now.nanos_since(last) < self.timeout(config) => first,
+            _ => now,
+        };
+        self.unanswered = Some((first, now));
         true
     }
 
@@ -99,9 +104,15 @@ impl Patience {
         self.unanswered = None;
     }
 
-    /// Nanoseconds for which questions to the peer have gone unanswered.
-    pub(crate) fn unanswered(&self, now: Instant) -> u64 {
-        self.unanswered.map_or(0, |since| now.nanos_since(since))
+    /// Nanoseconds for which questions to the peer have gone unanswered. One that was not repeated
+    /// for a timeout is no evidence: what it was about may have ended.
+    pub(crate) fn unanswered(&self, now: Instant, config: &Config) -> u64 {
+        match self.unanswered {
+            Some((first, last)) if now.nanos_since(last) < self.timeout(config) => {
+                now.nanos_since(first)
+            }
+            _ => 0,
+        }
     }
 }
 
@@ -122,9 +133,10 @@ mod tests {
         assert_eq!(asked(&mut patience, start), 16);
         assert_eq!(asked(&mut patience, start), 0);
         let later = start + config.resend_interval;
-        assert_eq!(patience.unanswered(later), 5_000_000);
+        assert_eq!(patience.unanswered(later, &config), 5_000_000);
+        assert_eq!(patience.unanswered(later + config.timeout, &config), 0);
         (0..800).for_each(|_| patience.hear());
-        assert_eq!(patience.unanswered(later), 0);
+        assert_eq!(patience.unanswered(later, &config), 0);
         assert_eq!(asked(&mut patience, later), 416);
     }
 

@@ -301,7 +301,7 @@ impl Engine {
         let rpc = &self.rpcs[index];
         let patience = &self.peers[rpc.peer].patience;
         let timeout = patience.timeout(&self.config);
-        let peer_is_gone = patience.unanswered(now) + base >= timeout
+        let peer_is_gone = patience.unanswered(now, &self.config) + base >= timeout
             && now.nanos_since(rpc.progress.heard) >= timeout;
         let forgotten = rpc.progress.asks > 0
             && now.nanos_since(rpc.progress.first_ask) + base >= timeout * ALIVE_FACTOR;

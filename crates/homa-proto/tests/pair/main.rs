@@ -8,4 +8,5 @@ mod once;
 mod peers;
 mod play;
 mod properties;
+mod silence;
 mod world;

@@ -16,7 +16,7 @@ const HOSTILE_PACKETS: u64 = if cfg!(debug_assertions) {
 } else {
     3_000_000
 };
-const SWARMS: u64 = if cfg!(debug_assertions) { 20 } else { 500 };
+const SWARMS: u64 = if cfg!(debug_assertions) { 10 } else { 500 };
 
 #[test]
 fn random_games_break_no_law() {

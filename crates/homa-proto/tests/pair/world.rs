@@ -181,6 +181,16 @@ impl World {
         self.fate = Box::new(fate);
     }
 
+    /// From now on the first `count` packets that `which` holds for are lost, and no other.
+    pub(crate) fn lose(&mut self, count: usize, which: impl Fn(&Flight, &Body) -> bool + 'static) {
+        let mut lost = 0;
+        self.on_wire(move |_, flight| {
+            let hit = lost < count && which(flight, &flight.body());
+            lost += usize::from(hit);
+            Fate::drop_if(hit)
+        });
+    }
+
     /// From now on every packet arrives.
     pub(crate) fn heal(&mut self) {
         self.on_wire(|_, _| Fate::Deliver);

@@ -1,0 +1,338 @@
+//! Silence: who is asked when, who is waited for, who is given up, and that nothing of them stays.
+
+use core::time::Duration;
+
+use homa_proto::Failure;
+use homa_proto::wire::Body;
+
+use crate::world::{Fate, World};
+
+#[test]
+fn the_first_resend_comes_after_five_milliseconds_of_silence_and_then_each_five() {
+    let mut world = World::pair();
+    let start = world.now;
+    world.on_wire(|_, _| Fate::Drop);
+    world.call(0, 1, 100);
+    world.run_ms(99);
+    assert_eq!(world.hosts[0].failures(), []);
+    let asks: Vec<u64> = world
+        .trace
+        .iter()
+        .filter(|(_, flight)| matches!(flight.body(), Body::Resend(_)))
+        .map(|(at, _)| at.nanos_since(start) / 1_000)
+        .collect();
+    assert!((18..=19).contains(&asks.len()), "{asks:?}");
+    for (i, &at) in asks.iter().enumerate() {
+        let due = 5_000 * (i as u64 + 1);
+        assert!((due..due + 500 * (i as u64 + 1)).contains(&at), "{asks:?}");
+    }
+    world.run_ms(10);
+    assert_eq!(world.hosts[0].failures(), [Failure::TimedOut]);
+    assert_eq!(world.counters(0).client_timeouts, 1);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn a_server_that_works_for_ten_seconds_does_not_time_out_and_is_asked_rarely() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    world.run_ms(10_000);
+    assert_eq!(world.hosts[0].failures(), []);
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 100);
+    world.run_ms(1);
+    assert_eq!(world.hosts[0].responses(), 1);
+    let asks = world.counters(0).resends_sent;
+    // 5, 10, 20 … 640 ms, then each second.
+    assert!((15..=18).contains(&asks), "{asks} asks");
+    assert_eq!(world.counters(1).busy_sent, asks);
+    assert_eq!(world.counters(0).busy_received, asks);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn after_slow_rpcs_the_pings_of_the_next_begin_anew() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    world.run_ms(3_000);
+    let before = world.counters(0).resends_sent;
+    world.call(0, 1, 100);
+    world.run_ms(6);
+    assert!(world.counters(0).resends_sent > before);
+}
+
+#[test]
+fn a_lost_response_to_a_slow_request_is_recovered_soon() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    // The client asks once a second by then; the server asks for its ack much earlier.
+    world.run_ms(4_000);
+    world.lose(1, |_, body| matches!(body, Body::Data(_)));
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 100);
+    world.run_ms(4);
+    assert_eq!(world.hosts[0].responses(), 1);
+    assert_eq!(world.counters(1).need_acks_sent, 1);
+}
+
+#[test]
+fn an_ack_that_never_comes_is_asked_for_ever_more_rarely_until_the_server_gives_up() {
+    let mut world = World::echo_pair();
+    world.on_wire(|_, flight| Fate::drop_if(matches!(flight.body(), Body::NeedAck)));
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    assert_eq!(world.hosts[0].responses(), 1);
+    world.run_ms(400);
+    assert_eq!(world.hosts[1].endings(), [false]);
+    assert_eq!(world.counters(1).acks_given_up, 1);
+    let asked: Vec<u64> = world
+        .trace
+        .iter()
+        .filter(|(_, flight)| matches!(flight.body(), Body::NeedAck))
+        .map(|(at, _)| at.as_nanos() / 1_000_000)
+        .collect();
+    assert!((4..=7).contains(&asked.len()), "{asked:?}");
+    let pauses: Vec<u64> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(pauses.is_sorted(), "{asked:?}");
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn an_rpc_that_gets_no_answer_ends_though_its_peer_is_heard() {
+    let mut world = World::echo_pair();
+    let victim = world.call(0, 1, 100);
+    let id = world.trace[0].1.packet().common.sender_id;
+    world.on_wire(move |_, flight| {
+        let sender = flight.packet().common.sender_id;
+        Fate::drop_if(sender == id || sender == id.flipped())
+    });
+    // The request is on its way already; nothing that follows arrives.
+    let start = world.now;
+    while world.now.nanos_since(start) < 1_100_000_000 {
+        world.call(0, 1, 100);
+        world.run_ms(1);
+    }
+    assert_eq!(world.hosts[0].failures(), [Failure::TimedOut]);
+    let failed = world.hosts[0]
+        .events
+        .iter()
+        .find_map(|(at, event)| match event {
+            homa_proto::Event::Failed { rpc, .. } => Some((*at, *rpc)),
+            _ => None,
+        });
+    let (at, rpc) = failed.unwrap();
+    assert_eq!(rpc, victim);
+    let waited = at.nanos_since(start) / 1_000_000;
+    assert!((1_000..1_100).contains(&waited), "{waited} ms");
+    world.run_ms(2_000);
+    world.assert_empty();
+}
+
+#[test]
+fn a_client_whose_response_never_arrives_gives_up_though_the_server_asks_for_its_ack() {
+    let mut world = World::echo_pair();
+    world.on_wire(|_, flight| Fate::drop_if(flight.from == 1 && flight.payload.is_some()));
+    world.call(0, 1, 100);
+    world.run_ms(1_100);
+    assert!(world.counters(0).need_acks_received > 10);
+    assert_eq!(world.hosts[0].failures(), [Failure::TimedOut]);
+    world.run_ms(2_000);
+    world.assert_empty();
+}
+
+#[test]
+fn one_late_answer_does_not_make_a_client_patient_for_minutes() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    let id = world.trace[0].1.packet().common.sender_id;
+    world.on_wire(move |_, flight| Fate::drop_if(flight.packet().common.sender_id == id.flipped()));
+    for _ in 0..45 {
+        // Other RPCs show that the server is alive.
+        world.call(0, 1, 100);
+        world.run_ms(20);
+        let &(rpc, _) = world.hosts[1].requests.last().unwrap();
+        world.reply(1, rpc, 100);
+    }
+    assert_eq!(world.hosts[0].failures(), []);
+    world.heal();
+    world.run_ms(90);
+    world.crash(1);
+    world.run_ms(12_000);
+    assert_eq!(world.hosts[0].failures(), [Failure::TimedOut]);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn a_client_that_vanishes_at_any_moment_leaves_its_server_empty() {
+    for (request, response) in [(100, 100), (300_000, 100), (100, 300_000), (50_000, 50_000)] {
+        for step in 0..40 {
+            let mut world = World::pair();
+            world.keep_trace = false;
+            for _ in 0..3 {
+                world.call(0, 1, request);
+            }
+            world.run_for(Duration::from_micros(step * 5));
+            for (rpc, _) in world.hosts[1].requests.clone() {
+                world.reply(1, rpc, response);
+            }
+            world.run_for(Duration::from_micros((step % 7) * 10));
+            world.crash(0);
+            world.run_ms(7_000);
+            world.hosts[1].assert_empty();
+            let ended = world.hosts[1].endings().len();
+            assert!(ended <= 3);
+            world.run_ms(200_000);
+            world.hosts[1].assert_forgotten();
+        }
+    }
+}
+
+#[test]
+fn a_server_that_vanishes_at_any_moment_leaves_its_client_empty() {
+    for (request, response) in [(100, 100), (300_000, 100), (100, 300_000), (50_000, 50_000)] {
+        for step in 0..40 {
+            let mut world = World::pair();
+            world.keep_trace = false;
+            world.hosts[1].echo = step % 2 == 0;
+            world.hosts[1].answer = Some(response);
+            for _ in 0..3 {
+                world.call(0, 1, request);
+            }
+            world.run_for(Duration::from_micros(step * 7));
+            world.crash(1);
+            world.run_ms(1_200);
+            world.hosts[0].assert_empty();
+            let host = &world.hosts[0];
+            assert_eq!(host.responses() + host.failures().len(), 3);
+            assert!(
+                host.failures()
+                    .iter()
+                    .all(|&failure| failure == Failure::TimedOut)
+            );
+            world.run_ms(200_000);
+            world.hosts[0].assert_forgotten();
+        }
+    }
+}
+
+#[test]
+fn a_client_that_vanishes_while_the_server_works_is_noticed_after_the_service_silence() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    world.run_ms(2_000);
+    world.crash(0);
+    world.run_ms(3_900);
+    assert_eq!(world.hosts[1].endings(), []);
+    world.run_ms(1_200);
+    assert_eq!(world.hosts[1].endings(), [false]);
+    assert_eq!(world.counters(1).server_timeouts, 1);
+    world.hosts[1].assert_empty();
+}
+
+#[test]
+fn an_idle_hour_costs_no_deadline() {
+    let mut world = World::echo_pair();
+    for i in 0..100 {
+        world.call(0, 1, 1 + i * 1_000);
+    }
+    world.run_ms(200_000);
+    let before: u64 = world.hosts.iter().map(|host| host.timeouts).sum();
+    world.run_for(Duration::from_secs(3_600));
+    let after: u64 = world.hosts.iter().map(|host| host.timeouts).sum();
+    assert_eq!(after, before);
+    for host in &world.hosts {
+        host.assert_forgotten();
+    }
+}
+
+#[test]
+fn an_rpc_in_service_for_an_hour_costs_a_few_deadlines_and_one_ping_a_second() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    world.run_for(Duration::from_secs(3_600));
+    assert_eq!(world.hosts[0].failures(), []);
+    assert!(world.counters(0).resends_sent < 3_620);
+    for host in &world.hosts {
+        assert!(host.timeouts < 5 * 3_600, "{} deadlines", host.timeouts);
+    }
+}
+
+#[test]
+fn a_slow_rpc_survives_a_question_about_another_one_that_its_ack_answered() {
+    let mut world = World::pair();
+    world.hosts[0].echo = true;
+    world.call(0, 1, 100);
+    world.run_ms(2_500);
+    // The peer is a client as well; after its response it is asked for an ack and gives it.
+    world.call(1, 0, 100);
+    world.run_ms(5_000);
+    assert!(world.counters(0).need_acks_sent > 0);
+    assert_eq!(world.hosts[0].failures(), []);
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 100);
+    world.run_ms(1);
+    assert_eq!(world.hosts[0].responses(), 1);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn a_slow_rpc_survives_a_question_about_another_one_that_nobody_answered() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    world.run_ms(2_500);
+    // Another RPC ends at its deadline, just after it asked in vain.
+    world.on_wire(|_, _| Fate::Drop);
+    let call = homa_proto::Call {
+        deadline: Some(world.now + Duration::from_millis(7)),
+        ..world.a_call(0, 1, 100)
+    };
+    world.try_call(0, call).unwrap();
+    world.run_ms(10);
+    assert_eq!(world.hosts[0].failures(), [Failure::DeadlineExceeded]);
+    world.heal();
+    world.run_ms(5_000);
+    assert_eq!(world.hosts[0].failures().len(), 1);
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 100);
+    world.run_ms(1);
+    assert_eq!(world.hosts[0].responses(), 1);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn of_thousands_of_slow_rpcs_few_ask_at_a_time_and_none_times_out() {
+    let mut world = World::pair();
+    world.keep_trace = false;
+    for _ in 0..5_000 {
+        let call = world.a_call(0, 1, 100);
+        world.enqueue(0, call).unwrap();
+    }
+    world.drain(0);
+    world.run_ms(6_000);
+    assert_eq!(world.hosts[0].failures(), []);
+    assert!(world.counters(0).asks_put_off > 0);
+    let asks = world.counters(0).resends_sent;
+    assert!(asks < 200 * 6_000 / 5, "{asks} asks");
+    for (rpc, _) in world.hosts[1].requests.clone() {
+        world.reply(1, rpc, 100);
+    }
+    world.run_ms(2_000);
+    assert_eq!(world.hosts[0].responses(), 5_000);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn thousands_of_rpcs_of_a_vanished_server_end_together() {
+    let mut world = World::pair();
+    world.keep_trace = false;
+    for _ in 0..5_000 {
+        let call = world.a_call(0, 1, 100);
+        world.enqueue(0, call).unwrap();
+    }
+    world.drain(0);
+    world.run_ms(2_000);
+    world.crash(1);
+    world.run_ms(2_500);
+    assert_eq!(world.hosts[0].failures(), [Failure::TimedOut; 5_000]);
+    world.hosts[0].assert_empty();
+}
