@@ -52,6 +52,8 @@ pub(crate) struct Progress {
     alive: bool,
     /// Anything was asked or sent a second time.
     retried: bool,
+    /// Bytes were sent a second time.
+    resent: bool,
 }
 
 impl Progress {
@@ -65,6 +67,7 @@ impl Progress {
             doubts: 0,
             alive: false,
             retried: false,
+            resent: false,
         }
     }
 
@@ -77,8 +80,9 @@ impl Progress {
         self.alive = true;
     }
 
-    pub(crate) fn set_retried(&mut self) {
+    pub(crate) fn set_resent(&mut self) {
         self.retried = true;
+        self.resent = true;
     }
 
     /// Nanoseconds since the present wait began, if nothing was asked or sent again in it.
@@ -357,7 +361,7 @@ impl Engine {
     /// There is news of an RPC.
     pub(crate) fn note(&mut self, now: Instant, index: u32, news: News) {
         if self.rpcs[index].in_flight {
-            let arrived = !self.rpcs[index].progress.retried;
+            let arrived = !self.rpcs[index].progress.resent;
             self.land(now, index, arrived);
         }
         let progress = &mut self.rpcs[index].progress;
@@ -495,6 +499,7 @@ impl Engine {
         self.resending.remove(index);
         self.rpcs[index].progress = Progress {
             retried: true,
+            resent: true,
             ..Progress::new(now)
         };
         self.enqueue(index);

@@ -597,7 +597,7 @@ impl Engine {
         } else {
             self.counters.resend_ranges_dropped += 1;
         }
-        self.rpcs[index].progress.set_retried();
+        self.rpcs[index].progress.set_resent();
         if lost {
             self.note_loss(now, index);
         }
