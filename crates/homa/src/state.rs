@@ -58,8 +58,9 @@ pub(crate) struct State {
 /// Turns that may go by before a passed deadline is kept although packets keep coming. What a
 /// deadline is about may lie in a socket unread, when the process was not scheduled for a while:
 /// sockets are emptied first, or a peer that has answered long ago would be asked again, or given
-/// up.
-const PUT_OFF_MAX: u32 = 64;
+/// up. So many turns empty any socket (16 buffers each, 8,192 short packets), and a flood delays a
+/// deadline by some milliseconds at most.
+const PUT_OFF_MAX: u32 = 512;
 
 impl State {
     pub(crate) fn new(engine: Engine, parts: Arc<Parts>) -> io::Result<Self> {
