@@ -1,12 +1,11 @@
-//! The engine: one instance of the protocol. Routes packets and calls to the parts that own the
-//! state they change, and asks the parts in turn what comes next. No policy.
+//! The engine: one instance of the protocol. Routes packets to the parts that own the state they
+//! change, and asks the parts in turn what comes next. No policy. What the application says lies in
+//! `application`.
 
 use alloc::vec::Vec;
 
-use crate::address::{Path, SocketId};
-use crate::api::{
-    Call, CallError, Event, Failure, Reason, ReplyError, RpcKey, Seed, Unreachable, Usage,
-};
+use crate::address::Path;
+use crate::api::{Event, Failure, Reason, Seed, Unreachable, Usage};
 use crate::budget::Budget;
 use crate::chunks::Full;
 use crate::config::{Config, ConfigError};
@@ -20,10 +19,9 @@ use crate::outbound::Outbound;
 use crate::outbox::Outbox;
 use crate::pacer::Pacer;
 use crate::peer::Peers;
-use crate::progress::Progress;
 use crate::ranges::Ranges;
 use crate::receive::Placement;
-use crate::rpc::{ClientRpc, Pending, Rpc, Rpcs, ServerRpc, State};
+use crate::rpc::{Pending, Rpc, Rpcs, ServerRpc, State};
 use crate::slab::NONE;
 use crate::srpt::{Place, SendQueue};
 use crate::time::Instant;
@@ -118,188 +116,7 @@ impl Engine {
         })
     }
 
-    // ---- plain verbs
-
-    /// Opens a port of ours. `accepts_requests`: whether requests to it make RPCs.
-    ///
-    /// # Errors
-    /// [`CallError::Full`] with 65,536 sockets, or without memory.
-    pub fn open_socket(
-        &mut self,
-        port: u16,
-        accepts_requests: bool,
-    ) -> Result<SocketId, CallError> {
-        let socket = Some(Socket {
-            port,
-            accepts_requests,
-        });
-        let free = self.sockets.iter().position(Option::is_none);
-        let index = free.unwrap_or(self.sockets.len());
-        let id = u16::try_from(index).map_err(|_| CallError::Full)?;
-        if free.is_some() {
-            self.sockets[index] = socket;
-        } else {
-            self.sockets.try_reserve(1).map_err(|_| CallError::Full)?;
-            self.sockets.push(socket);
-        }
-        Ok(SocketId(id))
-    }
-
-    /// Closes a port. Its RPCs end: events follow, and peers that wait for us are told once. Costs
-    /// time in proportion to the RPCs there are.
-    pub fn close_socket(&mut self, now: Instant, socket: SocketId) {
-        for index in 0..self.rpcs.end_index() {
-            let Some(rpc) = self.rpcs.get(index) else {
-                continue;
-            };
-            if rpc.socket != socket || rpc.is_over() {
-                continue;
-            }
-            if rpc.is_client() {
-                self.tell_unknown(index, UnknownReason::Aborted);
-                self.fail(now, index, Failure::Aborted);
-            } else {
-                // Of a response that was sent whole the rest may be on its way.
-                let waits = !matches!(
-                    rpc.state,
-                    State::Server(ServerRpc::AwaitingAck(_) | ServerRpc::Refused(_))
-                );
-                if waits {
-                    self.tell_unknown(index, UnknownReason::Dropped);
-                }
-                self.end_server(now, index, false);
-            }
-        }
-        if let Some(place) = self.sockets.get_mut(socket.index()) {
-            *place = None;
-        }
-    }
-
-    /// Sends a request; the host keeps its bytes under the key until the RPC's last event.
-    ///
-    /// # Errors
-    /// The request is refused as a whole; see [`CallError`].
-    pub fn call(&mut self, now: Instant, call: Call) -> Result<RpcKey, CallError> {
-        self.check_length(call.length)?;
-        let local_port = match self.sockets.get(call.path.socket.index()) {
-            Some(Some(socket)) => socket.port,
-            _ => return Err(CallError::NoSocket),
-        };
-        if self.rpcs.clients() >= self.config.max_client_rpcs {
-            return Err(CallError::Full);
-        }
-        let address = &call.path.peer;
-        let peer = self
-            .peers
-            .find_or_make(now, address)
-            .map_err(|Full| CallError::Full)?;
-        // The application vouches for the address.
-        if !self.peers[peer].is_proven() {
-            self.peers[peer].prove();
-            self.release_unproven(peer);
-        }
-        let id = self.peers[peer].next_id(self.config.engine);
-        let request = self.new_outbound(peer, call.length, call.segment_bytes);
-        let rpc = Rpc {
-            id,
-            peer,
-            socket: call.path.socket,
-            local: call.path.local,
-            local_port,
-            remote_port: call.dest_port,
-            state: State::Client(ClientRpc {
-                request,
-                response: None,
-                idempotent: call.idempotent,
-                since: None,
-            }),
-            pending: Pending::default(),
-            progress: Progress::new(now),
-            deadline: call.deadline,
-            in_flight: false,
-            tombstone: NONE,
-        };
-        let index = self.insert_rpc(rpc).map_err(|Full| CallError::Full)?;
-        self.take_off(index);
-        self.watch(now, index);
-        Ok(self.rpcs.key_of(index))
-    }
-
-    /// Answers a request; the host keeps the response's bytes under the key until `Ended`.
-    ///
-    /// # Errors
-    /// See [`ReplyError`]; after a length error the request may be answered again.
-    pub fn reply(
-        &mut self,
-        now: Instant,
-        rpc: RpcKey,
-        length: u32,
-        segment_bytes: u32,
-    ) -> Result<(), ReplyError> {
-        match self.check_length(length) {
-            Ok(()) => {}
-            Err(CallError::EmptyMessage) => return Err(ReplyError::EmptyMessage),
-            Err(_) => return Err(ReplyError::MessageTooLong),
-        }
-        let index = self.in_service(rpc).ok_or(ReplyError::Gone)?;
-        let peer = self.rpcs[index].peer;
-        let response = self.new_outbound(peer, length, segment_bytes);
-        self.rpcs[index].state = State::Server(ServerRpc::Sending(response));
-        self.rpcs[index].progress = Progress::new(now);
-        self.watch(now, index);
-        self.enqueue(index);
-        Ok(())
-    }
-
-    /// The application will not answer: the client is told. Returns whether there was a request.
-    pub fn drop_request(&mut self, now: Instant, rpc: RpcKey) -> bool {
-        let Some(index) = self.in_service(rpc) else {
-            return false;
-        };
-        self.rpcs[index].state = State::Server(ServerRpc::Refused(UnknownReason::Dropped));
-        self.rpcs[index].progress = Progress::new(now);
-        self.want(index, Pending::REFUSE);
-        self.watch(now, index);
-        true
-    }
-
-    /// Ends a client RPC: the event `Failed` with [`Failure::Aborted`] follows. Returns whether
-    /// there was one.
-    pub fn abort(&mut self, now: Instant, rpc: RpcKey) -> bool {
-        match self.rpcs.resolve(rpc) {
-            Some(index) if !self.rpcs[index].is_over() && self.rpcs[index].is_client() => {
-                self.tell_unknown(index, UnknownReason::Aborted);
-                self.fail(now, index, Failure::Aborted);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// The buffers of received messages of `bytes` together are free again.
-    pub fn give_back(&mut self, now: Instant, bytes: u64) {
-        self.budget.give_back(bytes);
-        self.wake_stalled(now);
-    }
-
-    fn check_length(&self, length: u32) -> Result<(), CallError> {
-        match length {
-            0 => Err(CallError::EmptyMessage),
-            _ if length > self.config.max_message_bytes => Err(CallError::MessageTooLong),
-            _ => Ok(()),
-        }
-    }
-
-    fn in_service(&self, rpc: RpcKey) -> Option<u32> {
-        let index = self.rpcs.resolve(rpc)?;
-        matches!(
-            self.rpcs[index].state,
-            State::Server(ServerRpc::InService(_))
-        )
-        .then_some(index)
-    }
-
-    fn new_outbound(&mut self, peer: u32, length: u32, segment_bytes: u32) -> Outbound {
+    pub(crate) fn new_outbound(&mut self, peer: u32, length: u32, segment_bytes: u32) -> Outbound {
         self.births += 1;
         let limit = self.peers[peer].sending.of(self.config.unscheduled_bytes);
         Outbound::new(length, segment_bytes, limit, self.births)

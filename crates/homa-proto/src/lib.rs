@@ -69,6 +69,7 @@ extern crate alloc;
 mod ack;
 mod address;
 mod api;
+mod application;
 mod budget;
 mod burst;
 mod chunks;

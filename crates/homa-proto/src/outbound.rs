@@ -1,11 +1,16 @@
 //! A message being sent: what was sent, what may be sent, what is to be sent again. Decides where
-//! segments begin and end; which message goes next is decided in `srpt`.
+//! segments begin and end, and what a GRANT or a RESEND changes; which message goes next is decided
+//! in `srpt`.
 
 use core::ops::Range;
 
+use crate::engine::Engine;
 use crate::flight;
+use crate::progress::News;
 use crate::ranges::{RangeSet, Ranges};
-use crate::wire::Priority;
+use crate::rpc::{Pending, ServerRpc, State};
+use crate::time::Instant;
+use crate::wire::{Grant, Priority, Resend, ResendRange};
 
 /// Payload of a segment once large ones seem not to arrive (MTU black holes).
 const SMALL_SEGMENT_BYTES: u32 = 1_200;
@@ -187,6 +192,99 @@ impl Outbound {
             end = end.min(segment.start + piece * SMALL_SEGMENT_BYTES);
         }
         Some(wanted.start..end)
+    }
+}
+
+/// What peers say about messages that we send.
+impl Engine {
+    /// A GRANT: more of a message may be sent.
+    pub(crate) fn handle_grant(&mut self, now: Instant, index: u32, grant: Grant) {
+        let Some(outbound) = self.rpcs[index].outbound() else {
+            self.counters.dropped_out_of_place += 1;
+            return;
+        };
+        let raised = outbound.grant(grant.offset, grant.priority);
+        if raised {
+            self.counters.grants_received += 1;
+        } else {
+            self.counters.grants_stale += 1;
+        }
+        self.note(now, index, News::Progress);
+        self.go_on(index);
+    }
+
+    /// Puts a message that got leave to send more into the order.
+    fn go_on(&mut self, index: u32) {
+        let answered = matches!(&self.rpcs[index].state,
+            State::Client(client) if client.response.is_some());
+        if !answered {
+            self.enqueue(index);
+        }
+    }
+
+    /// A RESEND: bytes did not arrive, or the peer wonders what became of us.
+    pub(crate) fn handle_resend(&mut self, now: Instant, index: u32, resend: Resend) {
+        self.counters.resends_received += 1;
+        match &self.rpcs[index].state {
+            // The client shows that it still waits; that does not bring its bytes.
+            State::Server(ServerRpc::Receiving(_)) => self.want(index, Pending::BUSY),
+            State::Server(ServerRpc::InService(_)) => {
+                self.note(now, index, News::Alive);
+                self.want(index, Pending::BUSY);
+            }
+            State::Server(ServerRpc::Refused(_)) => self.want(index, Pending::REFUSE),
+            _ => {
+                self.note(now, index, News::Alive);
+                self.send_again(now, index, resend);
+            }
+        }
+    }
+
+    fn send_again(&mut self, now: Instant, index: u32, resend: Resend) {
+        let top = self.control_priority();
+        let Some(outbound) = self.rpcs[index].outbound() else {
+            return;
+        };
+        let wanted = match resend.range {
+            ResendRange::Everything => 0..outbound.sent,
+            ResendRange::Bytes { offset, length } => offset..offset.saturating_add(length),
+        };
+        if wanted.start >= outbound.length {
+            // The peer believes in a longer message than ours: no wait will bring it those bytes.
+            self.counters.dropped_out_of_place += 1;
+            return;
+        }
+        // Asking for more than was granted stands for a GRANT that was lost.
+        let raised = wanted.end > outbound.granted && {
+            let priority = outbound.priority;
+            outbound.grant(wanted.end, priority)
+        };
+        if wanted.start >= outbound.sent {
+            if raised {
+                self.go_on(index);
+            } else {
+                self.want(index, Pending::BUSY);
+            }
+            return;
+        }
+        // One byte is wanted for the proof that rides on it: nothing was lost.
+        let lost = wanted != (0..1) || outbound.length == 1;
+        if lost && outbound.note_resend(wanted.start) {
+            self.counters.segments_shrunk += 1;
+        }
+        let priority = resend.priority.unwrap_or(top).min(top);
+        if outbound.want_again(&mut self.ranges, wanted, priority) {
+            self.resending.push(index);
+        } else {
+            self.counters.resend_ranges_dropped += 1;
+        }
+        self.rpcs[index].progress.set_resent();
+        if lost {
+            self.note_loss(now, index);
+        }
+        if raised {
+            self.go_on(index);
+        }
     }
 }
 
