@@ -9,5 +9,6 @@ mod once;
 mod peers;
 mod play;
 mod properties;
+mod sending;
 mod silence;
 mod world;
