@@ -31,7 +31,8 @@ pub struct Config {
     /// Levels of priority the network has, 1 to 8.
     pub priorities: u8,
     /// Largest message length that may use each level for its unscheduled bytes, lowest level
-    /// first; entry 0 counts as unlimited. Peers are told. Reference defaults.
+    /// first; entry 0 counts as unlimited, those of levels that do not exist as 0. Peers are told.
+    /// Reference defaults.
     pub cutoffs: [u32; 8],
 
     /// Bits per second of the bottleneck link of this host; `None`: unknown, and then nothing is

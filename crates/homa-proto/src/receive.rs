@@ -170,6 +170,8 @@ impl Engine {
             return;
         }
         let mut cutoffs = self.config.cutoffs;
+        // Levels that our network does not have are for no message.
+        cutoffs[usize::from(self.config.priorities)..].fill(0);
         cutoffs[0] = i32::MAX as u32;
         let body = Body::Cutoffs(Cutoffs {
             cutoffs,

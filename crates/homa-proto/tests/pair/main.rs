@@ -1,6 +1,7 @@
 //! Behaviour of engines that talk to each other over a wire in virtual time.
 
 mod crowd;
+mod grants;
 mod host;
 mod life;
 mod loss;
@@ -8,5 +9,6 @@ mod once;
 mod peers;
 mod play;
 mod properties;
+mod sending;
 mod silence;
 mod world;

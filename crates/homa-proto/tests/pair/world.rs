@@ -270,7 +270,7 @@ impl World {
                 .engine
                 .poll_transmit(self.now, &mut self.burst)
             {
-                self.check_burst();
+                self.check_burst(host);
                 self.launch(host);
             }
             let mut any = false;
@@ -284,8 +284,13 @@ impl World {
         }
     }
 
-    fn check_burst(&self) {
+    fn check_burst(&self, host: usize) {
         let burst = &self.burst;
+        let config = self.hosts[host].engine.config();
+        if let Some(rate) = config.link_bits_per_second {
+            let backlog = u128::from(rate) * config.pacer_backlog.as_nanos() / 8_000_000_000;
+            assert!(burst.len() == 1 || burst.bytes() as u128 <= backlog);
+        }
         assert!(!burst.is_empty() && burst.len() <= 64);
         let last = burst.len() - 1;
         for (i, packet) in burst.packets().enumerate() {
