@@ -113,7 +113,9 @@ impl Engine {
         };
         let index = self.insert_rpc(rpc).map_err(|Full| CallError::Full)?;
         self.take_off(index);
-        self.watch(now, index);
+        if let Some(deadline) = call.deadline {
+            self.timers.set_at_latest(index, deadline);
+        }
         Ok(self.rpcs.key_of(index))
     }
 
@@ -138,7 +140,6 @@ impl Engine {
         let response = self.new_outbound(peer, length, segment_bytes);
         self.rpcs[index].state = State::Server(ServerRpc::Sending(response));
         self.rpcs[index].progress = Progress::new(now);
-        self.watch(now, index);
         self.enqueue(index);
         Ok(())
     }

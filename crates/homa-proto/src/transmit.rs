@@ -465,13 +465,12 @@ impl Engine {
         if let State::Client(client) = &mut rpc.state {
             client.since.get_or_insert(now);
         }
-        if exhausted {
-            // From now on it is the peer's turn.
-            self.rpcs[index].progress.wait_from(now);
-            self.watch(now, index);
-        }
+        // From now on it is the peer's turn.
         if all && !self.rpcs[index].is_client() {
             self.await_ack(now, index);
+        } else if exhausted {
+            self.rpcs[index].progress.wait_from(now);
+            self.watch(now, index);
         }
     }
 
