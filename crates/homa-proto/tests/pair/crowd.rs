@@ -85,3 +85,27 @@ fn requests_that_wait_at_home_go_shortest_first() {
         "{waited:?}"
     );
 }
+
+#[test]
+fn a_long_request_does_not_wait_at_home_for_ever_behind_new_short_ones() {
+    let mut world = World::pair();
+    world.keep_trace = false;
+    world.hosts[1].echo = true;
+    slow_server(&mut world, Duration::from_micros(6), 500);
+    for _ in 0..1_000 {
+        world.call(0, 1, 100);
+    }
+    let long = world.call(0, 1, 39_000);
+    // More than the server takes, so that there is always a shorter one.
+    for _ in 0..100 {
+        for _ in 0..300 {
+            world.call(0, 1, 100);
+        }
+        world.run_ms(1);
+    }
+    let done = world.hosts[0]
+        .events
+        .iter()
+        .any(|(_, event)| matches!(event, homa_proto::Event::Response { rpc, .. } if *rpc == long));
+    assert!(done);
+}
