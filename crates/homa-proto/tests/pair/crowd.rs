@@ -87,6 +87,22 @@ fn requests_that_wait_at_home_go_shortest_first() {
 }
 
 #[test]
+fn requests_that_wait_at_home_for_a_server_that_is_gone_fail_with_the_others() {
+    for length in [100, 40_000] {
+        let mut world = World::pair();
+        world.keep_trace = false;
+        world.crash(1);
+        for _ in 0..5_000 {
+            world.call(0, 1, length);
+        }
+        assert!(world.counters(0).requests_waited > 4_000);
+        world.run_ms(1_500);
+        assert_eq!(world.hosts[0].failures().len(), 5_000, "{length} bytes");
+        world.hosts[0].assert_empty();
+    }
+}
+
+#[test]
 fn a_long_request_does_not_wait_at_home_for_ever_behind_new_short_ones() {
     let mut world = World::pair();
     world.keep_trace = false;
