@@ -4,11 +4,12 @@
 //! calls from overflowing the server's socket buffer, after which both are busy with recovery. A
 //! request counts from when it may be sent until the server shows that it has it. The limit starts
 //! where a small buffer still holds it, doubles while answers come, is halved by loss and then
-//! grows slowly. What waits goes shortest first.
+//! grows slowly. What waits goes shortest first, and every so often the oldest.
 
 use crate::chunks::Full;
 use crate::engine::Engine;
 use crate::heap::{Heap, Nodes};
+use crate::list::{Links, List};
 use crate::time::Instant;
 
 /// What a packet costs a receiver's buffer beyond its payload: the kernel charges its own
@@ -21,6 +22,9 @@ const LIMIT_AT_FIRST: u64 = 256 << 10;
 /// Least and greatest limit. One request goes in any case.
 const LIMITS: core::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
 
+/// Of so many requests that waited one is the oldest, so that none starves.
+const FIFO_TURNS: u8 = 20;
+
 /// Requests on their way to one peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flight {
@@ -29,8 +33,11 @@ pub(crate) struct Flight {
     /// Where the limit begins to grow slowly.
     threshold: u64,
     cut: Instant,
-    /// Requests that wait, by length.
-    waiting: Heap,
+    /// Requests that wait, by length and by age.
+    by_length: Heap,
+    by_age: List,
+    /// Turns until that of the oldest.
+    turns: u8,
 }
 
 impl Flight {
@@ -40,7 +47,17 @@ impl Flight {
             limit: LIMIT_AT_FIRST,
             threshold: u64::MAX,
             cut: Instant::ZERO,
-            waiting: Heap::EMPTY,
+            by_length: Heap::EMPTY,
+            by_age: List::EMPTY,
+            turns: FIFO_TURNS,
+        }
+    }
+
+    /// The request whose turn it is among those that wait.
+    fn next(&self) -> Option<u32> {
+        match self.turns {
+            0 => self.by_age.first(),
+            _ => self.by_length.first(),
         }
     }
 
@@ -71,15 +88,35 @@ impl Flight {
 }
 
 /// The nodes of all peers' waiting requests.
-pub(crate) struct WaitingRequests(Nodes);
+pub(crate) struct WaitingRequests {
+    lengths: Nodes,
+    ages: Links,
+}
 
 impl WaitingRequests {
     pub(crate) const fn new() -> Self {
-        Self(Nodes::new())
+        Self {
+            lengths: Nodes::new(),
+            ages: Links::new(),
+        }
     }
 
     pub(crate) fn ensure(&mut self, rpc: u32) -> Result<(), Full> {
-        self.0.ensure(rpc)
+        self.lengths.ensure(rpc)?;
+        self.ages.ensure(rpc)
+    }
+
+    fn insert(&mut self, flight: &mut Flight, rpc: u32, key: (u64, u64)) {
+        self.lengths.set(&mut flight.by_length, rpc, key);
+        self.ages.push_back(&mut flight.by_age, rpc);
+    }
+
+    /// Takes a request out if it waits.
+    fn remove(&mut self, flight: &mut Flight, rpc: u32) {
+        self.lengths.remove(&mut flight.by_length, rpc);
+        if self.ages.contains(rpc) {
+            self.ages.remove(&mut flight.by_age, rpc);
+        }
     }
 }
 
@@ -96,14 +133,14 @@ impl Engine {
         let (peer, cost) = (rpc.peer, rpc.flight_cost());
         let length = rpc.outbound().map_or(0, |request| request.length);
         let flight = &mut self.peers[peer].flight;
-        if flight.waiting.first().is_none() && flight.has_room(cost) {
+        if flight.next().is_none() && flight.has_room(cost) {
             flight.used += cost;
             self.rpcs[index].in_flight = true;
             self.enqueue(index);
         } else {
             self.counters.requests_waited += 1;
             let key = (u64::from(length), self.rpcs[index].id.get());
-            self.waiting.0.set(&mut flight.waiting, index, key);
+            self.waiting.insert(flight, index, key);
         }
     }
 
@@ -114,20 +151,21 @@ impl Engine {
         let (peer, cost) = (rpc.peer, rpc.flight_cost());
         let flight = &mut self.peers[peer].flight;
         if !core::mem::take(&mut rpc.in_flight) {
-            self.waiting.0.remove(&mut flight.waiting, index);
+            self.waiting.remove(flight, index);
             return;
         }
         if arrived {
             flight.arrived(cost);
         }
         flight.used = flight.used.saturating_sub(cost);
-        while let Some(next) = self.peers[peer].flight.waiting.first() {
+        while let Some(next) = self.peers[peer].flight.next() {
             let cost = self.rpcs[next].flight_cost();
             let flight = &mut self.peers[peer].flight;
             if !flight.has_room(cost) {
                 return;
             }
-            self.waiting.0.remove(&mut flight.waiting, next);
+            self.waiting.remove(flight, next);
+            flight.turns = flight.turns.checked_sub(1).unwrap_or(FIFO_TURNS);
             flight.used += cost;
             self.rpcs[next].in_flight = true;
             self.rpcs[next].progress.wait_from(now);

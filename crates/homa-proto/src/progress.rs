@@ -231,6 +231,7 @@ impl Engine {
             return;
         }
         match self.turn(index) {
+            Turn::Ours if self.waits_in_vain(now, index) => self.give_up(now, index),
             Turn::Ours | Turn::Room => {
                 self.rpcs[index].progress.heard = now;
                 self.rpcs[index].progress.asks = 0;
@@ -310,6 +311,16 @@ impl Engine {
         let forgotten = rpc.progress.asks > 0
             && now.nanos_since(rpc.progress.first_ask) + base >= timeout * ALIVE_FACTOR;
         peer_is_gone || forgotten
+    }
+
+    /// Whether a request waits at home for others whose server is gone.
+    fn waits_in_vain(&self, now: Instant, index: u32) -> bool {
+        let rpc = &self.rpcs[index];
+        let patience = &self.peers[rpc.peer].patience;
+        let unsent = matches!(&rpc.state, State::Client(client) if client.request.sent == 0);
+        unsent
+            && !rpc.in_flight
+            && patience.unanswered(now, &self.config) >= patience.timeout(&self.config)
     }
 
     /// Whether it is this RPC's turn to ask. Missing bytes are always asked for.

@@ -316,8 +316,14 @@ impl Engine {
             return None;
         }
         // More than we would send unasked ourselves is not believed.
-        inbound.granted = inbound.granted.max(data.incoming.min(unscheduled));
+        let promised = data.incoming.min(unscheduled);
+        let was_owed = inbound.is_owed();
+        inbound.granted = inbound.granted.max(promised);
         inbound.lossy |= data.retransmit;
+        if inbound.is_owed() && !was_owed {
+            // An announced message goes on: it is the sender's turn, and nobody looked until now.
+            self.watch(now, index);
+        }
         Some(())
     }
 

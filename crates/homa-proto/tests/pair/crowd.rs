@@ -85,3 +85,43 @@ fn requests_that_wait_at_home_go_shortest_first() {
         "{waited:?}"
     );
 }
+
+#[test]
+fn requests_that_wait_at_home_for_a_server_that_is_gone_fail_with_the_others() {
+    for length in [100, 40_000] {
+        let mut world = World::pair();
+        world.keep_trace = false;
+        world.crash(1);
+        for _ in 0..5_000 {
+            world.call(0, 1, length);
+        }
+        assert!(world.counters(0).requests_waited > 4_000);
+        world.run_ms(1_500);
+        assert_eq!(world.hosts[0].failures().len(), 5_000, "{length} bytes");
+        world.hosts[0].assert_empty();
+    }
+}
+
+#[test]
+fn a_long_request_does_not_wait_at_home_for_ever_behind_new_short_ones() {
+    let mut world = World::pair();
+    world.keep_trace = false;
+    world.hosts[1].echo = true;
+    slow_server(&mut world, Duration::from_micros(6), 500);
+    for _ in 0..1_000 {
+        world.call(0, 1, 100);
+    }
+    let long = world.call(0, 1, 39_000);
+    // More than the server takes, so that there is always a shorter one.
+    for _ in 0..100 {
+        for _ in 0..300 {
+            world.call(0, 1, 100);
+        }
+        world.run_ms(1);
+    }
+    let done = world.hosts[0]
+        .events
+        .iter()
+        .any(|(_, event)| matches!(event, homa_proto::Event::Response { rpc, .. } if *rpc == long));
+    assert!(done);
+}

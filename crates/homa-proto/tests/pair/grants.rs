@@ -458,3 +458,39 @@ fn a_peer_with_fewer_levels_is_sent_nothing_above_them() {
         assert!(flight.priority < 3);
     }
 }
+
+#[test]
+fn what_an_announced_message_loses_is_asked_for_in_time() {
+    let one = Config {
+        overcommitment: 1,
+        ..without_fifo()
+    };
+    let link = |bits_per_second| Config {
+        link_bits_per_second: Some(bits_per_second),
+        ..Config::default()
+    };
+    let mut world = World::new([
+        link(1_000_000_000),
+        Config::default(),
+        one,
+        link(50_000_000),
+    ]);
+    world.hosts[1].echo = true;
+    // The second server grants a shorter message for a long time.
+    world.call(3, 2, 900_000);
+    world.run_ms(1);
+    world.call(0, 1, 990_000);
+    world.call(0, 2, 1_000_000);
+    world.run_ms(7);
+    // Announced, and otherwise not begun.
+    let to_second =
+        |flight: &Flight| flight.from == 0 && flight.to == 2 && flight.payload.is_some();
+    assert_eq!(world.count(|flight, _| to_second(flight)), 1);
+    world.lose(1, move |flight, _| to_second(flight));
+    world.run_ms(12);
+    let resent = |body: &Body| matches!(body, Body::Data(data) if data.retransmit);
+    assert_eq!(
+        world.count(|flight, body| to_second(flight) && resent(body)),
+        1
+    );
+}
