@@ -299,7 +299,7 @@ fn hostile(random: &mut Random, ids: &[u64]) -> (Packet, u32) {
         _ => ids[random.below(ids.len() as u64) as usize],
     };
     let mut payload = 0;
-    let top = Priority::new(random.below(8) as u8).unwrap();
+    let top = Priority::new(random.below(8) as u8).expect("below 8");
     let body = match random.below(10) {
         0 | 1 => {
             payload = 1 + random.below(100) as u32;

@@ -120,8 +120,9 @@ fn config(script: &mut Script<'_>) -> Config {
 
 impl Host {
     fn new(config: Config, number: u8, life: u64) -> Self {
-        let mut engine = Engine::new(config, Seed([u64::from(number), life])).unwrap();
-        let socket = engine.open_socket(PORT, true).unwrap();
+        let mut engine =
+            Engine::new(config, Seed([u64::from(number), life])).expect("a valid configuration");
+        let socket = engine.open_socket(PORT, true).expect("the first socket");
         Self {
             engine,
             address: address(number),
@@ -191,7 +192,10 @@ impl Host {
             let place = placement.place();
             if store {
                 placement.commit();
-                let end = place.offset.checked_add(place.length).unwrap();
+                let end = place
+                    .offset
+                    .checked_add(place.length)
+                    .expect("a place lies in its message");
                 assert!(place.length > 0 && end <= place.message_length);
                 assert!(place.message_length <= LONGEST && place.rpc.index() < 14);
                 assert_eq!(place.header_bytes as u32 + place.length, packet.length);
@@ -234,8 +238,8 @@ impl Game {
             now: Instant::from_nanos(script.number(1) << 30),
             hosts,
             wire: VecDeque::new(),
-            burst: Burst::new().unwrap(),
-            heal: script.number(1) % 2 == 0,
+            burst: Burst::new().expect("there is memory"),
+            heal: script.number(1).is_multiple_of(2),
         }
     }
 
@@ -391,9 +395,12 @@ impl Game {
     fn reopen(&mut self, host: usize, flags: u64) {
         let host = &mut self.hosts[host];
         if !host.is_open {
-            host.socket = host.engine.open_socket(PORT, flags % 4 != 1).unwrap();
+            host.socket = host
+                .engine
+                .open_socket(PORT, flags % 4 != 1)
+                .expect("one socket at a time");
             host.is_open = true;
-        } else if flags % 4 == 0 {
+        } else if flags.is_multiple_of(4) {
             host.engine.close_socket(self.now, host.socket);
             host.is_open = false;
         }

@@ -210,7 +210,7 @@ fn swarm_step(world: &mut World, random: &mut Random, host: usize, calls: &mut [
                     random.length(18),
                 )
             };
-            world.try_call(host, call).unwrap();
+            world.try_call(host, call).expect("the call is taken");
             calls[host] += 1;
         }
     }
