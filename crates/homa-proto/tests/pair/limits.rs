@@ -369,6 +369,51 @@ fn incomplete_requests_of_strangers_are_forgotten_within_a_second() {
 }
 
 #[test]
+fn configurations_that_contradict_themselves_are_refused_with_the_rule() {
+    let good = Config::default();
+    assert_eq!(good.check(), Ok(()));
+    assert_eq!(Config::user_space().check(), Ok(()));
+    type Spoil = fn(&mut Config);
+    let spoils: [Spoil; 24] = [
+        |c| c.overcommitment = 0,
+        |c| c.overcommitment = 9,
+        |c| c.priorities = 0,
+        |c| c.priorities = 9,
+        |c| c.fifo_grant_permille = 501,
+        |c| c.pacer_fifo_permille = 501,
+        |c| c.max_message_bytes = 0,
+        |c| c.receive_budget_bytes = 999_999,
+        |c| c.unscheduled_bytes = 0,
+        |c| c.burst_packets = 65,
+        |c| c.burst_bytes = 1_000,
+        |c| c.link_bits_per_second = Some(0),
+        |c| c.resend_interval = Duration::ZERO,
+        |c| c.ack_interval = Duration::ZERO,
+        |c| c.timeout = Duration::from_millis(6),
+        |c| c.ping_interval_max = Duration::from_millis(4),
+        |c| c.service_silence = Duration::from_secs(3),
+        |c| c.max_client_rpcs = 0,
+        |c| c.max_tombstone_blocks = 0,
+        // Nothing would ever be granted, or sent again.
+        |c| c.max_incoming_bytes = 0,
+        |c| c.window_bytes = Some(0),
+        |c| c.max_gaps = 0,
+        |c| c.max_gaps_per_message = 0,
+        // Sums of such times would overflow.
+        |c| c.timeout = Duration::MAX,
+    ];
+    for (number, spoil) in spoils.into_iter().enumerate() {
+        let mut config = Config::default();
+        spoil(&mut config);
+        let refused = Engine::new(config, Seed([1, 2])).err();
+        let Some(ConfigError::Invalid(rule)) = refused else {
+            panic!("number {number} is accepted");
+        };
+        assert!(!rule.is_empty());
+    }
+}
+
+#[test]
 fn the_ends_of_time_and_of_every_number_are_survived() {
     for start in [0, 1, u64::MAX / 2, u64::MAX - 20_000_000_000] {
         let mut world = World::echo_pair();
