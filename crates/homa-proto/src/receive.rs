@@ -177,7 +177,6 @@ impl Engine {
             cutoffs,
             version: peer.our_version(self.revision),
         });
-        self.counters.cutoffs_sent += 1;
         self.post(*path, swap(common, common.sender_id.flipped(), body));
     }
 
@@ -456,7 +455,6 @@ impl Engine {
             body: Body::Ack(acks),
         };
         let path = self.path_of(index);
-        self.counters.acks_sent += 1;
         self.post(path, packet);
     }
 }

@@ -210,6 +210,37 @@ fn gaps_beyond_the_limits_are_dropped_counted_and_filled_later() {
 }
 
 #[test]
+fn answers_to_a_flood_of_questions_are_bounded_and_the_rest_counted() {
+    let mut world = World::pair();
+    let resend = Packet {
+        body: Body::NeedAck,
+        ..data(3, 100, 0, 100)
+    };
+    let mut header = [0; 90];
+    let length = resend.emit(&mut header);
+    // A batch of arrivals before the host sends anything.
+    let path = homa_proto::Path {
+        socket: world.hosts[1].socket,
+        peer: stranger(1),
+        local: core::net::Ipv6Addr::UNSPECIFIED,
+    };
+    let now = world.now;
+    for _ in 0..1_000 {
+        let engine = &mut world.hosts[1].engine;
+        assert!(
+            engine
+                .handle_packet(now, path, &header[..length], 28)
+                .is_none()
+        );
+    }
+    world.drain(1);
+    let sent = world.count(|_, body| matches!(body, Body::Ack(_)));
+    assert_eq!(sent as u64 + world.counters(1).answers_dropped, 1_000);
+    assert_eq!(world.counters(1).acks_sent, sent as u64);
+    assert!((100..1_000).contains(&sent));
+}
+
+#[test]
 fn without_budget_messages_stall_and_are_received_shortest_first() {
     let mut world = with_server(Config {
         receive_budget_bytes: 1_000_000,
