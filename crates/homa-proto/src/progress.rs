@@ -266,11 +266,14 @@ impl Engine {
         let base = self.base(index, ask);
         let progress = self.rpcs[index].progress;
         let longest = nanos(self.config.ping_interval_max);
-        let due = match progress.asks {
-            0 => progress.heard.as_nanos() + (base << progress.backoff).min(longest.max(base)),
-            asks => progress.last_ask.as_nanos() + self.interval(index, asks, ask),
+        let (since, pause) = match progress.asks {
+            0 => (
+                progress.heard,
+                (base << progress.backoff).min(longest.max(base)),
+            ),
+            asks => (progress.last_ask, self.interval(index, asks, ask)),
         };
-        let due = Instant::from_nanos(due);
+        let due = since + Duration::from_nanos(pause);
         // Looked at first: what a NEED_ACK has asked early puts off the next question only.
         if self.is_hopeless(now, index, base) {
             self.give_up(now, index);

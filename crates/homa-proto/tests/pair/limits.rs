@@ -381,6 +381,19 @@ fn placements_refused_in_the_middle_of_a_message_come_again() {
 }
 
 #[test]
+fn a_budget_given_back_twice_does_no_harm() {
+    let mut world = World::echo_pair();
+    world.call(0, 1, 100);
+    world.run_ms(1);
+    world.with(1, |engine, now| engine.give_back(now, 1 << 40));
+    assert_eq!(world.hosts[1].engine.usage().budget_used_bytes, 0);
+    world.call(0, 1, 100_000);
+    world.run_ms(5);
+    assert_eq!(world.hosts[0].responses(), 2);
+    world.assert_forgotten_later();
+}
+
+#[test]
 fn incomplete_requests_of_strangers_are_forgotten_within_a_second() {
     let mut world = World::pair();
     for number in 0..1_000 {
