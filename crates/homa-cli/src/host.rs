@@ -40,7 +40,7 @@ impl HostOptions {
         let config = Config {
             max_message_bytes: self.max_message,
             receive_budget_bytes: budget,
-            ..Config::default()
+            ..Config::user_space()
         };
         let builder = Host::builder().config(config).link(self.link.link);
         builder

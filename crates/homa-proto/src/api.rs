@@ -85,7 +85,8 @@ pub enum ReplyError {
 pub enum Failure {
     /// Nobody listens at the server's port. The request did not run.
     Refused,
-    /// The network knows no way to the server. The request did not run.
+    /// The network knows no way to the server, or the server is gone and the request never left.
+    /// It did not run.
     Unreachable,
     /// The server fell silent for longer than the protocol waits, or said for a packet's lifetime
     /// that it does not know the request. The request may have run.
@@ -151,7 +152,7 @@ pub enum Reason {
     Pacer,
     /// Tombstones of finished RPCs may be forgotten.
     Tombstones,
-    /// A peer's state may be forgotten or changed.
+    /// A peer's state may be forgotten.
     Peers,
 }
 

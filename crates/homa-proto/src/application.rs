@@ -108,11 +108,11 @@ impl Engine {
             pending: Pending::default(),
             progress: Progress::new(now),
             deadline: call.deadline,
-            in_flight: false,
+            in_flight: 0,
             tombstone: NONE,
         };
         let index = self.insert_rpc(rpc).map_err(|Full| CallError::Full)?;
-        self.take_off(index);
+        self.take_off(now, index);
         if let Some(deadline) = call.deadline {
             self.timers.set_at_latest(index, deadline);
         }
@@ -169,7 +169,8 @@ impl Engine {
         }
     }
 
-    /// The buffers of received messages of `bytes` together are free again.
+    /// The buffers of received messages of `bytes` together are free again. More than was taken
+    /// counts as all.
     pub fn give_back(&mut self, now: Instant, bytes: u64) {
         self.budget.give_back(bytes);
         self.wake_stalled(now);

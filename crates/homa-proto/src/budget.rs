@@ -46,7 +46,6 @@ impl Budget {
     }
 
     pub(crate) fn give_back(&mut self, bytes: u64) {
-        debug_assert!(bytes <= self.used, "more given back than was taken");
         self.used = self.used.saturating_sub(bytes);
     }
 

@@ -93,8 +93,9 @@ pub struct Config {
     pub max_peers: u32,
     /// How long an idle peer is remembered.
     pub peer_idle: Duration,
-    /// Gaps in messages being received, over all of them and in one of them. At the limit a packet
-    /// that would open another gap is dropped, counted, and comes again.
+    /// Gaps in messages being received and parts of messages to be sent again, over all of them and
+    /// in one of them. At the limit a packet that would open another gap is dropped, counted, and
+    /// comes again; a part that finds no room is asked for again.
     pub max_gaps: u32,
     /// See `max_gaps`.
     pub max_gaps_per_message: u16,
@@ -179,7 +180,53 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`] names the first rule that does not hold.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let rules = [
+        // First, so that sums and products of times are small.
+        demand(&[self.rule_of_longest_times()])?;
+        demand(&self.rules_of_times())?;
+        demand(&self.rules_of_sending())?;
+        demand(&self.rules_of_tables())
+    }
+
+    fn rule_of_longest_times(&self) -> Rule {
+        let times = [
+            self.pacer_backlog,
+            self.resend_interval,
+            self.timeout,
+            self.ack_interval,
+            self.ping_interval_max,
+            self.service_silence,
+            self.packet_lifetime,
+            self.quiet_start,
+            self.peer_idle,
+        ];
+        let day = Duration::from_secs(24 * 3_600);
+        (
+            times.iter().all(|&time| time <= day),
+            "no time may be longer than a day",
+        )
+    }
+
+    fn rules_of_times(&self) -> [Rule; 3] {
+        [
+            (
+                self.resend_interval >= Duration::from_millis(1)
+                    && self.ack_interval >= Duration::from_millis(1),
+                "resend_interval and ack_interval must be at least 1 ms",
+            ),
+            (
+                self.timeout >= 2 * self.resend_interval
+                    && self.ping_interval_max >= self.resend_interval,
+                "timeout must be two resend intervals, ping_interval_max one",
+            ),
+            (
+                self.service_silence >= 4 * self.ping_interval_max,
+                "service_silence must be four ping_interval_max",
+            ),
+        ]
+    }
+
+    fn rules_of_sending(&self) -> [Rule; 8] {
+        [
             (
                 (1..=8).contains(&self.overcommitment),
                 "overcommitment must be 1 to 8",
@@ -193,12 +240,15 @@ impl Config {
                 "a FIFO share must be at most 500 thousandths",
             ),
             (
-                (1..=1 << 30).contains(&self.max_message_bytes),
-                "max_message_bytes must be 1 to 2^30",
+                self.fifo_grant_bytes >= LEAST_GRANT_BYTES || self.fifo_grant_permille == 0,
+                "fifo_grant_bytes must be at least 1,500",
             ),
             (
-                self.receive_budget_bytes >= u64::from(self.max_message_bytes),
-                "receive_budget_bytes must hold one message of max_message_bytes",
+                self.max_incoming_bytes >= LEAST_GRANT_BYTES
+                    && self
+                        .window_bytes
+                        .is_none_or(|window| window >= LEAST_GRANT_BYTES),
+                "max_incoming_bytes and window_bytes must be at least 1,500",
             ),
             (
                 self.unscheduled_bytes >= 1,
@@ -214,39 +264,45 @@ impl Config {
                     .is_none_or(|rate| rate >= 1_000_000),
                 "link_bits_per_second must be at least 1,000,000",
             ),
+        ]
+    }
+
+    fn rules_of_tables(&self) -> [Rule; 4] {
+        let entries = 1..1 << 30;
+        [
             (
-                self.resend_interval >= Duration::from_millis(1)
-                    && self.ack_interval >= Duration::from_millis(1),
-                "resend_interval and ack_interval must be at least 1 ms",
+                (1..=1 << 30).contains(&self.max_message_bytes),
+                "max_message_bytes must be 1 to 2^30",
             ),
             (
-                self.timeout >= 2 * self.resend_interval
-                    && self.ping_interval_max >= self.resend_interval,
-                "timeout must be two resend intervals, ping_interval_max one",
+                self.receive_budget_bytes >= u64::from(self.max_message_bytes),
+                "receive_budget_bytes must hold one message of max_message_bytes",
             ),
             (
-                self.service_silence >= 4 * self.ping_interval_max,
-                "service_silence must be four ping_interval_max",
+                entries.contains(&self.max_client_rpcs)
+                    && entries.contains(&self.max_server_rpcs)
+                    && entries.contains(&self.max_peers)
+                    && entries.contains(&self.max_gaps)
+                    && entries.contains(&self.max_tombstone_blocks),
+                "tables hold at least 1 entry and fewer than 2^30",
             ),
             (
-                self.max_client_rpcs >= 1
-                    && self.max_server_rpcs >= 1
-                    && self.max_peers >= 1
-                    && self.max_client_rpcs < 1 << 30
-                    && self.max_server_rpcs < 1 << 30
-                    && self.max_peers < 1 << 30,
-                "tables hold 1 to 2^30 entries",
+                self.max_gaps_per_message >= 1,
+                "max_gaps_per_message must be at least 1",
             ),
-            (
-                self.max_tombstone_blocks >= 1
-                    && self.max_gaps < 1 << 30
-                    && self.max_tombstone_blocks < 1 << 30,
-                "max_gaps and max_tombstone_blocks must be below 2^30, the latter at least 1",
-            ),
-        ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, rule)) => Err(ConfigError::Invalid(rule)),
-            None => Ok(()),
-        }
+        ]
+    }
+}
+
+/// Whether a rule holds, and what it says.
+type Rule = (bool, &'static str);
+
+/// Less than a packet is not worth a grant, and nothing at all would never end.
+const LEAST_GRANT_BYTES: u32 = 1_500;
+
+fn demand(rules: &[Rule]) -> Result<(), ConfigError> {
+    match rules.iter().find(|(holds, _)| !holds) {
+        Some((_, rule)) => Err(ConfigError::Invalid(rule)),
+        None => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! What an engine counted since its start. Every drop, resend, grant, stall and timeout has a
 //! counter of its own; it decides nothing.
 
-use crate::wire::Malformed;
+use crate::wire::{Body, Malformed};
 
 macro_rules! counters {
     ($($(#[doc = $text:literal])+ $name:ident,)*) => {
@@ -147,4 +147,21 @@ counters! {
     rpcs_completed,
     /// Requests handed to the application.
     requests_delivered,
+}
+
+impl Counters {
+    /// Counts a control packet that is sent. DATA is counted by what it carries.
+    pub(crate) fn count_control(&mut self, body: &Body) {
+        let counter = match body {
+            Body::Grant(_) => &mut self.grants_sent,
+            Body::Resend(_) => &mut self.resends_sent,
+            Body::RpcUnknown(_) => &mut self.unknown_sent,
+            Body::Busy => &mut self.busy_sent,
+            Body::Cutoffs(_) => &mut self.cutoffs_sent,
+            Body::NeedAck => &mut self.need_acks_sent,
+            Body::Ack(_) => &mut self.acks_sent,
+            Body::Data(_) | Body::Freeze => return,
+        };
+        *counter += 1;
+    }
 }

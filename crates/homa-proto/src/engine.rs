@@ -190,7 +190,9 @@ impl Engine {
 
     /// Sends a control packet that needs no RPC.
     pub(crate) fn post(&mut self, path: Path, packet: Packet) {
-        if !self.outbox.push(path, packet) {
+        if self.outbox.push(path, packet) {
+            self.counters.count_control(&packet.body);
+        } else {
             self.counters.answers_dropped += 1;
         }
     }
@@ -224,7 +226,6 @@ impl Engine {
     /// address.
     pub(crate) fn post_unknown(&mut self, path: Path, peer: u32, packet: Packet) {
         if self.peers[peer].allow(wire::COMMON_HEADER_BYTES as u32 + 1) {
-            self.counters.unknown_sent += 1;
             self.post(path, packet);
         } else {
             self.counters.held_back_unproven += 1;
@@ -398,12 +399,10 @@ impl Engine {
                     self.counters.dropped_tombstone += 1;
                     return;
                 }
-                self.counters.unknown_sent += 1;
                 Body::RpcUnknown(RpcUnknown { reason: None })
             }
             Body::NeedAck if ours.is_client() => {
                 self.counters.need_acks_received += 1;
-                self.counters.acks_sent += 1;
                 let acks = match peer {
                     Some(peer) => self.peers[peer].take_acks(),
                     None => wire::Acks::EMPTY,

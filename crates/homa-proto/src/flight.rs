@@ -128,19 +128,21 @@ pub(crate) fn cost(unscheduled: u32, segment: u32) -> u64 {
 
 impl Engine {
     /// Sends a new request, or has it wait for room.
-    pub(crate) fn take_off(&mut self, index: u32) {
+    pub(crate) fn take_off(&mut self, now: Instant, index: u32) {
         let rpc = &mut self.rpcs[index];
         let (peer, cost) = (rpc.peer, rpc.flight_cost());
         let length = rpc.outbound().map_or(0, |request| request.length);
         let flight = &mut self.peers[peer].flight;
         if flight.next().is_none() && flight.has_room(cost) {
             flight.used += cost;
-            self.rpcs[index].in_flight = true;
+            self.rpcs[index].in_flight = cost;
             self.enqueue(index);
         } else {
             self.counters.requests_waited += 1;
             let key = (u64::from(length), self.rpcs[index].id.get());
             self.waiting.insert(flight, index, key);
+            // Its server may be gone before there is room.
+            self.watch(now, index);
         }
     }
 
@@ -148,9 +150,10 @@ impl Engine {
     /// request got there at the first attempt.
     pub(crate) fn land(&mut self, now: Instant, index: u32, arrived: bool) {
         let rpc = &mut self.rpcs[index];
-        let (peer, cost) = (rpc.peer, rpc.flight_cost());
+        let peer = rpc.peer;
+        let cost = core::mem::take(&mut rpc.in_flight);
         let flight = &mut self.peers[peer].flight;
-        if !core::mem::take(&mut rpc.in_flight) {
+        if cost == 0 {
             self.waiting.remove(flight, index);
             return;
         }
@@ -167,7 +170,7 @@ impl Engine {
             self.waiting.remove(flight, next);
             flight.turns = flight.turns.checked_sub(1).unwrap_or(FIFO_TURNS);
             flight.used += cost;
-            self.rpcs[next].in_flight = true;
+            self.rpcs[next].in_flight = cost;
             self.rpcs[next].progress.wait_from(now);
             self.enqueue(next);
         }

@@ -236,6 +236,7 @@ impl Engine {
                 self.rpcs[index].progress.heard = now;
                 self.rpcs[index].progress.asks = 0;
                 self.wake_stalled(now);
+                self.rejoin(index);
                 self.watch(now, index);
             }
             Turn::Application => self.check_client(now, index),
@@ -266,11 +267,14 @@ impl Engine {
         let base = self.base(index, ask);
         let progress = self.rpcs[index].progress;
         let longest = nanos(self.config.ping_interval_max);
-        let due = match progress.asks {
-            0 => progress.heard.as_nanos() + (base << progress.backoff).min(longest.max(base)),
-            asks => progress.last_ask.as_nanos() + self.interval(index, asks, ask),
+        let (since, pause) = match progress.asks {
+            0 => (
+                progress.heard,
+                (base << progress.backoff).min(longest.max(base)),
+            ),
+            asks => (progress.last_ask, self.interval(index, asks, ask)),
         };
-        let due = Instant::from_nanos(due);
+        let due = since + Duration::from_nanos(pause);
         // Looked at first: what a NEED_ACK has asked early puts off the next question only.
         if self.is_hopeless(now, index, base) {
             self.give_up(now, index);
@@ -319,7 +323,7 @@ impl Engine {
         let patience = &self.peers[rpc.peer].patience;
         let unsent = matches!(&rpc.state, State::Client(client) if client.request.sent == 0);
         unsent
-            && !rpc.in_flight
+            && rpc.in_flight == 0
             && patience.unanswered(now, &self.config) >= patience.timeout(&self.config)
     }
 
@@ -354,9 +358,14 @@ impl Engine {
 
     fn give_up(&mut self, now: Instant, index: u32) {
         match &self.rpcs[index].state {
-            State::Client(_) => {
+            State::Client(client) => {
+                // What never left did not run.
+                let failure = match client.request.sent {
+                    0 => Failure::Unreachable,
+                    _ => Failure::TimedOut,
+                };
                 self.counters.client_timeouts += 1;
-                self.fail(now, index, Failure::TimedOut);
+                self.fail(now, index, failure);
             }
             State::Server(ServerRpc::AwaitingAck(_) | ServerRpc::Refused(_)) => {
                 self.counters.acks_given_up += 1;
@@ -371,7 +380,7 @@ impl Engine {
 
     /// There is news of an RPC.
     pub(crate) fn note(&mut self, now: Instant, index: u32, news: News) {
-        if self.rpcs[index].in_flight {
+        if self.rpcs[index].in_flight > 0 {
             let arrived = !self.rpcs[index].progress.resent;
             self.land(now, index, arrived);
         }

@@ -177,7 +177,6 @@ impl Engine {
             cutoffs,
             version: peer.our_version(self.revision),
         });
-        self.counters.cutoffs_sent += 1;
         self.post(*path, swap(common, common.sender_id.flipped(), body));
     }
 
@@ -227,7 +226,7 @@ impl Engine {
             pending: Pending::default(),
             progress: Progress::new(now),
             deadline: None,
-            in_flight: false,
+            in_flight: 0,
             tombstone,
         };
         let crowded = self.rpcs.servers() >= self.config.max_server_rpcs
@@ -412,6 +411,21 @@ impl Engine {
         }
     }
 
+    /// Tells the granter of a message once more: it may have had no memory for it.
+    pub(crate) fn rejoin(&mut self, index: u32) {
+        let ip = self.peers[self.rpcs[index].peer].address.ip;
+        if let Some(inbound) = self.rpcs[index].inbound()
+            && inbound.storage == Storage::Made
+        {
+            let progress = grant::Progress {
+                length: inbound.length,
+                received: inbound.received,
+                granted: inbound.granted,
+            };
+            self.granter.update(&self.rules, index, ip, progress);
+        }
+    }
+
     /// The last byte of a message arrived.
     fn complete(&mut self, now: Instant, index: u32) {
         self.granter.leave(&self.rules, index);
@@ -456,7 +470,6 @@ impl Engine {
             body: Body::Ack(acks),
         };
         let path = self.path_of(index);
-        self.counters.acks_sent += 1;
         self.post(path, packet);
     }
 }

@@ -102,8 +102,8 @@ pub(crate) struct Rpc {
     pub(crate) pending: Pending,
     pub(crate) progress: Progress,
     pub(crate) deadline: Option<Instant>,
-    /// Whether it is a request that counts as on its way.
-    pub(crate) in_flight: bool,
+    /// What it counts among the requests on their way; 0: it is none.
+    pub(crate) in_flight: u64,
     /// Block that remembers the request, at the server.
     pub(crate) tombstone: u32,
 }

@@ -109,14 +109,7 @@ impl Engine {
             *buffer = header;
             length
         });
-        let counter = match body {
-            Body::Resend(_) => &mut self.counters.resends_sent,
-            Body::Busy => &mut self.counters.busy_sent,
-            Body::NeedAck => &mut self.counters.need_acks_sent,
-            Body::Grant(_) => &mut self.counters.grants_sent,
-            _ => &mut self.counters.unknown_sent,
-        };
-        *counter += 1;
+        self.counters.count_control(&body);
     }
 
     /// RESENDs for all that is missing, as far as they fit into one burst.

@@ -4,6 +4,7 @@ mod crowd;
 mod grants;
 mod host;
 mod life;
+mod limits;
 mod loss;
 mod once;
 mod peers;
