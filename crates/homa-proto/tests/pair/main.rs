@@ -1,6 +1,7 @@
 //! Behaviour of engines that talk to each other over a wire in virtual time.
 
 mod crowd;
+mod errors;
 mod grants;
 mod host;
 mod life;
