@@ -60,6 +60,21 @@ fn after_a_sign_of_life_or_a_second_attempt_nobody_knows_whether_a_request_ran()
 }
 
 #[test]
+fn an_error_that_names_no_packet_means_all_rpcs_but_proves_little() {
+    let mut world = World::pair();
+    for _ in 0..3 {
+        world.call(0, 1, 100);
+    }
+    // One was called, but nothing of it was sent.
+    let call = world.a_call(0, 1, 100);
+    world.enqueue(0, call).unwrap();
+    tell(&mut world, false, Unreachable::Port);
+    let mut failures = world.hosts[0].failures();
+    assert_eq!(failures.pop(), Some(Failure::Refused));
+    assert_eq!(failures, [Failure::OutcomeUnknown; 3]);
+}
+
+#[test]
 fn an_error_about_a_response_ends_the_servers_rpc() {
     let mut world = World::pair();
     world.call(0, 1, 100);
