@@ -11,6 +11,7 @@ mod once;
 mod peers;
 mod play;
 mod properties;
+mod reference_defects;
 mod sending;
 mod silence;
 mod world;
