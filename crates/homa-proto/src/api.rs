@@ -97,7 +97,8 @@ pub enum Failure {
     DeadlineExceeded,
     /// The server's application took the request and dropped it unanswered.
     Dropped,
-    /// The server is over its limits and did not take the request. It did not run.
+    /// The server did not take the request: it has no room, or the request is longer than it
+    /// accepts. It did not run.
     Overloaded,
     /// The response is longer than our limit. The request ran.
     ResponseTooLong,

@@ -548,15 +548,16 @@ impl Engine {
             }
             return;
         }
-        if !self.rpcs[index].is_client() {
+        let State::Client(client) = &self.rpcs[index].state else {
             self.counters.server_timeouts += 1;
             self.end_server(now, index, false);
             return;
-        }
+        };
         let progress = self.rpcs[index].progress;
         // Only a packet of the first transmission that did not arrive proves that the request
-        // never was complete.
-        let failure = if !named || progress.alive || progress.retried {
+        // never was complete, or that nothing of it was sent at all.
+        let proven = named || client.since.is_none();
+        let failure = if !proven || progress.alive || progress.retried {
             Failure::OutcomeUnknown
         } else if what == Unreachable::Port {
             Failure::Refused

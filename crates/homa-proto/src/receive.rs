@@ -189,7 +189,7 @@ impl Engine {
         data: &Data,
         packet_length: u32,
     ) -> Option<u32> {
-        self.may_admit(now, &path, data)?;
+        self.may_admit(now, &path, common, data)?;
         let Ok(peer) = self.peers.find_or_make(now, &path.peer) else {
             self.counters.requests_refused += 1;
             return None;
@@ -247,7 +247,7 @@ impl Engine {
     }
 
     /// The checks that need no state of the peer.
-    fn may_admit(&mut self, now: Instant, path: &Path, data: &Data) -> Option<()> {
+    fn may_admit(&mut self, now: Instant, path: &Path, common: &Common, data: &Data) -> Option<()> {
         let socket = self
             .sockets
             .get(path.socket.index())
@@ -258,6 +258,11 @@ impl Engine {
         }
         if data.message_length > self.config.max_message_bytes {
             self.counters.dropped_too_long += 1;
+            // Every copy of it will be: nothing needs to be remembered for this to stay true.
+            let body = Body::RpcUnknown(RpcUnknown {
+                reason: Some(UnknownReason::Overloaded),
+            });
+            self.post(*path, swap(common, common.sender_id.flipped(), body));
             return None;
         }
         let started = self.started.unwrap_or(now);

@@ -1,6 +1,7 @@
 //! Behaviour of engines that talk to each other over a wire in virtual time.
 
 mod crowd;
+mod errors;
 mod grants;
 mod host;
 mod life;
@@ -10,6 +11,7 @@ mod once;
 mod peers;
 mod play;
 mod properties;
+mod reference_defects;
 mod sending;
 mod silence;
 mod world;
