@@ -70,6 +70,14 @@ pub(crate) const STEPS: &[Step] = &[
         work: &[line("cargo test --workspace --quiet")],
     },
     Step {
+        name: "games",
+        checks: "engines survive random packets and games by the million (optimised, so that many fit)",
+        needs: &[],
+        work: &[line(
+            "cargo test --release --quiet --package homa-proto --test pair properties",
+        )],
+    },
+    Step {
         name: "smoke",
         checks: "the optimised command does its main jobs, in short",
         needs: &[],
@@ -99,17 +107,21 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "fuzz",
-        checks: "no packet makes the engine panic (30 s of new ones beyond the committed corpus)",
+        checks: "nothing makes codec or engine panic (30 s each, beyond the committed corpus)",
         needs: &[Need::Cargo {
             subcommand: &["+nightly", "fuzz"],
             install: "rustup toolchain install nightly; cargo install cargo-fuzz",
         }],
         work: &[
             // What is found goes here, so that the committed corpus stays as it is.
-            line("mkdir -p fuzz/target/found"),
+            line("mkdir -p fuzz/target/found/packet fuzz/target/found/endpoint"),
             line(
-                "cargo +nightly fuzz run packet fuzz/target/found fuzz/corpus/packet -- \
+                "cargo +nightly fuzz run packet fuzz/target/found/packet fuzz/corpus/packet -- \
                  -max_total_time=30",
+            ),
+            line(
+                "cargo +nightly fuzz run endpoint fuzz/target/found/endpoint \
+                 fuzz/corpus/endpoint -- -max_total_time=30",
             ),
         ],
     },
