@@ -359,9 +359,11 @@ impl Engine {
     fn give_up(&mut self, now: Instant, index: u32) {
         match &self.rpcs[index].state {
             State::Client(client) => {
-                // What never left did not run.
-                let failure = match client.request.sent {
-                    0 => Failure::Unreachable,
+                // What never left did not run. Sent again for a new life of the server, it may have
+                // run in the old one.
+                let progress = self.rpcs[index].progress;
+                let failure = match client.since {
+                    None if !progress.retried => Failure::Unreachable,
                     _ => Failure::TimedOut,
                 };
                 self.counters.client_timeouts += 1;

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use homa_proto::{Call, Config, Event, Failure};
+
 use crate::world::{Fate, World};
 
 /// Lets every packet to the server wait behind those before it, `each` for one; more than `room`
@@ -122,6 +124,43 @@ fn a_long_request_does_not_wait_at_home_for_ever_behind_new_short_ones() {
     let done = world.hosts[0]
         .events
         .iter()
-        .any(|(_, event)| matches!(event, homa_proto::Event::Response { rpc, .. } if *rpc == long));
+        .any(|(_, event)| matches!(event, Event::Response { rpc, .. } if *rpc == long));
     assert!(done);
+}
+
+#[test]
+fn a_request_that_waits_to_go_to_a_second_life_may_have_run_in_the_first() {
+    let client = Config {
+        link_bits_per_second: Some(1_000_000),
+        ..Config::default()
+    };
+    let mut world = World::new([client, Config::default(), Config::default()]);
+    let call = Call {
+        idempotent: true,
+        ..world.a_call(0, 1, 1_200)
+    };
+    let key = world.try_call(0, call).unwrap();
+    world.run_ms(30);
+    assert_eq!(world.hosts[1].requests_run(), 1);
+    // Short messages pass the pacer and keep the link busy for seconds.
+    for _ in 0..300 {
+        world.call(0, 2, 900);
+    }
+    world.restart(1);
+    world.run_ms(60);
+    assert_eq!(world.counters(0).restarts, 1);
+    world.crash(1);
+    // Others find that the server is gone.
+    for _ in 0..60 {
+        world.call(0, 1, 10);
+        world.run_ms(50);
+    }
+    let failed = world.hosts[0]
+        .events
+        .iter()
+        .find_map(|(_, event)| match event {
+            Event::Failed { rpc, failure } if *rpc == key => Some(*failure),
+            _ => None,
+        });
+    assert_eq!(failed, Some(Failure::TimedOut));
 }

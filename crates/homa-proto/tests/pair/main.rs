@@ -1,5 +1,6 @@
 //! Behaviour of engines that talk to each other over a wire in virtual time.
 
+mod acks;
 mod crowd;
 mod errors;
 mod grants;
