@@ -481,7 +481,8 @@ impl Granter {
             let wanted = entry.received.saturating_add(window).min(entry.length);
             let step = u64::from(wanted.saturating_sub(entry.granted)).min(headroom);
             let step = u32::try_from(step).unwrap_or(rest);
-            if step > 0 && step >= rest.min(WORTHWHILE_BYTES.min(window / 8)) {
+            let least = WORTHWHILE_BYTES.min(window / 8).min(rules.least_step());
+            if step > 0 && step >= rest.min(least) {
                 let priority = rules.priority(rank, active);
                 return Some(self.grant(rules, rpc, step, priority, false));
             }

@@ -104,15 +104,11 @@ impl Patience {
         self.unanswered = None;
     }
 
-    /// Nanoseconds for which questions to the peer have gone unanswered. One that was not repeated
-    /// for a timeout is no evidence: what it was about may have ended.
-    pub(crate) fn unanswered(&self, now: Instant, config: &Config) -> u64 {
-        match self.unanswered {
-            Some((first, last)) if now.nanos_since(last) < self.timeout(config) => {
-                now.nanos_since(first)
-            }
-            _ => 0,
-        }
+    /// Nanoseconds for which questions to the peer have gone unanswered; `None`: none was asked. One
+    /// that was not repeated for a timeout is no evidence: what it was about may have ended.
+    pub(crate) fn unanswered(&self, now: Instant, config: &Config) -> Option<u64> {
+        let (first, last) = self.unanswered?;
+        (now.nanos_since(last) < self.timeout(config)).then(|| now.nanos_since(first))
     }
 }
 
@@ -133,10 +129,10 @@ mod tests {
         assert_eq!(asked(&mut patience, start), 16);
         assert_eq!(asked(&mut patience, start), 0);
         let later = start + config.resend_interval;
-        assert_eq!(patience.unanswered(later, &config), 5_000_000);
-        assert_eq!(patience.unanswered(later + config.timeout, &config), 0);
+        assert_eq!(patience.unanswered(later, &config), Some(5_000_000));
+        assert_eq!(patience.unanswered(later + config.timeout, &config), None);
         (0..800).for_each(|_| patience.hear());
-        assert_eq!(patience.unanswered(later, &config), 0);
+        assert_eq!(patience.unanswered(later, &config), None);
         assert_eq!(asked(&mut patience, later), 416);
     }
 

@@ -310,7 +310,9 @@ impl Engine {
         let rpc = &self.rpcs[index];
         let patience = &self.peers[rpc.peer].patience;
         let timeout = patience.timeout(&self.config);
-        let peer_is_gone = patience.unanswered(now, &self.config) + base >= timeout
+        let peer_is_gone = patience
+            .unanswered(now, &self.config)
+            .is_some_and(|unanswered| unanswered + base >= timeout)
             && now.nanos_since(rpc.progress.heard) >= timeout;
         let forgotten = rpc.progress.asks > 0
             && now.nanos_since(rpc.progress.first_ask) + base >= timeout * ALIVE_FACTOR;
@@ -324,7 +326,9 @@ impl Engine {
         let unsent = matches!(&rpc.state, State::Client(client) if client.request.sent == 0);
         unsent
             && rpc.in_flight == 0
-            && patience.unanswered(now, &self.config) >= patience.timeout(&self.config)
+            && patience
+                .unanswered(now, &self.config)
+                .is_some_and(|unanswered| unanswered >= patience.timeout(&self.config))
     }
 
     /// Whether it is this RPC's turn to ask. Missing bytes are always asked for.

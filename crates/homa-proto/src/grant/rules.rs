@@ -50,6 +50,12 @@ impl Rules {
         }
     }
 
+    /// A grant of an eighth of all that may be outstanding is worth a packet; without that a small
+    /// limit with a large window would allow none.
+    pub(super) fn least_step(&self) -> u32 {
+        u32::try_from(self.max_incoming / 8).unwrap_or(u32::MAX)
+    }
+
     /// Level of the message at `rank` of `active`: few active ones use the low levels, so that a
     /// newcomer can go ahead of them.
     pub(super) fn priority(&self, rank: usize, active: usize) -> Priority {
