@@ -7,9 +7,11 @@
 use core::time::Duration;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use homa::{BindError, Request, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
 use crate::args::Serve;
 use crate::failure::Failure;
@@ -18,6 +20,9 @@ use crate::runtime;
 
 /// How long responses under way may take to reach their clients once the server is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Requests answered at the same time: a client that takes its response slowly holds up no other.
+const ANSWERS_MAX: usize = 64;
 
 /// Characters of a name that are shown in a complaint.
 const SHOWN_MAX_CHARS: usize = 100;
@@ -46,13 +51,21 @@ async fn serve(arguments: &Serve, directory: Option<Directory>) -> Result<(), Fa
     let mut stop = Stop::new().map_err(Failure::work("cannot watch for signals"))?;
     writeln!(io::stdout(), "listening on {}", server.local_addr())
         .map_err(Failure::work("cannot tell the address"))?;
+    let directory = directory.map(Arc::new);
+    let mut answers = JoinSet::new();
     loop {
         let request = tokio::select! {
             request = server.recv() => request.map_err(Failure::work("cannot receive"))?,
             () = stop.wait() => break,
         };
-        answer(request, directory.as_ref(), limit).await;
+        while answers.len() >= ANSWERS_MAX {
+            answers.join_next().await;
+        }
+        answers.spawn(answer(request, directory.clone(), limit));
+        while answers.try_join_next().is_some() {}
     }
+    // Those that still wait for room get as long as the responses under way.
+    let _ = tokio::time::timeout(DRAIN_MAX, answers.join_all()).await;
     server.shutdown(DRAIN_MAX).await;
     Ok(())
 }
@@ -61,14 +74,15 @@ fn cannot_listen(error: BindError) -> Failure {
     Failure::Work(error.to_string())
 }
 
-async fn answer(request: Request, directory: Option<&Directory>, limit: usize) {
+async fn answer(request: Request, directory: Option<Arc<Directory>>, limit: usize) {
     let Request {
         peer,
         message,
         responder,
         ..
     } = request;
-    let replied = match directory.map(|files| files.contents(&message, limit)) {
+    let contents = directory.map(|files| files.contents(&message, limit));
+    let replied = match contents {
         None => responder.reply(&message).await,
         Some(Ok(contents)) => responder.reply(&contents).await,
         Some(Err(why)) => {

@@ -169,7 +169,7 @@ impl fmt::Display for CallError {
                 "the server is over its limits and did not take the request; try again later",
             ),
             Self::ResponseTooLong => f.write_str(
-                "the response is longer than this client takes; raise max_message_bytes",
+                "the response is longer than this client takes; raise its limit of message bytes",
             ),
             Self::Broken => f.write_str(BROKEN),
         }
@@ -398,7 +398,7 @@ const BROKEN: &str =
 fn too_long(f: &mut fmt::Formatter<'_>, what: &str, length: usize, limit: u32) -> fmt::Result {
     write!(
         f,
-        "the {what} has {length} bytes and may have {limit}; split it, or raise max_message_bytes \
+        "the {what} has {length} bytes and may have {limit}; split it, or raise the limit \
          at both ends"
     )
 }
