@@ -74,7 +74,7 @@ fn a_message_that_is_empty_or_too_long_is_refused_before_it_is_sent() {
     assert_eq!(
         error.to_string(),
         "the request has 1000001 bytes and may have 1000000; split it, or raise \
-         max_message_bytes at both ends"
+         the limit at both ends"
     );
     assert_eq!(echo.stop(), 0);
 }
