@@ -6,7 +6,7 @@ use homa_proto::{Event, Failure, Place, RpcKey};
 use super::intervals::Intervals;
 use super::{Incoming, Laws, message};
 use crate::packet::{NO_MESSAGE, Packet};
-use crate::swarm::plan::Service;
+use crate::swarm::plan::{PORT, Service};
 
 /// What an application has to know of what it was told.
 #[derive(Clone, Copy, Debug)]
@@ -277,7 +277,8 @@ impl Laws {
             || failure == Failure::OutcomeUnknown && server_lived > 0;
         let late = it.begun >= self.probing && !excused;
         let calm = self.peace.is_calm(deal.client, deal.server);
-        let asked_for = matches!(
+        let asked_for = deal.port != PORT
+            || matches!(
             failure,
             Failure::Dropped
                 | Failure::DeadlineExceeded

@@ -67,10 +67,8 @@ impl Laws {
                     .fifo_at
                     .is_none_or(|at| u128::from(now - at) >= interval)
             });
-        let before = self
-            .message_ref(of)
-            .granted
-            .max(self.message_ref(of).unasked);
+        let it = self.message_ref(of);
+        let before = it.granted.max(it.unasked).max(it.stored_end);
         let step = offset.saturating_sub(before);
         let fifo = level == fifo_level && paced && (step <= increment || top >= fifo_level);
         if fifo {
@@ -111,7 +109,9 @@ impl Laws {
         };
         let passed = known.iter().copied().find(|&other| {
             let it = self.message_ref(other);
-            let waits = !it.over && it.granted == 0 && it.unasked < it.length && it.stored > 0;
+            // With bytes outstanding it may have all that its window allows.
+            let end = it.unasked.max(it.stored_end);
+            let waits = !it.over && it.granted == 0 && end < it.length && end <= it.stored;
             waits
                 && now - it.heard < patience
                 && it.length - it.stored < missing
@@ -119,6 +119,7 @@ impl Laws {
                 && (sender(other) == sender(of) || !holds(sender(other)))
         });
         if let Some(other) = passed {
+            if std::env::var("DBG").is_ok() { for &o in known { let it=self.message_ref(o); if !it.over { eprintln!("  {o} sender {} len {} stored {} granted {} unasked {} heard {} silent {}", sender(o), it.length, it.stored, it.granted, it.unasked, now-it.heard, it.silent); } } eprintln!("{:?}", self.configs[host as usize]); }
             let it = self.message_ref(other);
             let seen = format!(
                 "message {of} misses {missing} bytes and is granted {step}, message {other} misses \

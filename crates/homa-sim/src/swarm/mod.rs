@@ -90,6 +90,24 @@ pub fn run(seed: u64, options: Options) -> Result<Outcome, BadWorld> {
     })
 }
 
+/// What a seed means, for whoever looks into a run.
+pub fn describe(seed: u64) -> String {
+    let plan = Plan::draw(seed, false);
+    let (deals, probes) = (plan.deals.len(), plan.probes.len());
+    let config = plan.hosts.first().and_then(|host| host.engines.first());
+    format!(
+        "{:?}\nsegment {}, {deals} calls, {probes} probes, heals at {}\n{:?}\n{:?} {:?}\nhostile {:?}, {} lies\n{config:?}",
+        plan.topology,
+        plan.segment,
+        plan.heal_at,
+        plan.faults,
+        plan.mishaps,
+        plan.limits,
+        plan.hostile,
+        plan.lies,
+    )
+}
+
 /// A run, and a second one to see that nothing but the seed decides.
 ///
 /// # Errors
