@@ -64,6 +64,12 @@ pub struct Topology {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadTopology(&'static str);
 
+impl BadTopology {
+    pub(crate) const fn new(why: &'static str) -> Self {
+        Self(why)
+    }
+}
+
 impl fmt::Display for BadTopology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
@@ -71,6 +77,35 @@ impl fmt::Display for BadTopology {
 }
 
 impl core::error::Error for BadTopology {}
+
+impl core::str::FromStr for Shape {
+    type Err = BadTopology;
+
+    /// Reads `pair`, `star:HOSTS`, `leaf-spine:RACKSxHOSTSxSPINES` or `fat-tree:RADIX`.
+    fn from_str(text: &str) -> Result<Self, BadTopology> {
+        const FORMS: BadTopology = BadTopology(
+            "a topology is pair, star:HOSTS, leaf-spine:RACKSxHOSTSxSPINES or fat-tree:RADIX",
+        );
+        let (name, rest) = text.split_once(':').unwrap_or((text, ""));
+        let numbers: Result<Vec<u32>, _> = rest
+            .split('x')
+            .filter(|_| !rest.is_empty())
+            .map(str::parse)
+            .collect();
+        let numbers = numbers.map_err(|_| FORMS)?;
+        match (name, numbers.as_slice()) {
+            ("pair", []) => Ok(Self::Pair),
+            ("star", &[hosts]) => Ok(Self::Star { hosts }),
+            ("leaf-spine", &[racks, hosts_per_rack, spines]) => Ok(Self::LeafSpine {
+                racks,
+                hosts_per_rack,
+                spines,
+            }),
+            ("fat-tree", &[radix]) => Ok(Self::FatTree { radix }),
+            _ => Err(FORMS),
+        }
+    }
+}
 
 impl Topology {
     /// Looks whether there can be such a network.

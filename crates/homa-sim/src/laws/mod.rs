@@ -13,7 +13,7 @@ mod order;
 mod peace;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use homa_proto::{Config, Failure, Usage};
 
@@ -79,6 +79,21 @@ struct Message {
     over: bool,
 }
 
+impl Message {
+    /// Its receiver crashed.
+    fn forget_receiver(&mut self) {
+        (self.granted, self.unasked, self.fifo) = (0, 0, 0);
+        (self.stored, self.stored_end, self.seen) = (0, 0, false);
+        (self.heard, self.silent, self.over) = (0, false, false);
+    }
+
+    /// Its sender crashed.
+    fn forget_sender(&mut self) {
+        (self.sent, self.allowed, self.granted_here) = (0, 0, 0);
+        (self.level, self.doubtful) = (None, false);
+    }
+}
+
 /// What became of a call.
 #[derive(Clone, Debug, Default)]
 struct Call {
@@ -134,6 +149,8 @@ struct Host {
     versions: BTreeMap<u32, u16>,
     /// Levels that each host told it, by port.
     levels: BTreeMap<(u32, u16), [u32; 8]>,
+    /// Peers, with their port, that told it its version.
+    proven: BTreeSet<(u32, u16)>,
     pauses: Vec<(u64, u64)>,
     /// Bytes of buffers in use.
     buffered: u64,
@@ -289,22 +306,15 @@ impl Laws {
         // What it served or received is over for it.
         for call in 0..self.deals.len() {
             let Deal { client, server, .. } = self.deals[call];
+            let it = &mut self.calls[call];
             if client == host {
-                self.calls[call].response.over = true;
+                it.response.forget_receiver();
+                it.response.over = true;
             }
             if server == host {
-                self.calls[call].request = Message {
-                    allowed: self.calls[call].request.allowed,
-                    granted_here: self.calls[call].request.granted_here,
-                    sent: self.calls[call].request.sent,
-                    segment: self.calls[call].request.segment,
-                    level: self.calls[call].request.level,
-                    length: self.calls[call].request.length,
-                    doubtful: self.calls[call].request.doubtful,
-                    ..Message::default()
-                };
-                self.calls[call].response = Message::default();
-                self.calls[call].replied = false;
+                it.request.forget_receiver();
+                it.response.forget_sender();
+                it.replied = false;
             }
         }
     }

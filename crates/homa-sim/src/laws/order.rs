@@ -2,6 +2,7 @@
 
 use super::{Header, Laws, Says};
 use crate::packet::Packet;
+use crate::swarm::plan::{OTHER_PORT, PORT};
 use crate::world::Leaving;
 
 /// A share that was not used is not saved up beyond this.
@@ -64,7 +65,11 @@ impl Laws {
             } else {
                 &call.request
             };
-            it.granted_here > it.sent && !it.doubtful && call.end.is_none()
+            // Responses may wait until their client has proven its address.
+            let deal = laws.deal(of / 2);
+            let port = [PORT, OTHER_PORT][deal.socket];
+            let waits = of & 1 == 1 && !laws.hosts[host].proven.contains(&(deal.client, port));
+            it.granted_here > it.sent && !it.doubtful && !waits && call.end.is_none()
         };
         ready.retain(|&of| is_ready(self, of));
         let passed = ready.iter().copied().find(|&of| {

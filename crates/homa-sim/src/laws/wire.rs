@@ -122,8 +122,12 @@ impl Laws {
                 if first || data.length <= unscheduled.min(self.segment) {
                     let peer = (packet.to, header.dest);
                     let levels = self.hosts[host as usize].levels.get(&peer);
+                    if data.version != 0 && levels.is_none() {
+                        // Its sender heard them in another life, or in a lie.
+                        return;
+                    }
                     level_for(levels.filter(|_| data.version != 0), top, data.length)
-                } else if data.offset >= unscheduled {
+                } else if data.offset >= unscheduled.max(state.segment) {
                     match state.level {
                         Some(level) => level.min(top),
                         None => return,
@@ -153,7 +157,7 @@ impl Laws {
         let allowed = message.allowed.max(unasked).max(message.segment);
         let end = data.offset + packet.payload_bytes;
         let again = data.retransmit && end > message.sent;
-        let over = data.offset >= allowed;
+        let over = data.offset >= allowed && !data.retransmit;
         let length = message.length;
         let sent = message.sent;
         if !data.retransmit {
@@ -222,6 +226,7 @@ impl Laws {
             Says::Data(data) => {
                 self.note_unasked(host, message(call, !is_response), data.incoming);
                 self.calls[call as usize].message(!is_response).seen = true;
+                self.note_proof(host, packet.from, header.source, data.version);
                 if !is_response {
                     self.sending_over(host, message(call, false));
                 }
@@ -245,6 +250,14 @@ impl Laws {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A peer that tells our version has proven its address.
+    fn note_proof(&mut self, host: u32, from: u32, port: u16, version: u16) {
+        let it = &mut self.hosts[host as usize];
+        if version != 0 && it.versions.get(&from) == Some(&version) {
+            it.proven.insert((from, port));
         }
     }
 

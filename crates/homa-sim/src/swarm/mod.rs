@@ -3,6 +3,7 @@
 mod agent;
 mod coverage;
 mod hostile;
+mod many;
 pub(crate) mod plan;
 mod plant;
 mod report;
@@ -15,11 +16,13 @@ use crate::capture::Capture;
 use crate::fault::Faults;
 use crate::laws::Violation;
 use crate::random::Random;
+use crate::topology::{BadTopology, Shape, Topology};
 use crate::world::{BadWorld, World};
 use agent::Swarm;
 pub use coverage::Coverage;
 pub(crate) use hostile::need_ack;
 use plan::{Deal, Mishap, Plan, START};
+pub use many::{Found, Sum, hunt, many};
 pub use plant::Plant;
 
 /// How long RPCs may take to end in a healed network, in nanoseconds: many times the longest
@@ -36,6 +39,8 @@ const STEP: u64 = 50_000_000;
 pub struct Options {
     /// The planted bug, if one is to be there.
     pub plant: Option<Plant>,
+    /// The shape of the network, instead of what the seed draws.
+    pub shape: Option<Shape>,
     /// Leaves out everything that may go wrong.
     pub fair: bool,
     /// Keeps packets for [`Outcome::trace`].
@@ -68,7 +73,7 @@ pub struct Outcome {
 /// # Errors
 /// The seed drew a world that cannot be: a defect of the swarm itself.
 pub fn run(seed: u64, options: Options) -> Result<Outcome, BadWorld> {
-    let plan = Plan::draw(seed, options.fair);
+    let plan = Plan::draw(seed, options.fair, options.shape);
     let mut world = build(&plan, options)?;
     play(&mut world, &plan);
     for host in 0..plan.topology.hosts() {
@@ -91,8 +96,8 @@ pub fn run(seed: u64, options: Options) -> Result<Outcome, BadWorld> {
 }
 
 /// What a seed means, for whoever looks into a run.
-pub fn describe(seed: u64) -> String {
-    let plan = Plan::draw(seed, false);
+pub fn describe(seed: u64, options: Options) -> String {
+    let plan = Plan::draw(seed, options.fair, options.shape);
     let (deals, probes) = (plan.deals.len(), plan.probes.len());
     let config = plan.hosts.first().and_then(|host| host.engines.first());
     format!(
@@ -106,6 +111,25 @@ pub fn describe(seed: u64) -> String {
         plan.hostile,
         plan.lies,
     )
+}
+
+/// Most hosts of a network that a swarm is run on.
+const HOSTS_MAX_COUNT: u32 = 128;
+
+/// Looks whether a swarm can be run on a network of this shape.
+///
+/// # Errors
+/// There can be no such network, or it is too large for a swarm.
+pub fn check_shape(shape: Shape) -> Result<(), BadTopology> {
+    let topology = Topology {
+        shape,
+        ..Plan::draw(1, true, None).topology
+    };
+    topology.check()?;
+    if topology.hosts() > HOSTS_MAX_COUNT {
+        return Err(BadTopology::new("a swarm has at most 128 hosts"));
+    }
+    Ok(())
 }
 
 /// A run, and a second one to see that nothing but the seed decides.

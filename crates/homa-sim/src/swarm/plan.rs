@@ -121,14 +121,16 @@ impl Weather {
 }
 
 impl Plan {
-    /// The run that `seed` means; `fair`: with everything that may go wrong left out.
-    pub(crate) fn draw(seed: u64, fair: bool) -> Self {
+    /// The run that `seed` means; `fair`: with everything that may go wrong left out;
+    /// `shape`: of the network, instead of what it draws.
+    pub(crate) fn draw(seed: u64, fair: bool, shape: Option<Shape>) -> Self {
         let random = &mut Random::new(seed, 1);
         let mut weather = Weather::draw(random);
         if fair {
             weather = Weather::default();
         }
-        let topology = draw_topology(random);
+        let mut topology = draw_topology(random);
+        topology.shape = shape.unwrap_or(topology.shape);
         let count = topology.hosts();
         let segment = draw_segment(random);
         let hostile = (weather.hostile && count > 2).then(|| random.below(count.into()) as u32);
@@ -279,8 +281,8 @@ fn shrink_tables(random: &mut Random, config: &mut Config) {
             1 => config.max_server_rpcs = random.between(1, 20) as u32,
             2 => config.max_server_rpcs_per_peer = random.between(1, 5) as u32,
             3 => config.max_peers = random.between(1, 4) as u32,
-            4 => config.max_gaps = random.between(0, 10) as u32,
-            5 => config.max_gaps_per_message = random.between(0, 3) as u16,
+            4 => config.max_gaps = random.between(1, 10) as u32,
+            5 => config.max_gaps_per_message = random.between(1, 3) as u16,
             6 => config.max_tombstone_blocks = random.between(1, 6) as u32,
             _ => {
                 config.receive_budget_bytes =
