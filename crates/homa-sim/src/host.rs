@@ -32,6 +32,8 @@ pub struct HostConfig {
     pub sockets: Vec<SocketConfig>,
     /// The cable to the network.
     pub link: LinkConfig,
+    /// Bytes that wait for the cable, at most; what comes then is lost.
+    pub queue_max_bytes: u32,
     /// Nanoseconds that software takes from the engine to the card.
     pub send_delay: u64,
     /// And from the card to the engine.

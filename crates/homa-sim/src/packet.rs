@@ -99,10 +99,6 @@ impl Packets {
         &self.places[place as usize]
     }
 
-    pub(crate) fn get_mut(&mut self, place: u32) -> &mut Packet {
-        &mut self.places[place as usize]
-    }
-
     pub(crate) fn take(&mut self, place: u32) -> Packet {
         self.free.push(place);
         self.places[place as usize]

@@ -78,6 +78,21 @@ impl fmt::Display for BadTopology {
 
 impl core::error::Error for BadTopology {}
 
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pair => f.write_str("pair"),
+            Self::Star { hosts } => write!(f, "star:{hosts}"),
+            Self::LeafSpine {
+                racks,
+                hosts_per_rack,
+                spines,
+            } => write!(f, "leaf-spine:{racks}x{hosts_per_rack}x{spines}"),
+            Self::FatTree { radix } => write!(f, "fat-tree:{radix}"),
+        }
+    }
+}
+
 impl core::str::FromStr for Shape {
     type Err = BadTopology;
 
@@ -342,6 +357,16 @@ mod tests {
                     assert_eq!(passed, topology.switches_between(from, to), "{shape:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_shape_is_read_as_it_is_written() {
+        for shape in SHAPES {
+            assert_eq!(shape.to_string().parse(), Ok(shape));
+        }
+        for text in ["", "ring", "star", "star:x", "leaf-spine:2x2", "pair:2"] {
+            assert!(text.parse::<Shape>().is_err(), "{text}");
         }
     }
 

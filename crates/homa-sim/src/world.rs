@@ -29,6 +29,8 @@ pub enum Drop {
     Fault(Loss),
     /// A switch had no room.
     Buffer,
+    /// Its sender's queue was full.
+    Queue,
     /// Its checksum did not fit.
     Damaged,
     /// The host it goes to is down, or there is none.
@@ -573,6 +575,17 @@ impl<A: Agent> World<A> {
             return;
         }
         packet.sent_at = self.now;
+        let it = &self.hosts[packet.from as usize];
+        let longest = it.nic.config().serialization(it.config.queue_max_bytes);
+        if it
+            .nic
+            .idle_at()
+            .saturating_sub(self.now + it.config.send_delay)
+            > longest
+        {
+            self.agent.dropped(self.now, &packet, Drop::Queue);
+            return;
+        }
         let (source, dest) = ports(packet.header());
         let ends = u64::from(packet.from) << 32 | u64::from(packet.to);
         let ports = u64::from(source) << 16 | u64::from(dest);

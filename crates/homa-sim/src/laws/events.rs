@@ -6,7 +6,7 @@ use homa_proto::{Event, Failure, Place, RpcKey};
 use super::intervals::Intervals;
 use super::{Incoming, Laws, message};
 use crate::packet::{NO_MESSAGE, Packet};
-use crate::swarm::plan::{PORT, Service};
+use crate::swarm::plan::{OTHER_PORT, PORT, Service};
 
 /// What an application has to know of what it was told.
 #[derive(Clone, Copy, Debug)]
@@ -279,12 +279,12 @@ impl Laws {
         let calm = self.peace.is_calm(deal.client, deal.server);
         let asked_for = deal.port != PORT
             || matches!(
-            failure,
-            Failure::Dropped
-                | Failure::DeadlineExceeded
-                | Failure::Aborted
-                | Failure::ResponseTooLong
-        );
+                failure,
+                Failure::Dropped
+                    | Failure::DeadlineExceeded
+                    | Failure::Aborted
+                    | Failure::ResponseTooLong
+            );
         if late || (calm && !asked_for) {
             let seen = format!("call {call} ended with {failure:?} in a network at peace");
             let law = "in a network at peace calls succeed";
@@ -322,7 +322,12 @@ impl Laws {
         let it = &self.calls[call as usize];
         let calm = self.peace.is_calm(deal.client, deal.server);
         let has_response = it.end == Some(Ok(()));
-        if calm && delivered != has_response {
+        // A client that has not proven its address is asked for its ack only as far as it may be.
+        let port = [PORT, OTHER_PORT][deal.socket];
+        let proven = self.hosts[host as usize]
+            .proven
+            .contains(&(deal.client, port));
+        if calm && proven && delivered != has_response {
             let seen = format!("told {delivered}, the client has it: {has_response}");
             let law = "in a network at peace a server learns what became of its response";
             self.breach(law, now, host, Some(call), seen);

@@ -165,8 +165,6 @@ pub(crate) struct Laws {
     deals: Vec<Deal>,
     configs: Vec<Config>,
     hostile: Option<u32>,
-    /// Bits per second of a host's cable.
-    rate: u64,
     segment: u32,
     calls: Vec<Call>,
     hosts: Vec<Host>,
@@ -193,7 +191,6 @@ impl Laws {
             peace: peace::Peace::new(configs.len(), &configs, plan),
             configs,
             hostile: plan.hostile,
-            rate: plan.topology.edge.bits_per_second,
             segment: plan.segment,
             calls: vec![Call::default(); plan.deals.len()],
             ids: BTreeMap::new(),

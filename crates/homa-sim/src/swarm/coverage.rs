@@ -58,6 +58,7 @@ impl Coverage {
             Drop::Fault(Loss::TooLong { told: true }) => "lost: too long, sender told",
             Drop::Fault(Loss::TooLong { .. }) => "lost: too long, in silence",
             Drop::Buffer => "lost: no buffer in a switch",
+            Drop::Queue => "lost: no room at the sender",
             Drop::Damaged => "lost: damaged",
             Drop::NoHost => "lost: host down",
             Drop::NoSocket => "lost: no such port",

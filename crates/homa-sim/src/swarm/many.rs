@@ -86,7 +86,8 @@ impl Sum {
             }
             Err(violation) => Some(violation),
         };
-        self.broken.extend(broken.map(|violation| (seed, violation)));
+        self.broken
+            .extend(broken.map(|violation| (seed, violation)));
     }
 
     fn merge(&mut self, other: Self) {
@@ -147,9 +148,10 @@ fn hunt_one(plant: Plant, seeds: &[u64], options: Options) -> Found {
         Ok(outcome) => outcome.violation,
         Err(violation) => Some(violation),
     };
-    let caught = seeds.iter().zip(1..).find_map(|(&seed, runs)| {
-        breaks(seed, options).map(|violation| (runs, seed, violation))
-    });
+    let caught = seeds
+        .iter()
+        .zip(1..)
+        .find_map(|(&seed, runs)| breaks(seed, options).map(|violation| (runs, seed, violation)));
     let fair = Options {
         fair: true,
         ..options

@@ -21,8 +21,8 @@ use crate::world::{BadWorld, World};
 use agent::Swarm;
 pub use coverage::Coverage;
 pub(crate) use hostile::need_ack;
-use plan::{Deal, Mishap, Plan, START};
 pub use many::{Found, Sum, hunt, many};
+use plan::{Deal, Mishap, Plan, START};
 pub use plant::Plant;
 
 /// How long RPCs may take to end in a healed network, in nanoseconds: many times the longest

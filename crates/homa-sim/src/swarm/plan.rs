@@ -159,10 +159,10 @@ impl Plan {
                 ..deal
             })
             .collect();
-        Self {
+        let mut plan = Self {
             seed,
             topology,
-            buffer: draw_buffer(random, weather),
+            buffer: draw_buffer(random, topology.edge.bits_per_second, weather),
             segment,
             hosts,
             deals,
@@ -173,9 +173,31 @@ impl Plan {
             hostile,
             lies: random.magnitude(400) as u32,
             heal_at,
+        };
+        if fair {
+            plan.make_fair();
+        }
+        plan
+    }
+
+    /// Nobody gives up, nothing overtakes, and there is room for all.
+    fn make_fair(&mut self) {
+        self.topology.spread = Spread::PerFlow;
+        self.buffer.bytes = FAIR_BUFFER_BYTES;
+        self.deals.truncate(FAIR_CALLS);
+        for deal in &mut self.deals {
+            deal.deadline = None;
+            deal.abort = None;
+            if let Service::Drop(time) = deal.service {
+                deal.service = Service::Answer(time);
+            }
         }
     }
 }
+
+/// Calls of a run without faults: so few that queues stay short.
+const FAIR_CALLS: usize = 60;
+const FAIR_BUFFER_BYTES: u64 = 64_000_000;
 
 fn draw_topology(random: &mut Random) -> Topology {
     let shape = match random.below(8) {
@@ -210,12 +232,13 @@ fn draw_segment(random: &mut Random) -> u32 {
     random.pick(&[1_416, 1_416, 1_400, 8_916, 1_196, 500, 4_000])
 }
 
-fn draw_buffer(random: &mut Random, weather: Weather) -> BufferConfig {
+fn draw_buffer(random: &mut Random, rate: u64, weather: Weather) -> BufferConfig {
     BufferConfig {
         bytes: if weather.tiny_buffers {
             random.between(10_000, 200_000)
         } else {
-            64_000_000
+            // What a link carries in 20 ms: packets never wait for longer than they may live.
+            rate / 400
         },
         alpha_eighths: random.pick(&[4, 8, 16]),
     }
@@ -324,6 +347,11 @@ fn draw_host(
             },
         ],
         link: topology.edge,
+        queue_max_bytes: if weather.tiny_buffers {
+            200_000
+        } else {
+            2_000_000
+        },
         send_delay: random.pick(&[0, 500, 1_500]),
         receive_delay: random.pick(&[0, 500, 1_500]),
     }
