@@ -67,7 +67,7 @@ impl Laws {
             None => self.hosts[host as usize]
                 .incoming
                 .entry(key)
-                .or_insert(Incoming {
+                .or_insert_with(|| Incoming {
                     key,
                     message: packet.message,
                     length: place.message_length,

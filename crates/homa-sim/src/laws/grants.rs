@@ -74,7 +74,7 @@ impl Laws {
         if fifo {
             self.hosts[host as usize].grants.fifo_at = Some(now);
         } else {
-            self.check_rank(now, host, of, step, offset);
+            self.check_rank(now, host, of, step);
         }
         let message = self.message_mut(of);
         message.granted = message.granted.max(offset);
@@ -85,13 +85,12 @@ impl Laws {
 
     /// No message that never was granted is passed over by one that misses more bytes, unless its
     /// sender holds grants anyway.
-    fn check_rank(&mut self, now: u64, host: u32, of: u32, step: u32, offset: u32) {
+    fn check_rank(&mut self, now: u64, host: u32, of: u32, step: u32) {
         let granted = self.message_ref(of);
         let missing = granted.length - granted.stored.min(granted.length);
-        // A step that small is left to a message that is content with it.
-        let small = self.configs[host as usize].max_incoming_bytes / 16;
-        let rest = step < SMALL_STEP_BYTES && offset == granted.length;
-        if self.is_exempt_call(of / 2) || rest || step < small {
+        // A step that small may be left to a message that is content with it.
+        let small = self.configs[host as usize].max_incoming_bytes / 8;
+        if self.is_exempt_call(of / 2) || step < small.min(SMALL_STEP_BYTES) {
             return;
         }
         let patience = self.configs[host as usize].resend_interval.as_nanos() as u64;

@@ -69,7 +69,7 @@ struct Message {
     stored: u32,
     /// End of the stored bytes.
     stored_end: u32,
-    /// A packet of it reached its receiver.
+    /// Its first bytes reached its receiver.
     seen: bool,
     /// When bytes of it last arrived.
     heard: u64,
@@ -154,6 +154,8 @@ struct Host {
     pauses: Vec<(u64, u64)>,
     /// Bytes of buffers in use.
     buffered: u64,
+    /// A message waited for them when it was last looked at.
+    stalled: bool,
 }
 
 /// The laws' view of a run.
@@ -305,6 +307,7 @@ impl Laws {
             let Deal { client, server, .. } = self.deals[call];
             let it = &mut self.calls[call];
             if client == host {
+                it.request.forget_sender();
                 it.response.forget_receiver();
                 it.response.over = true;
             }
@@ -326,6 +329,7 @@ impl Laws {
 
     /// Tables within their limits, at all times.
     pub(crate) fn check_limits(&mut self, now: u64, host: u32, usage: &Usage) {
+        self.hosts[host as usize].stalled = usage.stalled;
         let config = &self.configs[host as usize];
         let limits = [
             (

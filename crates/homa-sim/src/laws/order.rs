@@ -69,7 +69,11 @@ impl Laws {
             let deal = laws.deal(of / 2);
             let port = [PORT, OTHER_PORT][deal.socket];
             let waits = of & 1 == 1 && !laws.hosts[host].proven.contains(&(deal.client, port));
-            it.granted_here > it.sent && !it.doubtful && !waits && call.end.is_none()
+            it.granted_here > it.sent
+                && !it.doubtful
+                && !waits
+                && call.end.is_none()
+                && !call.crashed
         };
         ready.retain(|&of| is_ready(self, of));
         let passed = ready.iter().copied().find(|&of| {

@@ -26,11 +26,9 @@ impl Laws {
         self.check_form(now, packet, &header, call);
         self.check_level(now, packet, &header, call);
         match header.says {
-            Says::Data(_) => {
-                if packet.message != NO_MESSAGE {
-                    self.check_permission(now, packet, &header);
-                    self.check_order(now, leaving, packet, &header);
-                }
+            Says::Data(_) if packet.message != NO_MESSAGE => {
+                self.check_permission(now, packet, &header);
+                self.check_order(now, leaving, packet, &header);
             }
             Says::Grant { offset, priority } => {
                 if let Some(call) = call {
@@ -58,9 +56,10 @@ impl Laws {
         let is_client = self.deal(call).client == host;
         let limit = self.configs[host as usize].receive_budget_bytes;
         let used = self.hosts[host as usize].buffered;
+        let stalled = self.hosts[host as usize].stalled;
         let message = self.calls[call as usize].message(is_client);
         // Until a packet of it came, nobody knows that there is a message.
-        let known = message.seen && message.stored == 0;
+        let known = message.seen && message.stored == 0 && stalled;
         if known && used + u64::from(message.length) > limit {
             let seen = format!(
                 "{} bytes are asked for, {used} of {limit} are in use",
@@ -225,7 +224,8 @@ impl Laws {
         match header.says {
             Says::Data(data) => {
                 self.note_unasked(host, message(call, !is_response), data.incoming);
-                self.calls[call as usize].message(!is_response).seen = true;
+                // Its first bytes open no gap: only want of room keeps them out.
+                self.calls[call as usize].message(!is_response).seen |= data.offset == 0;
                 self.note_proof(host, packet.from, header.source, data.version);
                 if !is_response {
                     self.sending_over(host, message(call, false));
