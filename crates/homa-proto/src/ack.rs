@@ -37,9 +37,6 @@ impl Engine {
             self.counters.acks_unmatched += 1;
             return;
         };
-        // A host that only ever acknowledges is alive too, or what it was asked counts as unanswered.
-        let peer = self.rpcs[index].peer;
-        self.peers[peer].hear(now, 0);
         let rpc = &self.rpcs[index];
         match &rpc.state {
             State::Server(ServerRpc::AwaitingAck(_)) => {
