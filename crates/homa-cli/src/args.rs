@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use homa_sim::Shape;
+use homa_sim::swarm::Plant;
+
 use crate::failure::Failure;
 use crate::host::{HostOptions, LinkOption};
 use crate::workload::Workload;
@@ -30,6 +33,7 @@ pub(crate) enum Command {
     Call(Call),
     Demo(Demo),
     Bench(Bench),
+    Sim(Sim),
     #[command(name = "internal-demo-server", hide = true)]
     DemoServer(DemoServer),
     #[command(name = "internal-rtt-server", hide = true)]
@@ -166,6 +170,72 @@ pub(crate) struct RttServer {
     pub(crate) cpu: Option<usize>,
 }
 
+/// Run the engine on a virtual network.
+#[derive(Args, Debug)]
+pub(crate) struct Sim {
+    #[command(subcommand)]
+    pub(crate) what: Simulation,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Simulation {
+    Swarm(SimSwarm),
+}
+
+/// Runs that seeds draw, with faults, under the laws; or a hunt for planted bugs.
+///
+/// Exit code 0: every law held, or every planted bug was caught; 1: not; 2: wrong usage.
+#[derive(Args, Debug)]
+pub(crate) struct SimSwarm {
+    /// How many seeds.
+    #[arg(long, value_name = "N", default_value = "500", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) seeds: u64,
+
+    /// The first seed.
+    #[arg(long, value_name = "S", default_value = "1")]
+    pub(crate) from: u64,
+
+    /// Run the I-th of N equal parts of the seeds.
+    #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = shard)]
+    pub(crate) shard: Shard,
+
+    /// Plant a bug round the engine, or all of them one after the other, and see a law catch it.
+    #[arg(long, value_name = "NAME|all", value_parser = hunted)]
+    pub(crate) plant: Option<Hunted>,
+
+    /// Leave out everything that may go wrong.
+    #[arg(long)]
+    pub(crate) fair: bool,
+
+    /// The shape of the network instead of what seeds draw: pair, star:HOSTS,
+    /// leaf-spine:RACKSxHOSTSxSPINES or fat-tree:RADIX.
+    #[arg(long, value_name = "SHAPE")]
+    pub(crate) topology: Option<Shape>,
+
+    /// Write the figures to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Write the packets of the first broken run, or of the first run, to FILE as pcapng.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) capture: Option<PathBuf>,
+}
+
+/// A part of the work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shard {
+    /// From 1.
+    pub(crate) number: u64,
+    pub(crate) of: u64,
+}
+
+/// Which planted bugs to look for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hunted {
+    One(Plant),
+    All,
+}
+
 /// Reads the command line.
 ///
 /// # Errors
@@ -248,6 +318,25 @@ fn address(text: &str) -> Result<String, String> {
     }
 }
 
+fn shard(text: &str) -> Result<Shard, String> {
+    let parts = text.split_once('/');
+    let numbers = parts.and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+    match numbers {
+        Some((number, of)) if (1..=of).contains(&number) => Ok(Shard { number, of }),
+        _ => Err("a shard is I/N, with I from 1 to N".to_owned()),
+    }
+}
+
+fn hunted(text: &str) -> Result<Hunted, String> {
+    if text == "all" {
+        return Ok(Hunted::All);
+    }
+    let names = Plant::ALL.map(|(_, name, _)| name).join(", ");
+    Plant::named(text)
+        .map(Hunted::One)
+        .ok_or_else(|| format!("no planted bug has this name; there are {names}, and all"))
+}
+
 fn load(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value <= LOAD_MAX => Ok(value),
@@ -292,7 +381,7 @@ mod tests {
     fn a_missing_command_lists_the_commands() {
         assert_eq!(
             problem("homa"),
-            "a command is missing; type: homa serve|call|demo|bench"
+            "a command is missing; type: homa serve|call|demo|bench|sim"
         );
         assert_eq!(
             problem("homa bench"),
@@ -309,7 +398,7 @@ mod tests {
             ),
             (
                 "homa dome",
-                "there is no such command; type: homa serve|call|demo|bench",
+                "there is no such command; type: homa serve|call|demo|bench|sim",
             ),
             (
                 "homa demo --sceonds 3",
@@ -357,6 +446,20 @@ mod tests {
                 "0 is not in 1..=100; type: homa bench rtt --help",
             ),
             ("homa call a:1 --timeout -1", "'-1'"),
+            (
+                "homa sim swarm --shard 3/2",
+                "a shard is I/N, with I from 1 to N",
+            ),
+            (
+                "homa sim swarm --shard 0/2",
+                "a shard is I/N, with I from 1 to N",
+            ),
+            (
+                "homa sim swarm --plant moth",
+                "no planted bug has this name",
+            ),
+            ("homa sim swarm --topology ring:3", "a topology is pair"),
+            ("homa sim swarm --seeds 0", "0 is not in 1..="),
             (
                 "homa call a:1 --timeout 1e9",
                 "a timeout is a number of seconds, up to 86400",

@@ -1,4 +1,4 @@
-//! The `homa` command: serve, call, demo and bench.
+//! The `homa` command: serve, call, demo, bench and sim.
 
 mod args;
 mod bench;
@@ -15,13 +15,14 @@ mod progress;
 mod random;
 mod runtime;
 mod serve;
+mod sim;
 mod workload;
 
 use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use args::{Bench, Benchmark, Command};
+use args::{Bench, Benchmark, Command, Sim, Simulation};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -46,6 +47,9 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
             what: Benchmark::Rtt(arguments),
         }) => bench::rtt(&arguments),
         Command::RttServer(arguments) => bench::rtt_server(&arguments),
+        Command::Sim(Sim {
+            what: Simulation::Swarm(arguments),
+        }) => sim::swarm(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Call(arguments) => call::run(&arguments),
     }

@@ -1,0 +1,234 @@
+//! A simulated host: its engines, its network card, and which message each RPC sends. Decides which
+//! engine a packet belongs to.
+
+use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use homa_proto::{
+    Address, Call, CallError, Config, ConfigError, Engine, Instant, ReplyError, RpcKey, Seed,
+    SocketId,
+};
+
+use crate::events::{Event, Queue};
+use crate::link::{Link, LinkConfig};
+use crate::packet::NO_MESSAGE;
+use crate::random::mix;
+
+/// A port that a host opens on each of its engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketConfig {
+    /// Its number.
+    pub port: u16,
+    /// Whether requests to it are taken.
+    pub accepts_requests: bool,
+}
+
+/// What a host is like.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// One engine each, 1 to 4; their numbers are set here.
+    pub engines: Vec<Config>,
+    /// Opened on every engine, in this order.
+    pub sockets: Vec<SocketConfig>,
+    /// The cable to the network.
+    pub link: LinkConfig,
+    /// Bytes that wait for the cable, at most; what comes then is lost.
+    pub queue_max_bytes: u32,
+    /// Nanoseconds that software takes from the engine to the card.
+    pub send_delay: u64,
+    /// And from the card to the engine.
+    pub receive_delay: u64,
+}
+
+pub(crate) struct Core {
+    pub(crate) engine: Engine,
+    /// The message that an RPC sends, by the index of its key.
+    pub(crate) outgoing: Vec<u32>,
+}
+
+impl Core {
+    fn remember(&mut self, rpc: RpcKey, message: u32) {
+        let index = rpc.index();
+        if self.outgoing.len() <= index {
+            self.outgoing.resize(index + 1, NO_MESSAGE);
+        }
+        self.outgoing[index] = message;
+    }
+}
+
+pub(crate) struct Host {
+    pub(crate) config: HostConfig,
+    pub(crate) cores: Vec<Core>,
+    sockets: Vec<SocketId>,
+    pub(crate) nic: Link,
+    /// The earliest wake-up that is on its way; `u64::MAX`: none.
+    pub(crate) wake: u64,
+    /// Until when the host does nothing.
+    pub(crate) paused_until: u64,
+    /// What arrived meanwhile.
+    pub(crate) inbox: Vec<u32>,
+    pub(crate) up: bool,
+    /// Deadlines served at this moment.
+    pub(crate) served: (u64, u32),
+}
+
+/// The address of a host; its port is one of its sockets'.
+pub fn address(host: u32, port: u16) -> Address {
+    let number = host + 1;
+    let ip = Ipv4Addr::from(0x0a00_0000 | number);
+    Address::from(SocketAddr::from((ip, port)))
+}
+
+/// The host with this address, if it can be one.
+pub fn host_at(ip: Ipv6Addr) -> Option<u32> {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) if v4.octets()[0] == 10 => (v4.to_bits() & 0x00ff_ffff).checked_sub(1),
+        _ => None,
+    }
+}
+
+impl Host {
+    /// # Errors
+    /// When an engine refuses its configuration.
+    pub(crate) fn new(config: HostConfig, seed: Seed) -> Result<Self, ConfigError> {
+        let (mut cores, mut sockets) = (Vec::new(), Vec::new());
+        for (number, engine) in config.engines.iter().enumerate() {
+            let config_of_it = Config {
+                engine: number as u8,
+                ..engine.clone()
+            };
+            // All engines of a host get the same seed, so that peers see one life.
+            let mut engine = Engine::new(config_of_it, seed)?;
+            let open = |socket: &SocketConfig| {
+                engine
+                    .open_socket(socket.port, socket.accepts_requests)
+                    .map_err(|_| ConfigError::OutOfMemory)
+            };
+            sockets = config.sockets.iter().map(open).collect::<Result<_, _>>()?;
+            cores.push(Core {
+                engine,
+                outgoing: Vec::new(),
+            });
+        }
+        Ok(Self {
+            nic: Link::new(config.link),
+            config,
+            cores,
+            sockets,
+            wake: u64::MAX,
+            paused_until: 0,
+            inbox: Vec::new(),
+            up: true,
+            served: (0, 0),
+        })
+    }
+
+    /// The socket with this port.
+    pub(crate) fn socket(&self, port: u16) -> Option<SocketId> {
+        let place = self.config.sockets.iter().position(|it| it.port == port)?;
+        self.sockets.get(place).copied()
+    }
+
+    /// The engine that a packet belongs to: at the client by the number in the id, at the server
+    /// by that and the client's host.
+    pub(crate) fn steer(&self, sender_id: u64, from: u32) -> usize {
+        let (engine, count) = (sender_id >> 56, self.cores.len());
+        if count == 1 {
+            0
+        } else if sender_id & 1 == 1 {
+            engine as usize % count
+        } else {
+            (mix(engine << 32 | u64::from(from)) % count as u64) as usize
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        let deadlines = self
+            .cores
+            .iter()
+            .filter_map(|core| core.engine.poll_timeout());
+        deadlines.map(|(at, _)| at.as_nanos()).min()
+    }
+}
+
+/// What an agent may do at a host, at this moment.
+pub struct Context<'a> {
+    /// Nanoseconds since the start.
+    pub now: u64,
+    /// The host.
+    pub host: u32,
+    /// Which of its engines.
+    pub engine: usize,
+    pub(crate) core: &'a mut Core,
+    pub(crate) sockets: &'a [SocketId],
+    pub(crate) queue: &'a mut Queue,
+}
+
+impl Context<'_> {
+    /// The host's socket of this place in [`HostConfig::sockets`].
+    pub fn socket(&self, place: usize) -> SocketId {
+        self.sockets[place]
+    }
+
+    /// Sends a request, whose bytes are those of `message`.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn call(&mut self, call: Call, message: u32) -> Result<RpcKey, CallError> {
+        let rpc = self.core.engine.call(self.time(), call)?;
+        self.core.remember(rpc, message);
+        Ok(rpc)
+    }
+
+    /// Answers a request with the bytes of `message`.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn reply(
+        &mut self,
+        rpc: RpcKey,
+        length: u32,
+        segment_bytes: u32,
+        message: u32,
+    ) -> Result<(), ReplyError> {
+        let now = self.time();
+        self.core.engine.reply(now, rpc, length, segment_bytes)?;
+        self.core.remember(rpc, message);
+        Ok(())
+    }
+
+    /// The engine, for all else. It is drained afterwards.
+    pub fn engine(&mut self) -> &mut Engine {
+        &mut self.core.engine
+    }
+
+    /// This moment as engines are told it.
+    pub fn time(&self) -> Instant {
+        Instant::from_nanos(self.now)
+    }
+
+    /// Has the agent's `timer` called after `delay` nanoseconds.
+    pub fn after(&mut self, delay: u64, token: u32) {
+        let host = self.host;
+        self.queue
+            .push(self.now.saturating_add(delay), Event::Timer { host, token });
+    }
+}
+
+/// A host's parts, apart.
+pub(crate) fn context<'a>(
+    now: u64,
+    number: u32,
+    engine: usize,
+    host: &'a mut Host,
+    queue: &'a mut Queue,
+) -> Context<'a> {
+    Context {
+        now,
+        host: number,
+        engine,
+        core: &mut host.cores[engine],
+        sockets: &host.sockets,
+        queue,
+    }
+}

@@ -1,0 +1,289 @@
+//! Laws of packets: their form, their sender's permission, their level.
+
+use super::{Header, Laws, Says, message};
+use crate::packet::{NO_MESSAGE, Packet};
+use crate::swarm::plan::{OTHER_PORT, PORT};
+use crate::world::Leaving;
+
+const DATA_HEADER_BYTES: u32 = 56;
+
+impl Laws {
+    /// An engine gave a packet out.
+    pub(crate) fn leaving(&mut self, now: u64, leaving: &Leaving, packet: &Packet) {
+        self.fold_packet(now, packet);
+        let host = packet.from;
+        let Some(header) = Header::read(packet.header()) else {
+            let seen = format!("{packet:?}");
+            self.breach("packets are well formed", now, host, None, seen);
+            return;
+        };
+        if packet.message != NO_MESSAGE && header.is_from_client() {
+            let call = packet.message / 2;
+            let server = self.deal(call).server;
+            self.ids.insert((host, server, header.client_id()), call);
+        }
+        let call = self.call_of(host, packet.to, &header);
+        self.check_form(now, packet, &header, call);
+        self.check_level(now, packet, &header, call);
+        match header.says {
+            Says::Data(_) if packet.message != NO_MESSAGE => {
+                self.check_permission(now, packet, &header);
+                self.check_order(now, leaving, packet, &header);
+            }
+            Says::Grant { offset, priority } => {
+                if let Some(call) = call {
+                    self.granted(now, host, call, offset, priority);
+                }
+            }
+            Says::Cutoffs { version, .. } => {
+                self.hosts[host as usize]
+                    .versions
+                    .insert(packet.to, version);
+            }
+            Says::Resend(Some((_, end))) => self.check_resend(now, packet, call, end),
+            Says::Resend(None) => self.check_ask_all(now, packet, call),
+            Says::NeedAck => self.check_need_ack(now, packet, call),
+            _ => {}
+        }
+    }
+
+    /// Nobody asks for a message that there is no room for.
+    fn check_ask_all(&mut self, now: u64, packet: &Packet, call: Option<u32>) {
+        let host = packet.from;
+        let Some(call) = call.filter(|&call| !self.is_exempt_call(call)) else {
+            return;
+        };
+        let is_client = self.deal(call).client == host;
+        let limit = self.configs[host as usize].receive_budget_bytes;
+        let used = self.hosts[host as usize].buffered;
+        let stalled = self.hosts[host as usize].stalled;
+        let message = self.calls[call as usize].message(is_client);
+        // Until a packet of it came, nobody knows that there is a message.
+        let known = message.seen && message.stored == 0 && stalled;
+        if known && used + u64::from(message.length) > limit {
+            let seen = format!(
+                "{} bytes are asked for, {used} of {limit} are in use",
+                message.length
+            );
+            let law = "nothing is asked for that there is no room for";
+            self.breach(law, now, host, Some(call), seen);
+        }
+    }
+
+    /// A server that is done with an RPC says no more about it.
+    fn check_need_ack(&mut self, now: u64, packet: &Packet, call: Option<u32>) {
+        let Some(call) = call else {
+            return;
+        };
+        let served = &self.hosts[packet.from as usize].serving;
+        let known = served.values().any(|&of| of == message(call, false));
+        if !known && !self.is_exempt_call(call) {
+            let seen = format!("NEED_ACK for call {call}, which its server has ended");
+            let law = "an RPC that is over is silent";
+            self.breach(law, now, packet.from, Some(call), seen);
+        }
+    }
+
+    fn check_form(&mut self, now: u64, packet: &Packet, header: &Header, call: Option<u32>) {
+        let levels = self.configs[packet.from as usize].priorities;
+        let ports = [PORT, OTHER_PORT].contains(&header.source);
+        let wrong = match header.says {
+            Says::Data(data) => {
+                let end = data.offset.saturating_add(packet.payload_bytes);
+                packet.payload_bytes == 0
+                    || packet.payload_bytes > self.segment
+                    || end > data.length
+                    || packet.length() != DATA_HEADER_BYTES + packet.payload_bytes
+                    || data.offset != packet.offset
+            }
+            _ => packet.payload_bytes > 0,
+        };
+        if wrong || !ports || packet.priority >= levels {
+            let seen = format!("{header} at {}: {packet:?}", packet.priority);
+            self.breach("packets are well formed", now, packet.from, call, seen);
+        }
+    }
+
+    /// Control packets go at the best level, unscheduled bytes at the receiver's, scheduled ones
+    /// at the granted.
+    fn check_level(&mut self, now: u64, packet: &Packet, header: &Header, call: Option<u32>) {
+        let host = packet.from;
+        let top = self.configs[host as usize].priorities - 1;
+        let expected = match header.says {
+            Says::Data(data) if !data.retransmit => {
+                let unscheduled = self.configs[host as usize].unscheduled_bytes;
+                let first = data.offset == 0;
+                if packet.message == NO_MESSAGE {
+                    return;
+                }
+                let state = &mut self.calls[packet.message as usize / 2];
+                let state = state.message(packet.message & 1 == 1);
+                if first || data.length <= unscheduled.min(self.segment) {
+                    let peer = (packet.to, header.dest);
+                    let levels = self.hosts[host as usize].levels.get(&peer);
+                    if data.version != 0 && levels.is_none() {
+                        // Its sender heard them in another life, or in a lie.
+                        return;
+                    }
+                    level_for(levels.filter(|_| data.version != 0), top, data.length)
+                } else if data.offset >= unscheduled.max(state.segment) {
+                    match state.level {
+                        Some(level) => level.min(top),
+                        None => return,
+                    }
+                } else {
+                    return;
+                }
+            }
+            Says::Data(_) => return,
+            _ => top,
+        };
+        if packet.priority != expected && !self.is_exempt(host, packet.to) {
+            let seen = format!("{header} at {}, not {expected}", packet.priority);
+            self.breach("packets have their level", now, host, call, seen);
+        }
+    }
+
+    /// Nothing is sent for the first time that was not allowed, but the rest of a segment.
+    fn check_permission(&mut self, now: u64, packet: &Packet, header: &Header) {
+        let Says::Data(data) = header.says else {
+            return;
+        };
+        let call = packet.message / 2;
+        let unasked = self.configs[packet.from as usize].unscheduled_bytes;
+        let message = self.calls[call as usize].message(packet.message & 1 == 1);
+        // One segment always goes, whatever small ones it is cut into later.
+        let allowed = message.allowed.max(unasked).max(message.segment);
+        let end = data.offset + packet.payload_bytes;
+        let again = data.retransmit && end > message.sent;
+        let over = data.offset >= allowed && !data.retransmit;
+        let length = message.length;
+        let sent = message.sent;
+        if !data.retransmit {
+            // A message that starts anew is sent from its beginning.
+            message.sent = if data.offset < message.sent {
+                end
+            } else {
+                end.max(message.sent)
+            };
+            message.doubtful &= data.offset != 0;
+        }
+        if self.is_exempt_call(call) {
+            return;
+        }
+        if over || again || length != data.length {
+            let seen = format!(
+                "{header}: byte {} of {length} is sent, {allowed} are allowed, {sent} were sent",
+                data.offset
+            );
+            let law = "nothing is sent past a grant";
+            self.breach(law, now, packet.from, Some(call), seen);
+        }
+    }
+
+    /// A receiver asks for nothing that it did not allow.
+    fn check_resend(&mut self, now: u64, packet: &Packet, call: Option<u32>, end: u32) {
+        let Some(call) = call.filter(|&call| !self.is_exempt_call(call)) else {
+            return;
+        };
+        let is_client = self.deal(call).client == packet.from;
+        let segment = self.segment;
+        let unasked = self.configs[packet.from as usize].unscheduled_bytes;
+        let message = self.calls[call as usize].message(is_client);
+        let told = message.granted.max(unasked).max(message.stored_end);
+        let most = told.saturating_add(segment);
+        if end > most && message.stored > 0 {
+            let seen = format!("RESEND to {end}, allowed were {most}");
+            let law = "nothing is asked for past a grant";
+            self.breach(law, now, packet.from, Some(call), seen);
+        }
+    }
+
+    /// A packet is about to be handed to its engine.
+    pub(crate) fn arriving(&mut self, now: u64, packet: &Packet) {
+        if packet.lie {
+            self.peace.lie(packet.from, packet.to);
+        }
+        self.peace
+            .took(packet.from, packet.to, now - packet.sent_at);
+        let Some(header) = Header::read(packet.header()) else {
+            return;
+        };
+        let host = packet.to;
+        if let Says::Cutoffs { levels, .. } = header.says {
+            let known = self.call_of(packet.from, host, &header).is_some();
+            if known || self.is_exempt(packet.from, host) {
+                self.note_levels(host, packet.from, levels, &header);
+            }
+        }
+        let Some(call) = self.call_of(packet.from, host, &header) else {
+            return;
+        };
+        // What this host sends in the call is the response if the other end is its client.
+        let is_response = header.is_from_client();
+        match header.says {
+            Says::Data(data) => {
+                self.note_unasked(host, message(call, !is_response), data.incoming);
+                // Its first bytes open no gap: only want of room keeps them out.
+                self.calls[call as usize].message(!is_response).seen |= data.offset == 0;
+                self.note_proof(host, packet.from, header.source, data.version);
+                if !is_response {
+                    self.sending_over(host, message(call, false));
+                }
+            }
+            Says::Grant { offset, priority } => {
+                let it = self.calls[call as usize].message(is_response);
+                it.allowed = it.allowed.max(offset);
+                it.granted_here = it.granted_here.max(offset.min(it.length));
+                it.level = Some(priority);
+                self.may_send(host, message(call, is_response));
+            }
+            Says::Resend(Some((_, end))) => {
+                let it = self.calls[call as usize].message(is_response);
+                it.allowed = it.allowed.max(end);
+            }
+            Says::Unknown { .. } => {
+                let it = &mut self.calls[call as usize];
+                it.message(is_response).doubtful = true;
+                if !is_response {
+                    it.unknowns += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A peer that tells our version has proven its address.
+    fn note_proof(&mut self, host: u32, from: u32, port: u16, version: u16) {
+        let it = &mut self.hosts[host as usize];
+        if version != 0 && it.versions.get(&from) == Some(&version) {
+            it.proven.insert((from, port));
+        }
+    }
+
+    /// Cutoffs count for a live RPC, and not if they are of an earlier life.
+    fn note_levels(&mut self, host: u32, from: u32, levels: [u32; 8], header: &Header) {
+        let Says::Cutoffs { version, .. } = header.says else {
+            return;
+        };
+        let latest = self.hosts[from as usize].versions.get(&host).copied();
+        if latest == Some(version) || self.is_exempt(host, from) {
+            let peer = (from, header.source);
+            self.hosts[host as usize].levels.insert(peer, levels);
+        }
+    }
+}
+
+/// Level of unscheduled bytes of a message of `length` bytes.
+fn level_for(levels: Option<&[u32; 8]>, top: u8, length: u32) -> u8 {
+    match levels {
+        None => top.min(6),
+        Some(levels) => {
+            let mut level = top;
+            while level > 0 && levels[usize::from(level)] < length {
+                level -= 1;
+            }
+            level
+        }
+    }
+}

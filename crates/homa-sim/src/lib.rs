@@ -1,0 +1,31 @@
+//! The virtual network: any number of simulated hosts, each round the unchanged engine of
+//! `homa-proto`, deterministic from a seed.
+//!
+//! [`World`] moves time from event to event. Links, switches and faults have one shape: a packet
+//! goes in with its time, and what comes out is polled for or answered with its time. No payload
+//! exists; a packet carries the true message and offset of its bytes beside the header, so that
+//! laws can tell whether the right bytes arrived.
+#![forbid(unsafe_code)]
+
+pub mod capture;
+mod events;
+pub mod fault;
+mod host;
+mod laws;
+mod link;
+mod network;
+mod packet;
+mod random;
+pub mod swarm;
+mod switch;
+mod topology;
+mod world;
+
+pub use host::{Context, HostConfig, SocketConfig, address, host_at};
+pub use laws::Violation;
+pub use link::{Link, LinkConfig};
+pub use packet::{HEADER_MAX_BYTES, NO_MESSAGE, Packet};
+pub use random::Random;
+pub use switch::{BufferConfig, Departure, Switch, SwitchCounters};
+pub use topology::{BadTopology, HOSTS_MAX_COUNT, Shape, Spread, Topology};
+pub use world::{Agent, BadWorld, Drop, Leaving, PACKET_OVERHEAD_BYTES, Seen, World};

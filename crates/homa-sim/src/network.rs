@@ -1,0 +1,130 @@
+//! The network between the hosts' cards: cables and switches, put together by a topology. Decides
+//! nothing that its parts do not.
+
+use crate::events::{Event, Queue};
+use crate::link::LinkConfig;
+use crate::packet::Packets;
+use crate::random::mix;
+use crate::switch::{BufferConfig, Switch, SwitchCounters};
+use crate::topology::{Spread, Topology};
+
+/// A switch and where its ports lead.
+struct Site {
+    switch: Switch<u32>,
+    leads_to: Vec<u32>,
+}
+
+pub(crate) struct Network {
+    topology: Topology,
+    hosts: u32,
+    /// Nanoseconds that each host takes from its card to its engine.
+    receive_delays: Vec<u64>,
+    sites: Vec<Site>,
+    /// Bytes that each packet costs on a link besides the Homa packet.
+    overhead_bytes: u32,
+    /// Packets spread so far.
+    spread: u32,
+}
+
+impl Network {
+    pub(crate) fn new(
+        topology: Topology,
+        buffer: BufferConfig,
+        overhead_bytes: u32,
+        receive_delays: Vec<u64>,
+    ) -> Self {
+        let sites = (0..topology.switches()).map(|switch| {
+            let ports = topology.ports(switch);
+            let links: Vec<LinkConfig> = ports.iter().map(|&(link, _)| link).collect();
+            Site {
+                switch: Switch::new(links, buffer),
+                leads_to: ports.into_iter().map(|(_, node)| node).collect(),
+            }
+        });
+        Self {
+            topology,
+            hosts: topology.hosts(),
+            receive_delays,
+            sites: sites.collect(),
+            overhead_bytes,
+            spread: 0,
+        }
+    }
+
+    /// Where a packet that left host `from` arrives first, and when, if the cable brings it there
+    /// at `at`.
+    pub(crate) fn first_hop(&self, from: u32, at: u64) -> (u32, u64) {
+        let node = self.topology.first_hop(from);
+        (node, at + self.receive_delay(node))
+    }
+
+    fn receive_delay(&self, node: u32) -> u64 {
+        self.receive_delays.get(node as usize).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn wire_bytes(&self, length: u32) -> u32 {
+        length + self.overhead_bytes
+    }
+
+    /// A packet is at a switch. Returns whether it found room.
+    pub(crate) fn arrive(
+        &mut self,
+        now: u64,
+        node: u32,
+        place: u32,
+        packets: &Packets,
+        queue: &mut Queue,
+    ) -> bool {
+        let switch = node - self.hosts;
+        let packet = packets.get(place);
+        let choice = match self.topology.spread {
+            Spread::PerFlow => packet.flow,
+            Spread::PerPacket => {
+                self.spread = self.spread.wrapping_add(1);
+                mix(u64::from(self.spread)) as u32
+            }
+        };
+        let port = self.topology.route(switch, packet.to, choice);
+        let bytes = self.wire_bytes(packet.length());
+        let site = &mut self.sites[switch as usize];
+        let waits = site.switch.poll_timeout(port as usize).is_some();
+        let entered = site
+            .switch
+            .input(now, port as usize, packet.priority, bytes, place);
+        if entered.is_err() {
+            return false;
+        }
+        if !waits {
+            self.advance(now, switch, port, queue);
+        }
+        true
+    }
+
+    /// Has a port send what it can, and come back for the next.
+    pub(crate) fn advance(&mut self, now: u64, switch: u32, port: u32, queue: &mut Queue) {
+        let site = &mut self.sites[switch as usize];
+        if let Some(departure) = site.switch.poll(now, port as usize) {
+            let node = site.leads_to[port as usize];
+            let packet = departure.packet;
+            let delay = self.receive_delays.get(node as usize).copied();
+            let at = departure.arrives_at + delay.unwrap_or(0);
+            queue.push(at, Event::Arrive { node, packet });
+        }
+        if let Some(at) = site.switch.poll_timeout(port as usize) {
+            queue.push(at, Event::PortFree { switch, port });
+        }
+    }
+
+    /// What all switches counted together; the largest of what is a maximum.
+    pub(crate) fn counters(&self) -> SwitchCounters {
+        let mut sum = SwitchCounters::default();
+        for site in &self.sites {
+            let counters = site.switch.counters();
+            sum.forwarded += counters.forwarded;
+            sum.dropped += counters.dropped;
+            sum.buffer_max_bytes = sum.buffer_max_bytes.max(counters.buffer_max_bytes);
+            sum.port_max_bytes = sum.port_max_bytes.max(counters.port_max_bytes);
+        }
+        sum
+    }
+}

@@ -1,0 +1,229 @@
+//! A switch: at every port eight queues of strict priority, and one buffer that all ports share.
+//! Decides which packet leaves a port next and which finds no room; where packets go is decided in
+//! `topology`.
+//!
+//! *Design*: output-queued, store and forward. A packet takes room from its arrival until its first
+//! bit leaves. A queue may hold `alpha` times the free buffer (dynamic thresholds), so that one
+//! crowded port never takes it all. The same switch runs in virtual and in real time: what goes in
+//! carries its time, what comes out is polled for.
+
+use std::collections::VecDeque;
+
+use crate::link::LinkConfig;
+
+const LEVELS: usize = 8;
+
+/// A switch's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferConfig {
+    /// Bytes shared by all ports.
+    pub bytes: u64,
+    /// A queue may hold this many eighths of what is free: 8 means as much as is free.
+    pub alpha_eighths: u64,
+}
+
+/// Why and how often packets were dropped, and how full the buffer was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SwitchCounters {
+    /// Packets that left.
+    pub forwarded: u64,
+    /// Packets that found no room.
+    pub dropped: u64,
+    /// Most bytes that the buffer ever held.
+    pub buffer_max_bytes: u64,
+    /// Most bytes that one port's queues ever held.
+    pub port_max_bytes: u64,
+}
+
+/// A packet that leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure<P> {
+    /// The packet.
+    pub packet: P,
+    /// Its level.
+    pub priority: u8,
+    /// When its last bit arrives at the other end of the port's link.
+    pub arrives_at: u64,
+}
+
+struct Port<P> {
+    link: LinkConfig,
+    queues: [VecDeque<(P, u32)>; LEVELS],
+    queue_bytes: [u64; LEVELS],
+    /// One bit for every queue that is not empty.
+    occupied: u8,
+    idle_at: u64,
+}
+
+/// A switch that carries packets known by `P`, a handle.
+pub struct Switch<P> {
+    ports: Vec<Port<P>>,
+    buffer: BufferConfig,
+    used: u64,
+    counters: SwitchCounters,
+}
+
+impl<P: Copy> Switch<P> {
+    /// A switch with one port for each link.
+    pub fn new(links: impl IntoIterator<Item = LinkConfig>, buffer: BufferConfig) -> Self {
+        let ports = links.into_iter().map(|link| Port {
+            link,
+            queues: core::array::from_fn(|_| VecDeque::new()),
+            queue_bytes: [0; LEVELS],
+            occupied: 0,
+            idle_at: 0,
+        });
+        Self {
+            ports: ports.collect(),
+            buffer,
+            used: 0,
+            counters: SwitchCounters::default(),
+        }
+    }
+
+    /// A packet is there in full at `now` and is to leave by `port` at level `priority`, 0 to 7.
+    ///
+    /// # Errors
+    /// There is no room for it: the packet comes back.
+    pub fn input(
+        &mut self,
+        now: u64,
+        port: usize,
+        priority: u8,
+        wire_bytes: u32,
+        packet: P,
+    ) -> Result<(), P> {
+        let level = usize::from(priority).min(LEVELS - 1);
+        let place = &mut self.ports[port];
+        let bytes = u64::from(wire_bytes);
+        let straight = place.occupied == 0 && place.idle_at <= now;
+        let free = self.buffer.bytes.saturating_sub(self.used);
+        let limit = free * self.buffer.alpha_eighths / 8;
+        if !straight && (bytes > free || place.queue_bytes[level] + bytes > limit) {
+            self.counters.dropped += 1;
+            return Err(packet);
+        }
+        place.queues[level].push_back((packet, wire_bytes));
+        place.queue_bytes[level] += bytes;
+        place.occupied |= 1 << level;
+        self.used += bytes;
+        if !straight {
+            let queued = place.queue_bytes.iter().sum();
+            self.counters.port_max_bytes = self.counters.port_max_bytes.max(queued);
+            self.counters.buffer_max_bytes = self.counters.buffer_max_bytes.max(self.used);
+        }
+        Ok(())
+    }
+
+    /// The packet that begins to leave by `port` at `now`: the oldest of the best level. `None` if
+    /// there is none, or while another one leaves.
+    pub fn poll(&mut self, now: u64, port: usize) -> Option<Departure<P>> {
+        let place = &mut self.ports[port];
+        if place.occupied == 0 || place.idle_at > now {
+            return None;
+        }
+        let level = (u8::BITS - 1 - place.occupied.leading_zeros()) as usize;
+        let (packet, wire_bytes) = place.queues[level].pop_front()?;
+        if place.queues[level].is_empty() {
+            place.occupied &= !(1 << level);
+        }
+        place.queue_bytes[level] -= u64::from(wire_bytes);
+        self.used -= u64::from(wire_bytes);
+        place.idle_at = now + place.link.serialization(wire_bytes);
+        self.counters.forwarded += 1;
+        Some(Departure {
+            packet,
+            priority: level as u8,
+            arrives_at: place.idle_at + place.link.delay,
+        })
+    }
+
+    /// When [`poll`](Self::poll) is worth while for `port`: when its link is idle, if a packet
+    /// waits.
+    pub fn poll_timeout(&self, port: usize) -> Option<u64> {
+        let place = &self.ports[port];
+        (place.occupied != 0).then_some(place.idle_at)
+    }
+
+    /// Bytes that wait at a port.
+    pub fn queued_bytes(&self, port: usize) -> u64 {
+        self.ports[port].queue_bytes.iter().sum()
+    }
+
+    /// Bytes that wait at all ports.
+    pub fn used_bytes(&self) -> u64 {
+        self.used
+    }
+
+    /// The best level that waits at a port.
+    pub fn best_waiting(&self, port: usize) -> Option<u8> {
+        let occupied = self.ports[port].occupied;
+        (occupied != 0).then(|| (u8::BITS - 1 - occupied.leading_zeros()) as u8)
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> SwitchCounters {
+        self.counters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: LinkConfig = LinkConfig {
+        bits_per_second: 8_000_000_000, // a byte a nanosecond
+        delay: 100,
+    };
+
+    fn switch(ports: usize, bytes: u64) -> Switch<u32> {
+        let buffer = BufferConfig {
+            bytes,
+            alpha_eighths: 8,
+        };
+        Switch::new(core::iter::repeat_n(LINK, ports), buffer)
+    }
+
+    #[test]
+    fn a_packet_that_finds_its_port_idle_leaves_at_once() {
+        let mut switch = switch(1, 10_000);
+        switch.input(50, 0, 3, 1_000, 7).unwrap();
+        let departure = switch.poll(50, 0).unwrap();
+        assert_eq!(
+            departure,
+            Departure {
+                packet: 7,
+                priority: 3,
+                arrives_at: 50 + 1_000 + 100
+            }
+        );
+        assert_eq!((switch.poll(50, 0), switch.poll_timeout(0)), (None, None));
+    }
+
+    #[test]
+    fn better_levels_go_first_and_equals_in_the_order_of_arrival() {
+        let mut switch = switch(1, 100_000);
+        for (packet, level) in [(0, 1), (1, 2), (2, 7), (3, 2), (4, 0)] {
+            switch.input(0, 0, level, 500, packet).unwrap();
+        }
+        let mut order = Vec::new();
+        while let Some(at) = switch.poll_timeout(0) {
+            order.extend(switch.poll(at, 0).map(|departure| departure.packet));
+        }
+        assert_eq!(order, [2, 1, 3, 0, 4]);
+        assert_eq!(switch.used_bytes(), 0);
+    }
+
+    #[test]
+    fn the_buffer_is_shared_and_no_queue_takes_it_all() {
+        let mut switch = switch(4, 10_000);
+        let taken = (0..20)
+            .filter(|&packet| switch.input(0, 0, 0, 1_000, packet).is_ok())
+            .count();
+        // A queue holds as much as it leaves free: half of the buffer.
+        assert_eq!(taken, 5);
+        assert!(switch.input(0, 1, 0, 1_000, 99).is_ok());
+        assert_eq!(switch.counters().dropped, 15);
+        assert_eq!(switch.used_bytes(), 6_000);
+    }
+}

@@ -1,0 +1,641 @@
+//! The world: hosts, the network between them, and the time. Moves time from event to event and
+//! hands packets round; what applications do, and what is looked at, is the agent's.
+
+use homa_proto::{Burst, ConfigError, Engine, Event as EngineEvent, Instant, Path, Place, RpcKey};
+use homa_proto::{Seed, Unreachable, Usage};
+
+use crate::events::{Event, Queue};
+use crate::fault::{Fate, Faults, Loss};
+use crate::host::{Context, Host, HostConfig, address, context, host_at};
+use crate::network::Network;
+use crate::packet::{NO_MESSAGE, Packet, Packets};
+use crate::random::mix;
+use crate::switch::{BufferConfig, SwitchCounters};
+use crate::topology::{BadTopology, Topology};
+
+/// UDP, IP and Ethernet with its gap: what a packet costs on a link besides the Homa packet.
+pub const PACKET_OVERHEAD_BYTES: u32 = 66;
+
+/// Deadlines that one host may have at one moment: more means that it makes no progress.
+const DEADLINES_AT_ONCE: u32 = 10_000;
+
+/// Bursts that one drain may bring: more means that an engine never ends.
+const BURSTS_AT_ONCE: u32 = 100_000;
+
+/// Why a packet did not reach its engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drop {
+    /// The fault model lost it.
+    Fault(Loss),
+    /// A switch had no room.
+    Buffer,
+    /// Its sender's queue was full.
+    Queue,
+    /// Its checksum did not fit.
+    Damaged,
+    /// The host it goes to is down, or there is none.
+    NoHost,
+    /// No socket of the host has its port.
+    NoSocket,
+}
+
+/// A packet as an engine gives it out, with its place in its burst.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving {
+    /// The engine.
+    pub engine: usize,
+    /// The RPC whose bytes it carries.
+    pub rpc: Option<RpcKey>,
+    /// Its place in the burst, from 0.
+    pub index: usize,
+    /// Packets in the burst.
+    pub count: usize,
+    /// Bytes of the whole burst.
+    pub burst_bytes: usize,
+}
+
+/// What runs on the hosts and looks at what happens. Everything but `store` and `event` may be
+/// left out.
+pub trait Agent {
+    /// Payload has a place. `true`: it is stored; `false`: the host refuses.
+    fn store(&mut self, cx: &mut Seen, place: &Place, packet: &Packet) -> bool;
+
+    /// An engine tells its application something.
+    fn event(&mut self, cx: &mut Context<'_>, event: EngineEvent);
+
+    /// A moment came that was asked for.
+    fn timer(&mut self, _cx: &mut Context<'_>, _token: u32) {}
+
+    /// An engine gives a packet out. `false`: it never gets to the card.
+    fn leaving(&mut self, _now: u64, _leaving: &Leaving, _packet: &mut Packet) -> bool {
+        true
+    }
+
+    /// A packet is about to be handed to an engine. `false`: it is lost here.
+    fn arriving(&mut self, _now: u64, _packet: &mut Packet) -> bool {
+        true
+    }
+
+    /// A packet was handled, and stored or not.
+    fn arrived(&mut self, _cx: &mut Seen, _packet: &Packet) {}
+
+    /// A packet was lost.
+    fn dropped(&mut self, _now: u64, _packet: &Packet, _why: Drop) {}
+
+    /// A packet went into the network, and is `late` nanoseconds later than it could be.
+    fn launched(&mut self, _now: u64, _packet: &Packet, _late: u64) {}
+
+    /// A host sent all that it could and heard all events.
+    fn drained(&mut self, _cx: &mut Seen) {}
+
+    /// When a host acts on the deadline `at`: hosts that are late say so here.
+    fn deadline(&mut self, _host: u32, at: u64) -> u64 {
+        at
+    }
+
+    /// Whether damaged packets are noticed and dropped.
+    fn checks_sums(&self) -> bool {
+        true
+    }
+
+    /// A host makes no progress although it is busy.
+    fn stuck(&mut self, now: u64, host: u32);
+
+    /// Whether the world shall stop.
+    fn is_over(&self) -> bool {
+        false
+    }
+}
+
+/// What an agent may look at when a packet came or a host was drained.
+pub struct Seen {
+    /// Nanoseconds since the start.
+    pub now: u64,
+    /// The host.
+    pub host: u32,
+    /// Which of its engines.
+    pub engine: usize,
+    /// That engine's tables. Not to be had while a placement is open.
+    pub usage: Option<Usage>,
+}
+
+/// Hosts, a network and the time.
+pub struct World<A> {
+    now: u64,
+    queue: Queue,
+    packets: Packets,
+    network: Network,
+    hosts: Vec<Host>,
+    faults: Option<Faults>,
+    /// Taken out while its packets are sent.
+    burst: Option<Burst>,
+    delivered: u64,
+    /// The applications and the onlookers.
+    pub agent: A,
+}
+
+/// Why there is no world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadWorld {
+    /// The topology cannot be.
+    Topology(BadTopology),
+    /// An engine refused its configuration.
+    Config(ConfigError),
+    /// There are not as many hosts as the topology has.
+    Hosts,
+}
+
+impl core::fmt::Display for BadWorld {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Topology(bad) => bad.fmt(f),
+            Self::Config(bad) => bad.fmt(f),
+            Self::Hosts => f.write_str("there are not as many hosts as the topology has"),
+        }
+    }
+}
+
+impl core::error::Error for BadWorld {}
+
+impl<A: Agent> World<A> {
+    /// A world at time `start`, in nanoseconds.
+    ///
+    /// # Errors
+    /// Parts that cannot be, or do not fit each other.
+    pub fn new(
+        topology: Topology,
+        buffer: BufferConfig,
+        hosts: Vec<(HostConfig, Seed)>,
+        start: u64,
+        agent: A,
+    ) -> Result<Self, BadWorld> {
+        topology.check().map_err(BadWorld::Topology)?;
+        if hosts.len() != topology.hosts() as usize {
+            return Err(BadWorld::Hosts);
+        }
+        let delays = hosts.iter().map(|(host, _)| host.receive_delay).collect();
+        let hosts: Result<Vec<Host>, ConfigError> = hosts
+            .into_iter()
+            .map(|(config, seed)| Host::new(config, seed))
+            .collect();
+        Ok(Self {
+            now: start,
+            queue: Queue::new(),
+            packets: Packets::default(),
+            network: Network::new(topology, buffer, PACKET_OVERHEAD_BYTES, delays),
+            hosts: hosts.map_err(BadWorld::Config)?,
+            faults: None,
+            burst: Some(Burst::new().map_err(|_| BadWorld::Config(ConfigError::OutOfMemory))?),
+            delivered: 0,
+            agent,
+        })
+    }
+
+    /// Nanoseconds since the origin of time.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Puts faults between the hosts' cards and the network.
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.faults = Some(faults);
+    }
+
+    /// The faults, to be changed.
+    pub fn faults(&mut self) -> Option<&mut Faults> {
+        self.faults.as_mut()
+    }
+
+    /// A host's engines.
+    pub fn engines(&self, host: u32) -> impl Iterator<Item = &Engine> {
+        self.hosts[host as usize]
+            .cores
+            .iter()
+            .map(|core| &core.engine)
+    }
+
+    /// Packets handed to engines so far.
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// What the switches counted.
+    pub fn switch_counters(&self) -> SwitchCounters {
+        self.network.counters()
+    }
+
+    /// Whether no packet is on its way and nothing is to happen.
+    pub fn is_quiet(&self) -> bool {
+        self.queue.len() == 0
+    }
+
+    /// Packets on their way.
+    pub fn in_flight(&self) -> usize {
+        self.packets.len()
+    }
+
+    /// Whether a host is up.
+    pub fn is_up(&self, host: u32) -> bool {
+        self.hosts[host as usize].up
+    }
+
+    /// Has the agent do something at a host, then drains the host.
+    pub fn with<R>(
+        &mut self,
+        host: u32,
+        engine: usize,
+        act: impl FnOnce(&mut A, &mut Context<'_>) -> R,
+    ) -> R {
+        let place = &mut self.hosts[host as usize];
+        let mut cx = context(self.now, host, engine, place, &mut self.queue);
+        let result = act(&mut self.agent, &mut cx);
+        self.drain(host);
+        result
+    }
+
+    /// The host does nothing until `until`; what arrives waits.
+    pub fn pause(&mut self, host: u32, until: u64) {
+        let place = &mut self.hosts[host as usize];
+        place.paused_until = place.paused_until.max(until);
+        self.queue.push(until, Event::Wake { host });
+    }
+
+    /// The host is gone, with all that it knew.
+    pub fn crash(&mut self, host: u32) {
+        let place = &mut self.hosts[host as usize];
+        place.up = false;
+        place.paused_until = 0;
+        for packet in core::mem::take(&mut place.inbox) {
+            self.packets.take(packet);
+        }
+    }
+
+    /// The host starts anew.
+    ///
+    /// # Errors
+    /// When an engine refuses its configuration, which it took before.
+    pub fn restart(&mut self, host: u32, seed: Seed) -> Result<(), ConfigError> {
+        let place = &mut self.hosts[host as usize];
+        *place = Host::new(place.config.clone(), seed)?;
+        Ok(())
+    }
+
+    /// Sends a packet from a host's card that none of its engines made.
+    pub fn inject(&mut self, packet: Packet) {
+        self.launch(packet);
+    }
+
+    /// Lets time pass to `until`, or until nothing is to happen any more, or the agent has enough.
+    pub fn run_until(&mut self, until: u64) {
+        while !self.agent.is_over() {
+            let Some((at, event)) = self.queue.pop(until) else {
+                break;
+            };
+            self.now = self.now.max(at);
+            self.happen(event);
+        }
+        self.now = self.now.max(until.min(self.queue.next().unwrap_or(until)));
+    }
+
+    /// When something happens next.
+    pub fn next(&self) -> Option<u64> {
+        self.queue.next()
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrive { node, packet } => match self.hosts.get(node as usize) {
+                Some(_) => self.arrive(node, packet),
+                None => self.switch(node, packet),
+            },
+            Event::PortFree { switch, port } => {
+                self.network
+                    .advance(self.now, switch, port, &mut self.queue);
+            }
+            Event::Wake { host } => self.wake(host),
+            Event::Timer { host, token } => self.timer(host, token),
+            Event::Unreachable { host, packet } => self.unreachable(host, packet),
+        }
+    }
+
+    fn switch(&mut self, node: u32, place: u32) {
+        let taken = self
+            .network
+            .arrive(self.now, node, place, &self.packets, &mut self.queue);
+        if !taken {
+            let packet = self.packets.take(place);
+            self.agent.dropped(self.now, &packet, Drop::Buffer);
+        }
+    }
+
+    /// A packet is at its host.
+    fn arrive(&mut self, host: u32, place: u32) {
+        let it = &mut self.hosts[host as usize];
+        if it.up && it.paused_until > self.now {
+            it.inbox.push(place);
+            return;
+        }
+        let mut packet = self.packets.take(place);
+        if packet.damaged && self.agent.checks_sums() {
+            self.agent.dropped(self.now, &packet, Drop::Damaged);
+            return;
+        }
+        if !it.up {
+            self.agent.dropped(self.now, &packet, Drop::NoHost);
+            return;
+        }
+        if self.agent.arriving(self.now, &mut packet) {
+            self.receive(host, &packet);
+            self.drain(host);
+        }
+    }
+
+    /// Hands a packet to its engine, and its payload to the agent.
+    fn receive(&mut self, host: u32, packet: &Packet) {
+        let it = &mut self.hosts[host as usize];
+        let (source, dest) = ports(packet.header());
+        let Some(socket) = it.socket(dest) else {
+            self.agent.dropped(self.now, packet, Drop::NoSocket);
+            self.tell_unreachable(packet);
+            return;
+        };
+        let engine = it.steer(sender_id(packet.header()), packet.from);
+        let path = Path {
+            socket,
+            peer: address(packet.from, source),
+            local: address(host, dest).ip,
+        };
+        let mut seen = Seen {
+            now: self.now,
+            host,
+            engine,
+            usage: None,
+        };
+        self.delivered += 1;
+        let now = Instant::from_nanos(self.now);
+        let core = &mut it.cores[engine].engine;
+        if let Some(placement) = core.handle_packet(now, path, packet.header(), packet.length()) {
+            if self.agent.store(&mut seen, &placement.place(), packet) {
+                placement.commit();
+            } else {
+                placement.refuse();
+            }
+        }
+        seen.usage = Some(core.usage());
+        self.agent.arrived(&mut seen, packet);
+    }
+
+    /// The network tells the sender of a packet that it did not arrive.
+    fn tell_unreachable(&mut self, packet: &Packet) {
+        let packet = *packet;
+        let host = packet.from;
+        let delay = self.hosts[host as usize].config.link.delay;
+        let place = self.packets.insert(packet);
+        self.queue.push(
+            self.now + delay,
+            Event::Unreachable {
+                host,
+                packet: place,
+            },
+        );
+    }
+
+    fn unreachable(&mut self, host: u32, place: u32) {
+        let packet = self.packets.take(place);
+        let it = &mut self.hosts[host as usize];
+        if !it.up {
+            return;
+        }
+        let limit = self.faults.as_ref().and_then(|it| it.limit_of(&packet));
+        let what = match limit {
+            Some(bytes) if packet.length() > bytes => Unreachable::TooBig {
+                segment_bytes: bytes.saturating_sub(56),
+            },
+            _ => Unreachable::Port,
+        };
+        let (_, dest) = ports(packet.header());
+        let engine = it.steer(sender_id(packet.header()) ^ 1, packet.to);
+        it.cores[engine].engine.handle_unreachable(
+            Instant::from_nanos(self.now),
+            address(packet.to, dest),
+            packet.header(),
+            what,
+        );
+        self.drain(host);
+    }
+
+    fn timer(&mut self, host: u32, token: u32) {
+        let it = &mut self.hosts[host as usize];
+        if !it.up {
+            return;
+        }
+        if it.paused_until > self.now {
+            self.queue
+                .push(it.paused_until, Event::Timer { host, token });
+            return;
+        }
+        let mut cx = context(self.now, host, 0, it, &mut self.queue);
+        self.agent.timer(&mut cx, token);
+        self.drain(host);
+    }
+
+    fn wake(&mut self, host: u32) {
+        let it = &mut self.hosts[host as usize];
+        if it.wake <= self.now {
+            it.wake = u64::MAX;
+        }
+        if !it.up || it.paused_until > self.now {
+            return;
+        }
+        for packet in core::mem::take(&mut it.inbox) {
+            self.arrive(host, packet);
+        }
+        let it = &mut self.hosts[host as usize];
+        let Some(deadline) = it.next_deadline() else {
+            return;
+        };
+        if self.agent.deadline(host, deadline) <= self.now {
+            if it.served.0 != self.now {
+                it.served = (self.now, 0);
+            }
+            it.served.1 += 1;
+            if it.served.1 > DEADLINES_AT_ONCE {
+                self.agent.stuck(self.now, host);
+                return;
+            }
+            for core in &mut it.cores {
+                let due = core.engine.poll_timeout();
+                if due.is_some_and(|(at, _)| at.as_nanos() <= self.now) {
+                    core.engine.handle_timeout(Instant::from_nanos(self.now));
+                }
+            }
+            self.drain(host);
+        } else {
+            self.schedule(host);
+        }
+    }
+
+    /// Has the host woken at its deadline.
+    fn schedule(&mut self, host: u32) {
+        let it = &mut self.hosts[host as usize];
+        if !it.up {
+            return;
+        }
+        let Some(deadline) = it.next_deadline() else {
+            return;
+        };
+        let at = self.agent.deadline(host, deadline);
+        let at = at.max(self.now).max(it.paused_until);
+        if at < it.wake {
+            it.wake = at;
+            self.queue.push(at, Event::Wake { host });
+        }
+    }
+
+    /// Sends what there is to send and tells what there is to tell, until there is nothing.
+    fn drain(&mut self, host: u32) {
+        let now = Instant::from_nanos(self.now);
+        let mut bursts = 0;
+        for engine in 0..self.hosts[host as usize].cores.len() {
+            loop {
+                let Some(mut burst) = self.burst.take() else {
+                    return;
+                };
+                while bursts <= BURSTS_AT_ONCE
+                    && self.hosts[host as usize].cores[engine]
+                        .engine
+                        .poll_transmit(now, &mut burst)
+                {
+                    bursts += 1;
+                    self.send(host, engine, &burst);
+                }
+                self.burst = Some(burst);
+                if bursts > BURSTS_AT_ONCE {
+                    self.agent.stuck(self.now, host);
+                    return;
+                }
+                let mut any = false;
+                loop {
+                    let it = &mut self.hosts[host as usize];
+                    let Some(event) = it.cores[engine].engine.poll_event() else {
+                        break;
+                    };
+                    any = true;
+                    let mut cx = context(self.now, host, engine, it, &mut self.queue);
+                    self.agent.event(&mut cx, event);
+                }
+                if !any {
+                    break;
+                }
+            }
+            let usage = self.hosts[host as usize].cores[engine].engine.usage();
+            self.agent.drained(&mut Seen {
+                now: self.now,
+                host,
+                engine,
+                usage: Some(usage),
+            });
+        }
+        self.schedule(host);
+    }
+
+    /// Gives the packets of a burst to the host's card.
+    fn send(&mut self, host: u32, engine: usize, burst: &Burst) {
+        let to = host_at(burst.path().peer.ip).unwrap_or(u32::MAX);
+        let mut leaving = Leaving {
+            engine,
+            rpc: None,
+            index: 0,
+            count: burst.len(),
+            burst_bytes: burst.bytes(),
+        };
+        for packet in burst.packets() {
+            let mut sent = Packet::new(packet.header, host, to, burst.priority());
+            leaving.rpc = packet.payload.map(|payload| payload.rpc);
+            if let Some(payload) = packet.payload {
+                let outgoing = &self.hosts[host as usize].cores[engine].outgoing;
+                sent.payload_bytes = payload.length;
+                sent.offset = payload.offset;
+                sent.message = outgoing
+                    .get(payload.rpc.index())
+                    .copied()
+                    .unwrap_or(NO_MESSAGE);
+            }
+            if self.agent.leaving(self.now, &leaving, &mut sent) {
+                self.launch(sent);
+            }
+            leaving.index += 1;
+        }
+    }
+
+    /// Puts a packet on its host's cable, through the faults.
+    fn launch(&mut self, mut packet: Packet) {
+        if packet.to as usize >= self.hosts.len() {
+            self.agent.dropped(self.now, &packet, Drop::NoHost);
+            return;
+        }
+        packet.sent_at = self.now;
+        let it = &self.hosts[packet.from as usize];
+        let longest = it.nic.config().serialization(it.config.queue_max_bytes);
+        if it
+            .nic
+            .idle_at()
+            .saturating_sub(self.now + it.config.send_delay)
+            > longest
+        {
+            self.agent.dropped(self.now, &packet, Drop::Queue);
+            return;
+        }
+        let (source, dest) = ports(packet.header());
+        let ends = u64::from(packet.from) << 32 | u64::from(packet.to);
+        let ports = u64::from(source) << 16 | u64::from(dest);
+        packet.flow = mix(ends ^ mix(ports)) as u32;
+        let fate = match &mut self.faults {
+            Some(faults) => faults.input(&mut packet),
+            None => Fate::Passes {
+                after: 0,
+                again: None,
+            },
+        };
+        let bytes = self.network.wire_bytes(packet.length());
+        let it = &mut self.hosts[packet.from as usize];
+        let at = it.nic.input(self.now + it.config.send_delay, bytes);
+        match fate {
+            Fate::Lost(loss) => {
+                self.agent.dropped(self.now, &packet, Drop::Fault(loss));
+                if loss == (Loss::TooLong { told: true }) {
+                    self.tell_unreachable(&packet);
+                }
+            }
+            Fate::Passes { after, again } => {
+                self.agent.launched(self.now, &packet, after);
+                self.enter(at + after, packet);
+                if let Some(later) = again {
+                    self.agent.launched(self.now, &packet, later);
+                    self.enter(at + later, packet);
+                }
+            }
+        }
+    }
+
+    /// Has a packet arrive at the first node of its way.
+    fn enter(&mut self, at: u64, packet: Packet) {
+        let (node, at) = self.network.first_hop(packet.from, at);
+        let packet = self.packets.insert(packet);
+        self.queue.push(at, Event::Arrive { node, packet });
+    }
+}
+
+/// Source and destination port of a Homa header.
+pub(crate) fn ports(header: &[u8]) -> (u16, u16) {
+    match header {
+        &[s0, s1, d0, d1, ..] => (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])),
+        _ => (0, 0),
+    }
+}
+
+/// The sender's number of the RPC.
+pub(crate) fn sender_id(header: &[u8]) -> u64 {
+    let bytes = header.get(20..28).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u64::from_be_bytes)
+}
