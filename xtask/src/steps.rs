@@ -78,6 +78,16 @@ pub(crate) const STEPS: &[Step] = &[
         )],
     },
     Step {
+        name: "swarm",
+        checks: "500 random networks break no law, and every planted bug is caught",
+        needs: &[],
+        work: &[
+            BUILD_RELEASE,
+            line("homa sim swarm --seeds 500"),
+            line("homa sim swarm --seeds 500 --plant all"),
+        ],
+    },
+    Step {
         name: "smoke",
         checks: "the optimised command does its main jobs, in short",
         needs: &[],
