@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use homa_proto::wire::{Body, ResendRange};
+use homa_proto::wire::{Body, Data, Packet, ResendRange};
 use homa_proto::{Config, Unreachable};
 
 use crate::world::{Fate, Flight, Random, World};
@@ -282,4 +282,45 @@ fn resends_go_before_new_bytes() {
         .unwrap();
     let waited = world.trace[at].0.nanos_since(world.trace[asked].0);
     assert_eq!(waited, 5_000, "it leaves when the RESEND arrives");
+}
+
+#[test]
+fn bytes_that_are_there_in_part_or_whole_and_other_lengths_are_dropped_and_counted() {
+    let mut world = World::pair();
+    world.on_wire(|_, _| Fate::Drop);
+    world.call(0, 1, 5_000);
+    let request = world.trace[0].1.packet();
+    let client = world.hosts[0].address;
+    let mut send = |world: &mut World, message_length: u32, offset: u32, payload_length: u32| {
+        let Body::Data(data) = request.body else {
+            panic!("the first packet is DATA");
+        };
+        let data = Data {
+            message_length,
+            offset,
+            payload_length,
+            ..data
+        };
+        let packet = Packet {
+            body: Body::Data(data),
+            ..request
+        };
+        world.inject(1, client, &packet, payload_length);
+    };
+    send(&mut world, 5_000, 1_000, 1_000);
+    // Over its start, over its end, over all of it, over the gap before it.
+    for (offset, length) in [(500, 600), (1_900, 200), (900, 1_200), (0, 1_001)] {
+        send(&mut world, 5_000, offset, length);
+    }
+    assert_eq!(world.counters(1).dropped_overlap, 4);
+    send(&mut world, 5_000, 1_000, 1_000);
+    send(&mut world, 5_000, 1_500, 10);
+    assert_eq!(world.counters(1).dropped_duplicate, 2);
+    send(&mut world, 5_001, 0, 100);
+    assert_eq!(world.counters(1).dropped_contradiction, 1);
+    // What is missing still fits.
+    send(&mut world, 5_000, 0, 1_000);
+    send(&mut world, 5_000, 2_000, 3_000);
+    assert_eq!(world.counters(1).data_received, 3);
+    assert_eq!(world.hosts[1].requests_run(), 1);
 }
