@@ -198,9 +198,10 @@ impl Peer {
 
     /// The id of the next RPC to this peer: even, dense, with the engine's number on top.
     pub(crate) fn next_id(&mut self, engine: u8) -> RpcId {
-        let id = self.next_id;
-        self.next_id = id.wrapping_add(2);
-        RpcId::new(u64::from(engine) << 56 | (id & 0x00ff_ffff_ffff_fffe))
+        // 0 is none: an ack of it would say nothing.
+        let id = (self.next_id & 0x00ff_ffff_ffff_fffe).max(2);
+        self.next_id = id + 2;
+        RpcId::new(u64::from(engine) << 56 | id)
     }
 
     /// Remembers an ack; `false` when all places are taken.

@@ -291,7 +291,7 @@ fn bytes_that_are_there_in_part_or_whole_and_other_lengths_are_dropped_and_count
     world.call(0, 1, 5_000);
     let request = world.trace[0].1.packet();
     let client = world.hosts[0].address;
-    let mut send = |world: &mut World, message_length: u32, offset: u32, payload_length: u32| {
+    let send = |world: &mut World, message_length: u32, offset: u32, payload_length: u32| {
         let Body::Data(data) = request.body else {
             panic!("the first packet is DATA");
         };
