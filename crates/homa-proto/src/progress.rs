@@ -456,7 +456,12 @@ impl Engine {
                 self.fail(now, index, Failure::Dropped);
             }
             Some(UnknownReason::Overloaded) if !self.rpcs[index].progress.alive => {
-                self.fail(now, index, Failure::Overloaded);
+                // Sent again from the start, it may have run in an earlier life of the server.
+                let failure = match self.rpcs[index].progress.was_retried() {
+                    true => Failure::OutcomeUnknown,
+                    false => Failure::Overloaded,
+                };
+                self.fail(now, index, failure);
             }
             _ if self.rpcs[index].progress.alive || client.response.is_some() => {
                 self.doubt(now, index);

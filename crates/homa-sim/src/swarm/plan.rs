@@ -250,7 +250,8 @@ fn draw_config(random: &mut Random, topology: &Topology, weather: Weather) -> Co
     let mut config = Config {
         link_bits_per_second: random.chance(600).then_some(topology.edge.bits_per_second),
         resend_interval: ms(resend),
-        timeout: ms(resend * random.between(4, 20)),
+        // Long enough to ask four times and find out that long packets do not pass.
+        timeout: ms(resend * random.between(7, 20)),
         ack_interval: ms(random.between(1, 4)),
         ping_interval_max: ms(resend.max(random.pick(&[20, 100, 250]))),
         service_silence: ms(random.pick(&[1_000, 2_000, 5_000])),
