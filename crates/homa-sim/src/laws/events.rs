@@ -6,7 +6,7 @@ use homa_proto::{Event, Failure, Place, RpcKey};
 use super::intervals::Intervals;
 use super::{Incoming, Laws, message};
 use crate::packet::{NO_MESSAGE, Packet};
-use crate::swarm::plan::{OTHER_PORT, PORT, Service};
+use crate::swarm::plan::{OTHER_PORT, PORT};
 
 /// What an application has to know of what it was told.
 #[derive(Clone, Copy, Debug)]
@@ -255,12 +255,13 @@ impl Laws {
         let timeout = config.timeout.as_nanos() as u64;
         let server_lived = self.hosts[deal.server as usize].life;
         let caused = match failure {
-            Failure::Dropped => it.dropped && matches!(deal.service, Service::Drop(_)),
+            Failure::Dropped => it.dropped,
             Failure::DeadlineExceeded => deal.deadline.is_some_and(|deadline| age >= deadline),
             Failure::Aborted => it.aborted,
             Failure::TimedOut => age >= timeout,
             Failure::ResponseTooLong => deal.response > config.max_message_bytes,
-            Failure::Refused | Failure::Unreachable => it.unreachable,
+            Failure::Refused => it.unreachable,
+            Failure::Unreachable => it.unreachable || it.request.sent == 0,
             Failure::Overloaded => it.unknowns > 0,
             Failure::OutcomeUnknown => it.unknowns > 0 || it.unreachable || server_lived > 0,
             _ => false,
@@ -272,7 +273,13 @@ impl Laws {
         }
         // Where tables are small, at the start of a life, and in a life that the client had not
         // heard of, requests are turned away.
-        let excused = !self.peace.is_ample(deal.server)
+        let server = &self.configs[deal.server as usize];
+        let too_long = deal.request > server.max_message_bytes;
+        let dropped = failure == Failure::Dropped && deal.response > server.max_message_bytes;
+        let excused = failure == Failure::ResponseTooLong
+            || too_long
+            || dropped
+            || !self.peace.is_ample(deal.server)
             || !self.peace.is_ample(host)
             || failure == Failure::OutcomeUnknown && server_lived > 0;
         let late = it.begun >= self.probing && !excused;
@@ -285,7 +292,7 @@ impl Laws {
                     | Failure::Aborted
                     | Failure::ResponseTooLong
             );
-        if late || (calm && !asked_for) {
+        if late || (calm && !asked_for && !excused) {
             let seen = format!("call {call} ended with {failure:?} in a network at peace");
             let law = "in a network at peace calls succeed";
             self.breach(law, now, host, Some(call), seen);
@@ -322,6 +329,8 @@ impl Laws {
         let it = &self.calls[call as usize];
         let calm = self.peace.is_calm(deal.client, deal.server);
         let has_response = it.end == Some(Ok(()));
+        // What the client does not want it acknowledges all the same.
+        let calm = calm && it.end != Some(Err(Failure::ResponseTooLong));
         // A client that has not proven its address is asked for its ack only as far as it may be.
         let port = [PORT, OTHER_PORT][deal.socket];
         let proven = self.hosts[host as usize]

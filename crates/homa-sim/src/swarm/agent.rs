@@ -139,7 +139,9 @@ impl Swarm {
     fn serve(&mut self, cx: &mut Context<'_>, call: u32, key: RpcKey) {
         let deal = *self.laws.deal(call);
         let now = cx.time();
-        if let Service::Drop(_) = deal.service {
+        // What it could not send in full it does not begin to send.
+        let longest = cx.engine().config().max_message_bytes;
+        if matches!(deal.service, Service::Drop(_)) || deal.response > longest {
             if cx.engine().drop_request(now, key) {
                 self.laws.dropped_request(call);
             }

@@ -28,7 +28,7 @@ pub(crate) fn lie(
             let (source, dest) = ports(packet.header());
             let id = RpcId::new(sender_id(packet.header()));
             // To its receiver in the name of its sender, or to its sender in that of its receiver.
-            if packet.from == hostile || random.chance(500) && packet.to != hostile {
+            if packet.to != hostile && (packet.from == hostile || random.chance(500)) {
                 (packet.to, common(source, dest, id))
             } else {
                 (packet.from, common(dest, source, id.flipped()))
@@ -43,13 +43,61 @@ pub(crate) fn lie(
     if to == hostile {
         return None;
     }
+    let common = if random.chance(100) {
+        Common {
+            dest_port: if common.dest_port == PORT {
+                OTHER_PORT
+            } else {
+                PORT
+            },
+            ..common
+        }
+    } else {
+        common
+    };
     let (body, payload) = draw_body(random, segment);
     let mut header = [0; MAX_HEADER_BYTES];
     let length = Wire { common, body }.emit(&mut header);
     let mut packet = Packet::new(&header[..length], hostile, to, TOP);
     packet.payload_bytes = payload;
+    if random.chance(200) {
+        mangle(random, &mut packet);
+    }
     Some(packet)
 }
+
+/// Makes a packet one that no sender may send.
+fn mangle(random: &mut Random, packet: &mut Packet) {
+    let fields: &[(usize, &[u8])] = match packet.header()[11] {
+        DATA => &[(28, &[0; 4]), (52, &[0xff, 0xff, 0xff, 0xf0])],
+        GRANT => &[(32, &[9])],
+        RESEND => &[
+            (32, &[0; 4]),
+            (32, &[0xff, 0xff, 0xff, 0xf0]),
+            (28, &[0xff, 0xff, 0xff, 0xf0, 0x7f, 0xff, 0xff, 0xff]),
+            (36, &[8]),
+        ],
+        _ => &[(11, &[0x1f])],
+    };
+    match random.below(8) {
+        0 => packet.header_mut()[11] = 0x42,
+        1 => packet.header_mut()[11] = ACK,
+        2 => packet.payload_bytes = 0,
+        _ => {
+            let (place, bytes) = random.pick(fields);
+            if let Some(field) = packet.header_mut().get_mut(place..place + bytes.len()) {
+                field.copy_from_slice(bytes);
+            }
+        }
+    }
+}
+
+/// Codes of packet types, at byte 11.
+const DATA: u8 = 0x10;
+const GRANT: u8 = 0x11;
+const RESEND: u8 = 0x12;
+/// The longest header: most other packets with this code are cut off.
+const ACK: u8 = 0x18;
 
 const fn common(source_port: u16, dest_port: u16, sender_id: RpcId) -> Common {
     Common {

@@ -112,7 +112,7 @@ impl Weather {
         Self {
             bad_network: random.chance(650),
             mishaps: random.chance(400),
-            hostile: random.chance(200),
+            hostile: random.chance(250),
             tiny_tables: random.chance(300),
             tiny_buffers: random.chance(250),
             small_path: random.chance(100),
@@ -184,6 +184,9 @@ impl Plan {
     fn make_fair(&mut self) {
         self.topology.spread = Spread::PerFlow;
         self.buffer.bytes = FAIR_BUFFER_BYTES;
+        if let Some(first) = self.hosts.first().cloned() {
+            self.hosts.fill(first);
+        }
         self.deals.truncate(FAIR_CALLS);
         for deal in &mut self.deals {
             deal.deadline = None;
@@ -328,10 +331,6 @@ fn draw_host(
         // What all hosts must agree on stays.
         config = Config {
             packet_lifetime: base.packet_lifetime,
-            max_message_bytes: base.max_message_bytes,
-            receive_budget_bytes: other
-                .receive_budget_bytes
-                .max(u64::from(base.max_message_bytes)),
             ..other
         };
     }
