@@ -182,7 +182,7 @@ impl Laws {
             let seen = format!("message {of} of {length} bytes is no request to host {host}");
             let law = "every byte once and from the right message";
             self.breach(law, now, host, Some(call), seen);
-        } else if ran.contains(&life) {
+        } else if ran.contains(&life) && !deal.idempotent {
             let seen = format!("call {call} ran before in life {life} of its server");
             self.breach("a request runs at most once", now, host, Some(call), seen);
         } else {
@@ -329,14 +329,18 @@ impl Laws {
         let it = &self.calls[call as usize];
         let calm = self.peace.is_calm(deal.client, deal.server);
         let has_response = it.end == Some(Ok(()));
-        // What the client does not want it acknowledges all the same.
-        let calm = calm && it.end != Some(Err(Failure::ResponseTooLong));
+        // A client that gave up, or does not want the response, acknowledges all the same.
+        let wrong = if delivered {
+            it.end.is_none()
+        } else {
+            has_response
+        };
         // A client that has not proven its address is asked for its ack only as far as it may be.
         let port = [PORT, OTHER_PORT][deal.socket];
         let proven = self.hosts[host as usize]
             .proven
             .contains(&(deal.client, port));
-        if calm && proven && delivered != has_response {
+        if calm && proven && wrong {
             let seen = format!("told {delivered}, the client has it: {has_response}");
             let law = "in a network at peace a server learns what became of its response";
             self.breach(law, now, host, Some(call), seen);

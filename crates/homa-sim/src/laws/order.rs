@@ -68,10 +68,14 @@ impl Laws {
             // Responses may wait until their client has proven its address.
             let deal = laws.deal(of / 2);
             let port = [PORT, OTHER_PORT][deal.socket];
+            // A late GRANT may come for a response that is over.
+            let served = &laws.hosts[host].serving;
+            let over = of & 1 == 1 && !served.values().any(|&request| request == of ^ 1);
             let waits = of & 1 == 1 && !laws.hosts[host].proven.contains(&(deal.client, port));
             it.granted_here > it.sent
                 && !it.doubtful
                 && !waits
+                && !over
                 && call.end.is_none()
                 && !call.crashed
         };
