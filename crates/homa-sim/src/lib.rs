@@ -7,7 +7,7 @@
 //! laws can tell whether the right bytes arrived.
 #![forbid(unsafe_code)]
 
-pub mod capture;
+mod capture;
 mod events;
 pub mod fault;
 mod host;

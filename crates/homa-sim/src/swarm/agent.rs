@@ -5,13 +5,14 @@ use core::net::Ipv6Addr;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
+use homa_capture::Capture;
 use homa_proto::wire::Priority;
 use homa_proto::{Call, CallError, Event, Failure, Path, Place, RpcKey, Unreachable};
 
 use super::coverage::Coverage;
 use super::plan::{PORT, Plan, Service};
 use super::plant::{Plant, outside};
-use crate::capture::Capture;
+use crate::capture;
 use crate::host::{Context, address};
 use crate::laws::{Header, Laws, Says, message};
 use crate::packet::{NO_MESSAGE, Packet};
@@ -460,7 +461,7 @@ impl Agent for Swarm {
     fn launched(&mut self, now: u64, packet: &Packet, late: u64) {
         self.step(now, What::Sent, packet);
         if let Some(capture) = &mut self.capture {
-            capture.packet(now + late, packet);
+            capture::add(capture, now + late, packet);
         }
         if Some(packet.from) != self.hostile && self.overheard.len() < 1_000 && late == 0 {
             self.overhear(packet);

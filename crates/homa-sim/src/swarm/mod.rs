@@ -10,9 +10,9 @@ mod report;
 
 use std::collections::VecDeque;
 
+use homa_capture::Capture;
 use homa_proto::Seed;
 
-use crate::capture::Capture;
 use crate::fault::Faults;
 use crate::laws::Violation;
 use crate::random::Random;
