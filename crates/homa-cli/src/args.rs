@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Demo(Demo),
     Bench(Bench),
     Sim(Sim),
+    Dump(Dump),
     #[command(name = "internal-demo-server", hide = true)]
     DemoServer(DemoServer),
     #[command(name = "internal-rtt-server", hide = true)]
@@ -221,6 +222,25 @@ pub(crate) struct SimSwarm {
     pub(crate) capture: Option<PathBuf>,
 }
 
+/// Show the Homa packets of a capture, pcap or pcapng: one line each.
+///
+/// Packets over IP protocol 146, UDP, the UDP tunnel and TCP hijacking are found by themselves. Exit
+/// code 0: the whole file was shown; 1: only as much as could be read; 2: wrong usage.
+#[derive(Args, Debug)]
+pub(crate) struct Dump {
+    /// The capture; - is standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Print each as a JSON object with every field of its header.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Print RPCs instead of packets: the timeline of each, with gaps, grants and resends.
+    #[arg(long)]
+    pub(crate) rpcs: bool,
+}
+
 /// A part of the work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shard {
@@ -381,7 +401,7 @@ mod tests {
     fn a_missing_command_lists_the_commands() {
         assert_eq!(
             problem("homa"),
-            "a command is missing; type: homa serve|call|demo|bench|sim"
+            "a command is missing; type: homa serve|call|demo|bench|sim|dump"
         );
         assert_eq!(
             problem("homa bench"),
@@ -398,7 +418,7 @@ mod tests {
             ),
             (
                 "homa dome",
-                "there is no such command; type: homa serve|call|demo|bench|sim",
+                "there is no such command; type: homa serve|call|demo|bench|sim|dump",
             ),
             (
                 "homa demo --sceonds 3",

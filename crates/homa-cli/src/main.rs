@@ -1,4 +1,4 @@
-//! The `homa` command: serve, call, demo, bench and sim.
+//! The `homa` command: serve, call, demo, bench, sim and dump.
 
 mod args;
 mod bench;
@@ -7,6 +7,7 @@ mod child;
 mod congestion;
 mod cpu;
 mod demo;
+mod dump;
 mod failure;
 mod files;
 mod host;
@@ -50,6 +51,7 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
         Command::Sim(Sim {
             what: Simulation::Swarm(arguments),
         }) => sim::swarm(&arguments),
+        Command::Dump(arguments) => dump::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Call(arguments) => call::run(&arguments),
     }
