@@ -1,8 +1,10 @@
-//! What CI and developers run: `cargo xtask test`.
+//! What CI and developers run: `cargo xtask test`; and what takes long, on demand:
+//! `cargo xtask mutants`.
 //!
-//! Decides which steps this machine allows, runs them all, and ends with what was left out and why.
-//! It does not decide what a step checks: that stands in the table of `steps.rs`.
+//! `test` decides which steps this machine allows, runs them all, and ends with what was left out
+//! and why. It does not say what a step checks: that stands in the table of `steps.rs`.
 
+mod mutants;
 mod namespaces;
 mod needs;
 mod paths;
@@ -18,21 +20,26 @@ const USAGE: &str = "type: cargo xtask test [STEP]...   (no step means all of th
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let Some(("test", wanted)) = arguments
-        .split_first()
-        .map(|(verb, rest)| (verb.as_str(), rest))
-    else {
-        return wrong_usage("xtask knows one thing");
-    };
+    let words = arguments.split_first();
+    match words.map(|(verb, rest)| (verb.as_str(), rest)) {
+        Some(("test", wanted)) => test(wanted),
+        Some(("mutants", options)) => mutants::main(options),
+        _ => wrong_usage("xtask knows `test` and `mutants`", USAGE),
+    }
+}
+
+/// Runs the steps of these names, or all.
+fn test(wanted: &[String]) -> ExitCode {
     if let Some(unknown) = wanted
         .iter()
         .find(|name| !STEPS.iter().any(|s| s.name == **name))
     {
         let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
-        return wrong_usage(&format!(
+        let problem = format!(
             "no step is called {unknown}; there are {}",
             names.join(", ")
-        ));
+        );
+        return wrong_usage(&problem, USAGE);
     }
     let chosen = STEPS
         .iter()
@@ -49,8 +56,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn wrong_usage(problem: &str) -> ExitCode {
-    eprintln!("xtask: {problem}; {USAGE}");
+fn wrong_usage(problem: &str, usage: &str) -> ExitCode {
+    eprintln!("xtask: {problem}; {usage}");
     ExitCode::from(2)
 }
 

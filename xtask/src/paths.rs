@@ -1,17 +1,26 @@
 //! Where things are, whatever directory xtask was started in.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The workspace.
 pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// The optimised `homa`: in the same target directory as this program, which cargo built too.
+/// The optimised `homa`.
 pub(crate) fn homa() -> PathBuf {
+    target().join("release/homa")
+}
+
+/// Where mutants are built, and what is known of them.
+pub(crate) fn mutants() -> PathBuf {
+    target().join("mutants")
+}
+
+/// The target directory that this program is in.
+fn target() -> PathBuf {
     let this = env::current_exe().unwrap_or_default();
-    let target = this
-        .parent()
-        .and_then(|profile| profile.parent())
-        .unwrap_or(&this);
-    target.join("release/homa")
+    let profile = this.parent();
+    profile
+        .and_then(Path::parent)
+        .map_or_else(PathBuf::new, Path::to_owned)
 }
