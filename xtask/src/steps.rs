@@ -95,6 +95,7 @@ pub(crate) const STEPS: &[Step] = &[
             BUILD_RELEASE,
             line("homa demo --seconds 2"),
             line("homa bench rtt --rounds 1"),
+            line("homa bench engine --rounds 1"),
         ],
     },
     Step {

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     DemoServer(DemoServer),
     #[command(name = "internal-rtt-server", hide = true)]
     RttServer(RttServer),
+    #[command(name = "internal-engine-point", hide = true)]
+    EnginePoint(EnginePoint),
 }
 
 /// The server process of `demo`.
@@ -148,6 +150,7 @@ pub(crate) struct Bench {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Benchmark {
     Rtt(BenchRtt),
+    Engine(BenchEngine),
 }
 
 /// Round trips of 100 bytes over loopback: Homa, bare UDP and TCP, each spinning, blocking and in
@@ -161,6 +164,36 @@ pub(crate) struct BenchRtt {
     /// Write the figures to FILE as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// The protocol engine alone: round trips of 100 bytes between two engines on one core.
+///
+/// Instructions are counted by perf where that works, else by valgrind where that is installed.
+#[derive(Args, Debug)]
+pub(crate) struct BenchEngine {
+    /// From 10 RPCs under way at 1 peer to a million at 100,000: how time, instructions and memory
+    /// grow. Takes some minutes.
+    #[arg(long)]
+    pub(crate) sweep: bool,
+
+    /// How often to measure; median and range of the rounds are shown.
+    #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+
+    /// Write the figures to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Write a page with the figures to FILE.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// One measurement of `bench engine`.
+#[derive(Args, Debug)]
+pub(crate) struct EnginePoint {
+    /// What to measure, as JSON.
+    pub(crate) task: String,
 }
 
 /// The far end of one variant of `bench rtt`.
@@ -405,7 +438,7 @@ mod tests {
         );
         assert_eq!(
             problem("homa bench"),
-            "a command is missing; type: homa bench rtt"
+            "a command is missing; type: homa bench rtt|engine"
         );
     }
 

@@ -47,7 +47,11 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
         Command::Bench(Bench {
             what: Benchmark::Rtt(arguments),
         }) => bench::rtt(&arguments),
+        Command::Bench(Bench {
+            what: Benchmark::Engine(arguments),
+        }) => bench::engine(&arguments),
         Command::RttServer(arguments) => bench::rtt_server(&arguments),
+        Command::EnginePoint(arguments) => bench::engine_point(&arguments),
         Command::Sim(Sim {
             what: Simulation::Swarm(arguments),
         }) => sim::swarm(&arguments),

@@ -3,6 +3,7 @@
 //! Every variant has a short turn, then all have another, so that a disturbance hits all of them;
 //! what counts is the ratio of two variants within a round.
 
+mod engine;
 mod homa;
 mod report;
 mod tcp;
@@ -15,6 +16,7 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::engine::{engine, engine_point};
 use self::report::Report;
 use self::turn::TURN;
 use self::variant::Variant;
