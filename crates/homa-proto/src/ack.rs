@@ -6,9 +6,41 @@ use crate::engine::Engine;
 use crate::inbound::Storage;
 use crate::rpc::{Pending, ServerRpc, State};
 use crate::time::Instant;
-use crate::wire::{Ack, Acks, Common};
+use crate::wire::{Ack, Acks, Common, RpcId};
+
+/// An ack that names no RPC of the engine to which it came. On a host with several engines it may
+/// be another's: acks ride on packets of RPCs that may be anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeignAck {
+    /// The RPC, by its client's number: with `from` it tells the engine.
+    pub client_id: RpcId,
+    /// The server's port.
+    pub server_port: u16,
+    /// The client's address.
+    pub from: Address,
+}
+
+/// Acks that wait to be handed over; one that finds no room is asked for again.
+pub(crate) const FOREIGN_ACKS_MAX: usize = 64;
 
 impl Engine {
+    /// The next ack that may belong to another engine of the host. A host with one engine need not
+    /// ask.
+    pub fn poll_foreign_ack(&mut self) -> Option<ForeignAck> {
+        self.foreign_acks.pop()
+    }
+
+    /// An ack that came to another engine of the host.
+    pub fn handle_foreign_ack(&mut self, now: Instant, ack: &ForeignAck) {
+        let own = Ack {
+            client_id: ack.client_id,
+            server_port: ack.server_port,
+        };
+        if self.apply_ack(now, own, &ack.from) {
+            self.counters.foreign_acks_received += 1;
+        }
+    }
+
     /// An ACK packet: the RPC that it names, and up to five more.
     pub(crate) fn handle_acks(
         &mut self,
@@ -29,13 +61,27 @@ impl Engine {
 
     /// One ack: the client has the whole response, or wants none.
     pub(crate) fn handle_ack(&mut self, now: Instant, ack: Ack, from: &Address) {
+        if self.apply_ack(now, ack, from) {
+            return;
+        }
+        self.counters.acks_unmatched += 1;
+        if self.foreign_acks.len() < FOREIGN_ACKS_MAX {
+            self.foreign_acks.push(ForeignAck {
+                client_id: ack.client_id,
+                server_port: ack.server_port,
+                from: *from,
+            });
+        }
+    }
+
+    /// Ends the RPC that an ack names; `false`: none waits for it here.
+    fn apply_ack(&mut self, now: Instant, ack: Ack, from: &Address) -> bool {
         let id = ack.client_id.flipped();
         let found = self
             .rpcs
             .find_acked(&self.peers, id, from.ip, ack.server_port);
         let Some(index) = found.filter(|_| !id.is_client()) else {
-            self.counters.acks_unmatched += 1;
-            return;
+            return false;
         };
         let rpc = &self.rpcs[index];
         match &rpc.state {
@@ -43,17 +89,17 @@ impl Engine {
                 if let Some(waited) = rpc.progress.undisturbed(now) {
                     self.peers[rpc.peer].patience.ack.sample(waited);
                 }
-                self.counters.acks_received += 1;
                 self.end_server(now, index, true);
             }
             // The client wants no more: it cannot have the whole response.
             State::Server(ServerRpc::Sending(_) | ServerRpc::Refused(_)) => {
-                self.counters.acks_received += 1;
                 self.end_server(now, index, false);
             }
             // Before the application answered nobody can have the response.
-            _ => self.counters.acks_unmatched += 1,
+            _ => return false,
         }
+        self.counters.acks_received += 1;
+        true
     }
 
     /// The server asks whether it may forget an RPC that is still alive here.

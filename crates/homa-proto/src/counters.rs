@@ -78,6 +78,8 @@ counters! {
     acks_received,
     /// Acks that named no RPC waiting for one.
     acks_unmatched,
+    /// RPCs ended by an ack that came to another engine of the host.
+    foreign_acks_received,
     /// FREEZE packets: counted, never obeyed.
     freezes_received,
     /// Packets for a socket that does not exist.

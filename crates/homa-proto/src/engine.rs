@@ -4,6 +4,7 @@
 
 use alloc::vec::Vec;
 
+use crate::ack::{FOREIGN_ACKS_MAX, ForeignAck};
 use crate::address::Path;
 use crate::api::{Event, Failure, Reason, Seed, Unreachable, Usage};
 use crate::budget::Budget;
@@ -62,6 +63,8 @@ pub struct Engine {
     /// RPCs with control packets to send.
     pub(crate) control: Fifo,
     pub(crate) outbox: Outbox,
+    /// Acks that another engine of the host may wait for.
+    pub(crate) foreign_acks: Vec<ForeignAck>,
     /// RPCs of which the application is to be told.
     events: Fifo,
     pub(crate) timers: Wheel,
@@ -90,6 +93,10 @@ impl Engine {
         let root = Key(seed.0);
         let key = |use_: u64| Key([root.hash([use_, 0]), root.hash([use_, 1])]);
         let rpc_limit = config.max_client_rpcs + config.max_server_rpcs;
+        let mut foreign_acks = Vec::new();
+        foreign_acks
+            .try_reserve_exact(FOREIGN_ACKS_MAX)
+            .map_err(|_| Full)?;
         Ok(Self {
             rules: Rules::new(&config),
             counters: Counters::default(),
@@ -106,6 +113,7 @@ impl Engine {
             resending: Fifo::new(),
             control: Fifo::new(),
             outbox: Outbox::new()?,
+            foreign_acks,
             events: Fifo::new(),
             timers: Wheel::new(),
             room: 0,

@@ -180,10 +180,10 @@ impl Granter {
     }
 
     /// Bytes missing of the active messages.
-    pub(crate) fn ranks(&self) -> Ranks {
+    pub(crate) fn ranks(&self, rules: &Rules) -> Ranks {
         let mut ranks = Ranks::default();
         for &rpc in self.actives() {
-            ranks.insert(self.entries[rpc].remaining());
+            ranks.insert((self.entries[rpc].remaining(), rules.engine));
         }
         ranks
     }
@@ -461,6 +461,22 @@ impl Granter {
         rules: &Rules,
         share: impl Fn(u32, u32) -> u32,
     ) -> Option<Decision> {
+        let (rpc, step, priority) = self.best_step(rules, share)?;
+        Some(self.grant(rules, rpc, step, priority, false))
+    }
+
+    /// Bytes missing of the message that would be granted next, if any.
+    pub(crate) fn wants(&self, rules: &Rules, share: impl Fn(u32, u32) -> u32) -> Option<u32> {
+        let (rpc, ..) = self.stale.then(|| self.best_step(rules, share))??;
+        Some(self.entries[rpc].remaining())
+    }
+
+    /// The message that goes first of those that can use a grant, its bytes and its level.
+    fn best_step(
+        &self,
+        rules: &Rules,
+        share: impl Fn(u32, u32) -> u32,
+    ) -> Option<(u32, u32, Priority)> {
         let outstanding = self.incoming.saturating_add(self.others.incoming);
         let headroom = rules.max_incoming.saturating_sub(outstanding);
         let active = self.host_active_count(rules);
@@ -471,7 +487,8 @@ impl Granter {
         order.sort_unstable_by_key(|&rpc| self.entries[rpc].rank());
         for (own_rank, &rpc) in order.iter().enumerate() {
             let entry = self.entries[rpc];
-            let rank = own_rank + self.others.ranks.better_than(entry.remaining());
+            let rank = (entry.remaining(), rules.engine);
+            let rank = own_rank + self.others.ranks.better_than(rank);
             if rank >= rules.slots {
                 // Other engines of the host have enough messages that are closer to their end.
                 break;
@@ -483,8 +500,7 @@ impl Granter {
             let step = u32::try_from(step).unwrap_or(rest);
             let least = WORTHWHILE_BYTES.min(window / 8).min(rules.least_step());
             if step > 0 && step >= rest.min(least) {
-                let priority = rules.priority(rank, active);
-                return Some(self.grant(rules, rpc, step, priority, false));
+                return Some((rpc, step, rules.priority(rank, active)));
             }
         }
         None

@@ -101,6 +101,7 @@ mod transmit;
 mod wheel;
 pub mod wire;
 
+pub use ack::ForeignAck;
 pub use address::{Address, Path, SocketId};
 pub use api::{
     Call, CallError, Event, Failure, Reason, ReplyError, RpcKey, Seed, Unreachable, Usage,
@@ -109,6 +110,6 @@ pub use burst::{Burst, BurstPacket, MAX_BURST_PACKETS, Payload};
 pub use config::{Config, ConfigError};
 pub use counters::Counters;
 pub use engine::Engine;
-pub use host::{HostView, Report};
+pub use host::{HostView, Report, Urgency};
 pub use receive::{Place, Placement};
 pub use time::Instant;

@@ -35,6 +35,10 @@ impl Outbox {
         true
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
     pub(crate) fn pop(&mut self) -> Option<(Path, Packet)> {
         let next = self.packets.get(self.first).copied()?;
         self.first += 1;

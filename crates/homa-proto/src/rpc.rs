@@ -80,6 +80,10 @@ impl Pending {
         self.0 |= other.0;
     }
 
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Takes the lowest bit out.
     pub(crate) fn take_first(&mut self) -> Option<Self> {
         let first = self.0 & self.0.wrapping_neg();

@@ -104,6 +104,21 @@ impl SendQueue {
         }
     }
 
+    /// Whether something goes ahead of the order: a short message, or the announcement of one that
+    /// is not first in it.
+    pub(crate) fn has_short(&self) -> bool {
+        let announced = self.announce.first();
+        let other =
+            |rpc| self.announce.next(rpc).is_some() || self.by_remaining.first() != Some(rpc);
+        self.short.first().is_some() || announced.is_some_and(other)
+    }
+
+    /// Bytes remaining of the message that is first in the order.
+    pub(crate) fn fewest_remaining(&self) -> Option<u32> {
+        let first = self.by_remaining.first()?;
+        u32::try_from(self.remaining.key(first).0).ok()
+    }
+
     /// Whether any message waits for the pacer.
     pub(crate) fn waits_for_pacer(&self) -> bool {
         self.by_remaining.first().is_some()

@@ -56,15 +56,17 @@ impl Engine {
 
     fn poll_control(&mut self, burst: &mut Burst) -> bool {
         while let Some(index) = self.control.first() {
-            match self.rpcs[index].pending.take_first() {
-                Some(what) => {
-                    burst.start(self.path_of(index), self.control_priority());
-                    self.emit_control(index, what, burst);
-                    if !burst.is_empty() {
-                        return true;
-                    }
-                }
-                None => self.control.remove(index),
+            let what = self.rpcs[index].pending.take_first();
+            if self.rpcs[index].pending.is_empty() {
+                self.control.remove(index);
+            }
+            let Some(what) = what else {
+                continue;
+            };
+            burst.start(self.path_of(index), self.control_priority());
+            self.emit_control(index, what, burst);
+            if !burst.is_empty() {
+                return true;
             }
         }
         false
@@ -180,6 +182,12 @@ impl Engine {
         let (rpcs, peers) = (&self.rpcs, &self.peers);
         let share = |rpc: u32, window: u32| peers[rpcs[rpc].peer].granting.of(window);
         self.granter.decide(now, &self.rules, share)
+    }
+
+    /// Bytes missing of the message that would be granted next, if any.
+    pub(crate) fn wants_grant(&self) -> Option<u32> {
+        let share = |rpc: u32, window: u32| self.peers[self.rpcs[rpc].peer].granting.of(window);
+        self.granter.wants(&self.rules, share)
     }
 
     // ---- DATA

@@ -11,6 +11,7 @@ const ASSUMED_LINK_BITS_PER_SECOND: u64 = 25_000_000_000;
 /// Numbers from the configuration that the granter works with.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
+    pub(super) engine: u8,
     pub(super) slots: usize,
     pub(super) max_incoming: u64,
     window: Option<u32>,
@@ -29,6 +30,7 @@ impl Rules {
         let nanos = u128::from(config.fifo_grant_bytes) * 8_000_000_000;
         let second_highest = config.priorities.saturating_sub(2);
         Self {
+            engine: config.engine,
             slots: usize::from(config.overcommitment).min(SLOTS),
             max_incoming: u64::from(config.max_incoming_bytes),
             window: config.window_bytes,

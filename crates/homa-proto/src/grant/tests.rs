@@ -158,7 +158,7 @@ fn a_host_with_several_engines_grants_no_more_messages_or_bytes_than_one() {
     f.update(0, 1, 500_000, 0, 40_000);
     f.update(1, 2, 600_000, 0, 40_000);
     let mut better = Report::default();
-    better.ranks.insert(100_000);
+    better.ranks.insert((100_000, 1));
     better.incoming = 250_000;
     f.granter.set_host_view(&HostView::join([&better]));
     let decisions = f.decisions();

@@ -1,6 +1,6 @@
 //! Acks: on DATA, in packets of their own, asked for, and what they end.
 
-use homa_proto::wire::{Body, RpcId};
+use homa_proto::wire::{Body, Common, Packet, RpcId};
 use homa_proto::{Config, Event};
 
 use crate::world::{Fate, World};
@@ -166,4 +166,40 @@ fn questions_for_acks_that_cross_the_acks_do_no_harm() {
     assert_eq!(world.hosts[0].responses(), 50);
     assert_eq!(world.hosts[1].endings(), [true; 50]);
     assert_eq!(world.counters(1).requests_delivered, 50);
+}
+
+#[test]
+fn an_ack_that_came_to_another_engine_of_the_host_is_handed_over() {
+    let mut world = World::echo_pair();
+    let neighbour = world.add_host(Config::default());
+    world.call(0, 1, 100);
+    world.run_for(core::time::Duration::from_micros(100));
+    let named = world.trace[0].1.packet();
+    let client = world.hosts[0].address;
+    let ack = Packet {
+        common: Common {
+            dest_port: named.common.dest_port,
+            ..named.common
+        },
+        body: Body::Ack(homa_proto::wire::Acks::EMPTY),
+    };
+    world.inject(neighbour, client, &ack, 0);
+    let strayed = world.hosts[neighbour].engine.poll_foreign_ack().unwrap();
+    assert_eq!(strayed.client_id, named.common.sender_id);
+    assert_eq!(world.hosts[neighbour].engine.poll_foreign_ack(), None);
+    let now = world.now;
+    world.hosts[1].engine.handle_foreign_ack(now, &strayed);
+    assert_eq!(world.counters(1).foreign_acks_received, 1);
+    // A second copy ends nothing and is not handed on.
+    world.hosts[1].engine.handle_foreign_ack(now, &strayed);
+    assert_eq!(world.hosts[1].engine.poll_foreign_ack(), None);
+    let event = world.hosts[1].engine.poll_event();
+    let ended = matches!(
+        event,
+        Some(Event::Ended {
+            delivered: true,
+            ..
+        })
+    );
+    assert!(ended, "{event:?}");
 }

@@ -145,7 +145,7 @@ impl World {
         world
     }
 
-    fn add_host(&mut self, config: Config) -> usize {
+    pub(crate) fn add_host(&mut self, config: Config) -> usize {
         let number = self.hosts.len();
         let ip = [10, 0, (number >> 8) as u8, (number & 255) as u8 + 1];
         self.add_host_at(SocketAddr::from((ip, 4_000)), config)
