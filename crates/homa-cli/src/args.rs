@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use homa_sim::Shape;
 use homa_sim::swarm::Plant;
+use homa_sim::{ENGINES_MAX, Shape};
 
 use crate::failure::Failure;
 use crate::host::{HostOptions, LinkOption};
@@ -240,6 +240,10 @@ pub(crate) struct SimSwarm {
     /// Leave out everything that may go wrong.
     #[arg(long)]
     pub(crate) fair: bool,
+
+    /// Engines of every host instead of what seeds draw.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=ENGINES_MAX as i64))]
+    pub(crate) engines: Option<u8>,
 
     /// The shape of the network instead of what seeds draw: pair, star:HOSTS,
     /// leaf-spine:RACKSxHOSTSxSPINES or fat-tree:RADIX.

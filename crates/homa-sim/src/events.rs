@@ -13,7 +13,7 @@ pub(crate) enum Event {
     /// A host's deadline may have come, or its pause may be over.
     Wake { host: u32 },
     /// A moment that the agent asked for.
-    Timer { host: u32, token: u32 },
+    Timer { host: u32, engine: u8, token: u32 },
     /// The network tells a host that a packet of its did not arrive.
     Unreachable { host: u32, packet: u32 },
 }

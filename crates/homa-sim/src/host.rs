@@ -1,18 +1,22 @@
 //! A simulated host: its engines, its network card, and which message each RPC sends. Decides which
-//! engine a packet belongs to.
+//! engine a packet belongs to and which engine sends next. One thread serves all engines of a host,
+//! so that what they know of each other is exact.
 
 use core::net::Ipv6Addr;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use homa_proto::{
-    Address, Call, CallError, Config, ConfigError, Engine, Instant, ReplyError, RpcKey, Seed,
-    SocketId,
+    Address, Burst, Call, CallError, Config, ConfigError, Engine, HostView, Instant, ReplyError,
+    Report, RpcKey, Seed, SocketId,
 };
 
 use crate::events::{Event, Queue};
 use crate::link::{Link, LinkConfig};
 use crate::packet::NO_MESSAGE;
 use crate::random::mix;
+
+/// Most engines of a host.
+pub const ENGINES_MAX: usize = 4;
 
 /// A port that a host opens on each of its engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +146,46 @@ impl Host {
         }
     }
 
+    /// Brings acks that came to `engine` to the engines that may wait for them.
+    pub(crate) fn hand_over(&mut self, now: Instant, engine: usize) {
+        if self.cores.len() == 1 {
+            return;
+        }
+        while let Some(ack) = self.cores[engine].engine.poll_foreign_ack() {
+            let from = host_at(ack.from.ip).unwrap_or(u32::MAX);
+            let other = self.steer(ack.client_id.get(), from);
+            if other != engine {
+                self.cores[other].engine.handle_foreign_ack(now, &ack);
+            }
+        }
+    }
+
+    /// Fills `burst` with what the host sends next, and answers which engine gave it. `shares`: the
+    /// engines are told of each other.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        burst: &mut Burst,
+        shares: bool,
+    ) -> Option<usize> {
+        if let [core] = self.cores.as_mut_slice() {
+            return core.engine.poll_transmit(now, burst).then_some(0);
+        }
+        let reports: Vec<Report> = self.cores.iter().map(|core| core.engine.report()).collect();
+        let mut order = Vec::with_capacity(self.cores.len());
+        for (number, core) in self.cores.iter_mut().enumerate() {
+            if shares {
+                let others = reports.iter().enumerate();
+                let others = others.filter_map(|(other, it)| (other != number).then_some(it));
+                core.engine.set_host_view(&HostView::join(others));
+            }
+            order.push((core.engine.urgency(), number));
+        }
+        order.sort_unstable();
+        let mut numbers = order.into_iter().map(|(_, number)| number);
+        numbers.find(|&number| self.cores[number].engine.poll_transmit(now, burst))
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let deadlines = self
             .cores
@@ -207,11 +251,14 @@ impl Context<'_> {
         Instant::from_nanos(self.now)
     }
 
-    /// Has the agent's `timer` called after `delay` nanoseconds.
+    /// Has the agent's `timer` called after `delay` nanoseconds, at the same engine.
     pub fn after(&mut self, delay: u64, token: u32) {
-        let host = self.host;
-        self.queue
-            .push(self.now.saturating_add(delay), Event::Timer { host, token });
+        let timer = Event::Timer {
+            host: self.host,
+            engine: self.engine as u8,
+            token,
+        };
+        self.queue.push(self.now.saturating_add(delay), timer);
     }
 }
 

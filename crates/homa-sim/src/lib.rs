@@ -21,7 +21,7 @@ mod switch;
 mod topology;
 mod world;
 
-pub use host::{Context, HostConfig, SocketConfig, address, host_at};
+pub use host::{Context, ENGINES_MAX, HostConfig, SocketConfig, address, host_at};
 pub use laws::Violation;
 pub use link::{Link, LinkConfig};
 pub use packet::{HEADER_MAX_BYTES, NO_MESSAGE, Packet};

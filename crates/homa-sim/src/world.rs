@@ -88,6 +88,16 @@ pub trait Agent {
     /// A host sent all that it could and heard all events.
     fn drained(&mut self, _cx: &mut Seen) {}
 
+    /// Which of its host's engines gets a packet; `engine` is the one that it belongs to.
+    fn steer(&mut self, _packet: &Packet, engine: usize, _engines: usize) -> usize {
+        engine
+    }
+
+    /// Whether the engines of a host are told of each other.
+    fn shares_views(&self) -> bool {
+        true
+    }
+
     /// When a host acts on the deadline `at`: hosts that are late say so here.
     fn deadline(&mut self, _host: u32, at: u64) -> u64 {
         at
@@ -313,7 +323,11 @@ impl<A: Agent> World<A> {
                     .advance(self.now, switch, port, &mut self.queue);
             }
             Event::Wake { host } => self.wake(host),
-            Event::Timer { host, token } => self.timer(host, token),
+            Event::Timer {
+                host,
+                engine,
+                token,
+            } => self.timer(host, engine, token),
             Event::Unreachable { host, packet } => self.unreachable(host, packet),
         }
     }
@@ -360,6 +374,7 @@ impl<A: Agent> World<A> {
             return;
         };
         let engine = it.steer(sender_id(packet.header()), packet.from);
+        let engine = self.agent.steer(packet, engine, it.cores.len());
         let path = Path {
             socket,
             peer: address(packet.from, source),
@@ -382,6 +397,7 @@ impl<A: Agent> World<A> {
             }
         }
         seen.usage = Some(core.usage());
+        it.hand_over(now, engine);
         self.agent.arrived(&mut seen, packet);
     }
 
@@ -424,17 +440,21 @@ impl<A: Agent> World<A> {
         self.drain(host);
     }
 
-    fn timer(&mut self, host: u32, token: u32) {
+    fn timer(&mut self, host: u32, engine: u8, token: u32) {
         let it = &mut self.hosts[host as usize];
         if !it.up {
             return;
         }
         if it.paused_until > self.now {
-            self.queue
-                .push(it.paused_until, Event::Timer { host, token });
+            let again = Event::Timer {
+                host,
+                engine,
+                token,
+            };
+            self.queue.push(it.paused_until, again);
             return;
         }
-        let mut cx = context(self.now, host, 0, it, &mut self.queue);
+        let mut cx = context(self.now, host, engine.into(), it, &mut self.queue);
         self.agent.timer(&mut cx, token);
         self.drain(host);
     }
@@ -494,40 +514,13 @@ impl<A: Agent> World<A> {
 
     /// Sends what there is to send and tells what there is to tell, until there is nothing.
     fn drain(&mut self, host: u32) {
-        let now = Instant::from_nanos(self.now);
+        let Some(mut burst) = self.burst.take() else {
+            return;
+        };
         let mut bursts = 0;
+        while self.transmit(host, &mut burst, &mut bursts) && self.tell(host) {}
+        self.burst = Some(burst);
         for engine in 0..self.hosts[host as usize].cores.len() {
-            loop {
-                let Some(mut burst) = self.burst.take() else {
-                    return;
-                };
-                while bursts <= BURSTS_AT_ONCE
-                    && self.hosts[host as usize].cores[engine]
-                        .engine
-                        .poll_transmit(now, &mut burst)
-                {
-                    bursts += 1;
-                    self.send(host, engine, &burst);
-                }
-                self.burst = Some(burst);
-                if bursts > BURSTS_AT_ONCE {
-                    self.agent.stuck(self.now, host);
-                    return;
-                }
-                let mut any = false;
-                loop {
-                    let it = &mut self.hosts[host as usize];
-                    let Some(event) = it.cores[engine].engine.poll_event() else {
-                        break;
-                    };
-                    any = true;
-                    let mut cx = context(self.now, host, engine, it, &mut self.queue);
-                    self.agent.event(&mut cx, event);
-                }
-                if !any {
-                    break;
-                }
-            }
             let usage = self.hosts[host as usize].cores[engine].engine.usage();
             self.agent.drained(&mut Seen {
                 now: self.now,
@@ -537,6 +530,38 @@ impl<A: Agent> World<A> {
             });
         }
         self.schedule(host);
+    }
+
+    /// Sends what a host's engines have; `false`: they do not come to an end.
+    fn transmit(&mut self, host: u32, burst: &mut Burst, bursts: &mut u32) -> bool {
+        let now = Instant::from_nanos(self.now);
+        let shares = self.agent.shares_views();
+        while let Some(engine) = self.hosts[host as usize].poll_transmit(now, burst, shares) {
+            *bursts += 1;
+            self.send(host, engine, burst);
+            if *bursts > BURSTS_AT_ONCE {
+                self.agent.stuck(self.now, host);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Tells a host's applications what happened; whether anything did.
+    fn tell(&mut self, host: u32) -> bool {
+        let mut any = false;
+        for engine in 0..self.hosts[host as usize].cores.len() {
+            loop {
+                let it = &mut self.hosts[host as usize];
+                let Some(event) = it.cores[engine].engine.poll_event() else {
+                    break;
+                };
+                any = true;
+                let mut cx = context(self.now, host, engine, it, &mut self.queue);
+                self.agent.event(&mut cx, event);
+            }
+        }
+        any
     }
 
     /// Gives the packets of a burst to the host's card.

@@ -28,6 +28,7 @@ pub(crate) fn run(arguments: &SimSwarm) -> Result<(), Failure> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let options = Options {
         shape: arguments.topology,
+        engines: arguments.engines.map(usize::from),
         fair: arguments.fair,
         ..Options::default()
     };
@@ -121,7 +122,10 @@ fn replay(arguments: &SimSwarm, seed: u64) -> String {
     let fair = if arguments.fair { " --fair" } else { "" };
     let shape = arguments.topology.as_ref();
     let topology = shape.map_or_else(String::new, |shape| format!(" --topology {shape}"));
-    format!("homa sim swarm --seeds 1 --from {seed}{fair}{topology}")
+    let engines = arguments
+        .engines
+        .map_or_else(String::new, |count| format!(" --engines {count}"));
+    format!("homa sim swarm --seeds 1 --from {seed}{fair}{topology}{engines}")
 }
 
 /// A seed's packets around what went wrong. An engine that panics leaves none.

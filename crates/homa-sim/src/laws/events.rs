@@ -4,9 +4,10 @@
 use homa_proto::{Event, Failure, Place, RpcKey};
 
 use super::intervals::Intervals;
-use super::{Incoming, Laws, message};
+use super::{Incoming, Key, Laws, message};
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::swarm::plan::{OTHER_PORT, PORT};
+use crate::world::Seen;
 
 /// What an application has to know of what it was told.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +23,11 @@ const DEADLINE_SLACK: u64 = 2_000_000;
 
 impl Laws {
     /// A client made a call.
-    pub(crate) fn called(&mut self, now: u64, call: u32, key: RpcKey) {
+    pub(crate) fn called(&mut self, now: u64, engine: usize, call: u32, key: RpcKey) {
         let deal = *self.deal(call);
         let host = &mut self.hosts[deal.client as usize];
         let life = host.life;
-        let taken = host.calls.insert(key.to_bits(), call);
+        let taken = host.calls.insert((engine, key.to_bits()), call);
         if taken.is_some() {
             let seen = "the key of a live RPC was given out again".to_owned();
             self.breach("a key names one RPC", now, deal.client, Some(call), seen);
@@ -57,8 +58,9 @@ impl Laws {
     }
 
     /// Bytes were stored: where they belong, once, and of the right message.
-    pub(crate) fn stored(&mut self, now: u64, host: u32, place: &Place, packet: &Packet) {
-        let key = place.rpc.to_bits();
+    pub(crate) fn stored(&mut self, cx: &Seen, place: &Place, packet: &Packet) {
+        let (now, host) = (cx.now, cx.host);
+        let key = (cx.engine, place.rpc.to_bits());
         let exempt = packet.lie || self.is_exempt(packet.from, host);
         let known = self.hosts[host as usize].incoming.get_mut(&key);
         let is_new = known.is_none();
@@ -68,7 +70,6 @@ impl Laws {
                 .incoming
                 .entry(key)
                 .or_insert_with(|| Incoming {
-                    key,
                     message: packet.message,
                     length: place.message_length,
                     bytes: Intervals::default(),
@@ -78,7 +79,7 @@ impl Laws {
         let buffer = if is_new { u64::from(it.length) } else { 0 };
         let fresh = it.bytes.add(place.offset, end);
         let (of, length) = (it.message, it.length);
-        self.hosts[host as usize].buffered += buffer;
+        self.hosts[host as usize].buffered[cx.engine] += buffer;
         if exempt {
             return;
         }
@@ -117,7 +118,7 @@ impl Laws {
     }
 
     /// An engine told its application something.
-    pub(crate) fn event(&mut self, now: u64, host: u32, event: Event) -> Told {
+    pub(crate) fn event(&mut self, now: u64, host: u32, engine: usize, event: Event) -> Told {
         let (key, kind) = match event {
             Event::Request { rpc, .. } => (rpc, 1),
             Event::Response { rpc, .. } => (rpc, 2),
@@ -125,8 +126,8 @@ impl Laws {
             Event::Ended { rpc, .. } => (rpc, 4),
         };
         self.fold([now, u64::from(host) << 8 | kind, key.to_bits()]);
-        let bits = key.to_bits();
-        let incoming = self.hosts[host as usize].incoming.remove(&bits);
+        let key = (engine, key.to_bits());
+        let incoming = self.hosts[host as usize].incoming.remove(&key);
         let told = Told {
             message: incoming.as_ref().map_or(NO_MESSAGE, |it| it.message),
             bytes: incoming.as_ref().map_or(0, |it| it.length.into()),
@@ -135,10 +136,10 @@ impl Laws {
             self.leaves_granting(told.message);
         }
         match event {
-            Event::Request { length, .. } => self.request(now, host, bits, incoming, length),
-            Event::Response { length, .. } => self.response(now, host, bits, incoming, length),
-            Event::Failed { failure, .. } => self.failed(now, host, bits, failure),
-            Event::Ended { delivered, .. } => self.ended(now, host, bits, delivered),
+            Event::Request { length, .. } => self.request(now, host, key, incoming, length),
+            Event::Response { length, .. } => self.response(now, host, key, incoming, length),
+            Event::Failed { failure, .. } => self.failed(now, host, key, failure),
+            Event::Ended { delivered, .. } => self.ended(now, host, key, delivered),
         }
         told
     }
@@ -161,11 +162,10 @@ impl Laws {
             let law = "every byte once and from the right message";
             self.breach(law, now, host, call, seen);
         }
-        debug_assert!(it.key != 0 || it.length > 0);
         it.message
     }
 
-    fn request(&mut self, now: u64, host: u32, key: u64, it: Option<Incoming>, length: u32) {
+    fn request(&mut self, now: u64, host: u32, key: Key, it: Option<Incoming>, length: u32) {
         let of = self.whole(now, host, it, length);
         let twice = self.hosts[host as usize].serving.insert(key, of).is_some();
         if twice {
@@ -193,7 +193,7 @@ impl Laws {
         }
     }
 
-    fn response(&mut self, now: u64, host: u32, key: u64, it: Option<Incoming>, length: u32) {
+    fn response(&mut self, now: u64, host: u32, key: Key, it: Option<Incoming>, length: u32) {
         let of = self.whole(now, host, it, length);
         let Some(call) = self.end_call(now, host, key) else {
             return;
@@ -212,7 +212,7 @@ impl Laws {
     }
 
     /// The call under a key, which is over.
-    fn end_call(&mut self, now: u64, host: u32, key: u64) -> Option<u32> {
+    fn end_call(&mut self, now: u64, host: u32, key: Key) -> Option<u32> {
         let call = self.hosts[host as usize].calls.remove(&key);
         if call.is_none() {
             let seen = "an RPC ended that was not under way".to_owned();
@@ -238,7 +238,7 @@ impl Laws {
         }
     }
 
-    fn failed(&mut self, now: u64, host: u32, key: u64, failure: Failure) {
+    fn failed(&mut self, now: u64, host: u32, key: Key, failure: Failure) {
         let Some(call) = self.end_call(now, host, key) else {
             return;
         };
@@ -316,7 +316,7 @@ impl Laws {
         }
     }
 
-    fn ended(&mut self, now: u64, host: u32, key: u64, delivered: bool) {
+    fn ended(&mut self, now: u64, host: u32, key: Key, delivered: bool) {
         let Some(of) = self.hosts[host as usize].serving.remove(&key) else {
             return;
         };
@@ -339,7 +339,7 @@ impl Laws {
         let port = [PORT, OTHER_PORT][deal.socket];
         let proven = self.hosts[host as usize]
             .proven
-            .contains(&(deal.client, port));
+            .contains(&(key.0, deal.client, port));
         if calm && proven && wrong {
             let seen = format!("told {delivered}, the client has it: {has_response}");
             let law = "in a network at peace a server learns what became of its response";

@@ -1,6 +1,8 @@
 //! Laws of granting: what is outstanding stays within its limit, and grants go to the messages
 //! with the fewest bytes missing.
 
+use std::collections::BTreeSet;
+
 use super::{Laws, message};
 
 /// Steps below this may go to a message only because a better one could use no grant so small.
@@ -75,6 +77,7 @@ impl Laws {
             self.hosts[host as usize].grants.fifo_at = Some(now);
         } else {
             self.check_rank(now, host, of, step);
+            self.check_overcommitment(now, host, of);
         }
         let message = self.message_mut(of);
         message.granted = message.granted.max(offset);
@@ -94,14 +97,7 @@ impl Laws {
             return;
         }
         let patience = self.configs[host as usize].resend_interval.as_nanos() as u64;
-        let sender = |of: u32| {
-            let deal = &self.deals[of as usize / 2];
-            if of & 1 == 1 {
-                deal.server
-            } else {
-                deal.client
-            }
-        };
+        let sender = |of: u32| self.sender(of);
         let known = &self.hosts[host as usize].grants.known;
         let holds = |from: u32| {
             known.iter().any(|&other| {
@@ -128,6 +124,50 @@ impl Laws {
                 it.length - it.stored
             );
             let law = "grants follow SRPT";
+            self.breach(law, now, host, Some(of / 2), seen);
+        }
+    }
+
+    /// The host that sends a message.
+    fn sender(&self, of: u32) -> u32 {
+        let deal = &self.deals[of as usize / 2];
+        if of & 1 == 1 {
+            deal.server
+        } else {
+            deal.client
+        }
+    }
+
+    /// A message is granted only if fewer than `overcommitment` other senders have messages that are
+    /// closer to their end and want grants, at whatever engines of the host.
+    fn check_overcommitment(&mut self, now: u64, host: u32, of: u32) {
+        let config = &self.configs[host as usize];
+        let patience = config.resend_interval.as_nanos() as u64;
+        let most = usize::from(config.overcommitment);
+        if self.is_exempt_call(of / 2) || !self.peace.is_ample(host) {
+            return;
+        }
+        let missing = |it: &super::Message| it.length - it.stored.min(it.length);
+        let granted = missing(self.message_ref(of));
+        let better = |&&other: &&u32| {
+            let it = self.message_ref(other);
+            let wants = it.granted.max(it.unasked).max(it.stored_end) < it.length;
+            let heard = !it.silent && now - it.heard < patience;
+            wants && heard && !it.over && missing(it) < granted && !self.is_exempt_call(other / 2)
+        };
+        let known = self.hosts[host as usize].grants.known.iter();
+        let senders: BTreeSet<u32> = known
+            .filter(better)
+            .map(|&other| self.sender(other))
+            .filter(|&sender| sender != self.sender(of))
+            .collect();
+        if senders.len() >= most {
+            let seen = format!(
+                "message {of} misses {granted} bytes and is granted, {} senders have messages that \
+                 miss fewer, the limit is {most}",
+                senders.len()
+            );
+            let law = "no more messages are granted than overcommitment allows";
             self.breach(law, now, host, Some(of / 2), seen);
         }
     }

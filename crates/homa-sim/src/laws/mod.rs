@@ -15,8 +15,9 @@ mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use homa_proto::{Config, Failure, Usage};
+use homa_proto::{Config, Failure, RpcKey, Usage};
 
+use crate::host::ENGINES_MAX;
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::swarm::plan::{Deal, Plan};
 use crate::world::Drop;
@@ -128,7 +129,6 @@ impl Call {
 /// What a host receives under a key.
 #[derive(Clone, Debug)]
 struct Incoming {
-    key: u64,
     message: u32,
     length: u32,
     bytes: Intervals,
@@ -138,25 +138,28 @@ struct Incoming {
 struct Host {
     life: u32,
     down: bool,
-    incoming: BTreeMap<u64, Incoming>,
+    incoming: BTreeMap<Key, Incoming>,
     /// Calls under way, by key.
-    calls: BTreeMap<u64, u32>,
+    calls: BTreeMap<Key, u32>,
     /// Requests that the application has, by key.
-    serving: BTreeMap<u64, u32>,
+    serving: BTreeMap<Key, u32>,
     grants: grants::Granting,
     order: order::Sending,
     /// What it told each host as its cutoff version.
     versions: BTreeMap<u32, u16>,
     /// Levels that each host told it, by port.
     levels: BTreeMap<(u32, u16), [u32; 8]>,
-    /// Peers, with their port, that told it its version.
-    proven: BTreeSet<(u32, u16)>,
+    /// Peers, with their port, that told one of its engines its version.
+    proven: BTreeSet<(usize, u32, u16)>,
     pauses: Vec<(u64, u64)>,
-    /// Bytes of buffers in use.
-    buffered: u64,
-    /// A message waited for them when it was last looked at.
-    stalled: bool,
+    /// Bytes of buffers in use, by engine.
+    buffered: [u64; ENGINES_MAX],
+    /// A message waited for them when the engine was last looked at.
+    stalled: [bool; ENGINES_MAX],
 }
+
+/// An RPC as its host knows it: the engine, and the engine's key.
+type Key = (usize, u64);
 
 /// The laws' view of a run.
 pub(crate) struct Laws {
@@ -166,6 +169,8 @@ pub(crate) struct Laws {
     pub(crate) sum: u64,
     deals: Vec<Deal>,
     configs: Vec<Config>,
+    /// Engines of each host.
+    engines: Vec<usize>,
     hostile: Option<u32>,
     segment: u32,
     calls: Vec<Call>,
@@ -192,6 +197,7 @@ impl Laws {
             hosts: vec![Host::default(); configs.len()],
             peace: peace::Peace::new(configs.len(), &configs, plan),
             configs,
+            engines: plan.hosts.iter().map(|host| host.engines.len()).collect(),
             hostile: plan.hostile,
             segment: plan.segment,
             calls: vec![Call::default(); plan.deals.len()],
@@ -328,8 +334,8 @@ impl Laws {
     }
 
     /// Tables within their limits, at all times.
-    pub(crate) fn check_limits(&mut self, now: u64, host: u32, usage: &Usage) {
-        self.hosts[host as usize].stalled = usage.stalled;
+    pub(crate) fn check_limits(&mut self, now: u64, host: u32, engine: usize, usage: &Usage) {
+        self.hosts[host as usize].stalled[engine] = usage.stalled;
         let config = &self.configs[host as usize];
         let limits = [
             (
@@ -451,8 +457,8 @@ impl Laws {
     }
 
     /// Whether bytes lie beyond those that are there.
-    pub(crate) fn opens_gap(&self, host: u32, place: &homa_proto::Place) -> bool {
-        let key = place.rpc.to_bits();
+    pub(crate) fn opens_gap(&self, host: u32, engine: usize, place: &homa_proto::Place) -> bool {
+        let key = (engine, place.rpc.to_bits());
         let it = self.hosts[host as usize].incoming.get(&key);
         it.is_some_and(|it| place.offset > it.bytes.count())
     }
@@ -467,28 +473,29 @@ impl Laws {
         it.stored > 0
     }
 
-    fn served(&self, host: u32, rpc: homa_proto::RpcKey) -> Option<u32> {
-        let of = *self.hosts[host as usize].serving.get(&rpc.to_bits())?;
+    fn served(&self, host: u32, engine: usize, rpc: RpcKey) -> Option<u32> {
+        let key = (engine, rpc.to_bits());
+        let of = *self.hosts[host as usize].serving.get(&key)?;
         (of != NO_MESSAGE).then_some(of / 2)
     }
 
-    pub(crate) fn client_crashed(&self, host: u32, rpc: homa_proto::RpcKey) -> bool {
-        self.served(host, rpc)
+    pub(crate) fn client_crashed(&self, host: u32, engine: usize, rpc: RpcKey) -> bool {
+        self.served(host, engine, rpc)
             .is_some_and(|call| self.calls[call as usize].crashed)
     }
 
     /// A NEED_ACK for a request that a host serves.
-    pub(crate) fn need_ack(&self, host: u32, rpc: homa_proto::RpcKey) -> Option<Packet> {
-        let call = self.served(host, rpc)?;
+    pub(crate) fn need_ack(&self, host: u32, engine: usize, rpc: RpcKey) -> Option<Packet> {
+        let call = self.served(host, engine, rpc)?;
         let client = self.deal(call).client;
         let named = self.ids.iter().find(|&(_, &known)| known == call);
         named.map(|(&(.., id), _)| crate::swarm::need_ack(host, client, id))
     }
 
     /// Buffers of a host are free again.
-    pub(crate) fn gave_back(&mut self, host: u32, bytes: u64) {
-        let it = &mut self.hosts[host as usize];
-        it.buffered = it.buffered.saturating_sub(bytes);
+    pub(crate) fn gave_back(&mut self, host: u32, engine: usize, bytes: u64) {
+        let used = &mut self.hosts[host as usize].buffered[engine];
+        *used = used.saturating_sub(bytes);
     }
 
     /// A packet that the engine did not make, but that the host sends in its name.

@@ -68,14 +68,15 @@ impl Laws {
             // Responses may wait until their client has proven its address.
             let deal = laws.deal(of / 2);
             let port = [PORT, OTHER_PORT][deal.socket];
+            let state = &laws.hosts[host];
+            let mut served = state.serving.iter();
+            let found = served.find(|&(_, &request)| request == of ^ 1);
+            let proven = |engine| state.proven.contains(&(engine, deal.client, port));
             // A late GRANT may come for a response that is over.
-            let served = &laws.hosts[host].serving;
-            let over = of & 1 == 1 && !served.values().any(|&request| request == of ^ 1);
-            let waits = of & 1 == 1 && !laws.hosts[host].proven.contains(&(deal.client, port));
+            let may_go = of & 1 == 0 || found.is_some_and(|(&(engine, _), _)| proven(engine));
             it.granted_here > it.sent
                 && !it.doubtful
-                && !waits
-                && !over
+                && may_go
                 && call.end.is_none()
                 && !call.crashed
         };
@@ -101,7 +102,9 @@ impl Laws {
     pub(crate) fn settle_order(&mut self, now: u64, host: u32) {
         let segment = i64::from(self.segment);
         let config = &self.configs[host as usize];
-        let slack = 1_000 * 2 * i64::from(config.burst_bytes).max(segment + 56);
+        // Each engine has an oldest message, and may be a burst ahead with its share.
+        let bursts = 1 + self.engines[host as usize] as i64;
+        let slack = 1_000 * bursts * i64::from(config.burst_bytes).max(segment + 56);
         let order = &mut self.hosts[host as usize].order;
         let Some(&(of, passed, _)) = order.suspects.last() else {
             return;

@@ -1,5 +1,6 @@
 //! Laws of packets: their form, their sender's permission, their level.
 
+use super::header::Data;
 use super::{Header, Laws, Says, message};
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::swarm::plan::{OTHER_PORT, PORT};
@@ -41,22 +42,22 @@ impl Laws {
                     .insert(packet.to, version);
             }
             Says::Resend(Some((_, end))) => self.check_resend(now, packet, call, end),
-            Says::Resend(None) => self.check_ask_all(now, packet, call),
+            Says::Resend(None) => self.check_ask_all(now, leaving.engine, packet, call),
             Says::NeedAck => self.check_need_ack(now, packet, call),
             _ => {}
         }
     }
 
     /// Nobody asks for a message that there is no room for.
-    fn check_ask_all(&mut self, now: u64, packet: &Packet, call: Option<u32>) {
+    fn check_ask_all(&mut self, now: u64, engine: usize, packet: &Packet, call: Option<u32>) {
         let host = packet.from;
         let Some(call) = call.filter(|&call| !self.is_exempt_call(call)) else {
             return;
         };
         let is_client = self.deal(call).client == host;
         let limit = self.configs[host as usize].receive_budget_bytes;
-        let used = self.hosts[host as usize].buffered;
-        let stalled = self.hosts[host as usize].stalled;
+        let used = self.hosts[host as usize].buffered[engine];
+        let stalled = self.hosts[host as usize].stalled[engine];
         let message = self.calls[call as usize].message(is_client);
         // Until a packet of it came, nobody knows that there is a message.
         let known = message.seen && message.stored == 0 && stalled;
@@ -226,7 +227,6 @@ impl Laws {
                 self.note_unasked(host, message(call, !is_response), data.incoming);
                 // Its first bytes open no gap: only want of room keeps them out.
                 self.calls[call as usize].message(!is_response).seen |= data.offset == 0;
-                self.note_proof(host, packet.from, header.source, data.version);
                 if !is_response {
                     self.sending_over(host, message(call, false));
                 }
@@ -253,11 +253,19 @@ impl Laws {
         }
     }
 
-    /// A peer that tells our version has proven its address.
-    fn note_proof(&mut self, host: u32, from: u32, port: u16, version: u16) {
+    /// An engine has handled a packet: a peer that tells our version has proven its address.
+    pub(crate) fn arrived(&mut self, engine: usize, packet: &Packet) {
+        let Some(header) = Header::read(packet.header()) else {
+            return;
+        };
+        let (host, from) = (packet.to, packet.from);
+        let known = self.call_of(from, host, &header).is_some();
+        let Says::Data(Data { version, .. }) = header.says else {
+            return;
+        };
         let it = &mut self.hosts[host as usize];
-        if version != 0 && it.versions.get(&from) == Some(&version) {
-            it.proven.insert((from, port));
+        if known && version != 0 && it.versions.get(&from) == Some(&version) {
+            it.proven.insert((engine, from, header.source));
         }
     }
 

@@ -126,7 +126,7 @@ impl Swarm {
         };
         match cx.call(asked, message(call, false)) {
             Ok(key) => {
-                self.laws.called(cx.now, call, key);
+                self.laws.called(cx.now, cx.engine, call, key);
                 if let Some(time) = deal.abort {
                     let token = self.task(cx.host, Task::Abort(call, key));
                     cx.after(time, token);
@@ -176,7 +176,7 @@ impl Swarm {
 
     fn give_back(&mut self, cx: &mut Context<'_>, bytes: u64) {
         let now = cx.time();
-        self.laws.gave_back(cx.host, bytes);
+        self.laws.gave_back(cx.host, cx.engine, bytes);
         cx.engine().give_back(now, bytes);
     }
 
@@ -310,13 +310,13 @@ impl Swarm {
     fn spoil_event(&mut self, cx: &mut Context<'_>, event: &Event) -> bool {
         match (self.plant, *event) {
             (Some(Plant::RepeatsRequests), Event::Request { .. }) if self.random.chance(100) => {
-                let _ = self.laws.event(cx.now, cx.host, *event);
+                let _ = self.laws.event(cx.now, cx.host, cx.engine, *event);
             }
             (Some(Plant::LosesResponses), Event::Response { .. }) => {
                 return !self.random.chance(100);
             }
             (Some(Plant::ServesTheVanished), Event::Ended { rpc, delivered }) => {
-                return delivered || !self.laws.client_crashed(cx.host, rpc);
+                return delivered || !self.laws.client_crashed(cx.host, cx.engine, rpc);
             }
             (
                 Some(Plant::NeedAckForEver),
@@ -325,7 +325,7 @@ impl Swarm {
                     delivered: false,
                 },
             ) => {
-                if let Some(packet) = self.laws.need_ack(cx.host, rpc) {
+                if let Some(packet) = self.laws.need_ack(cx.host, cx.engine, rpc) {
                     let token = self.task(cx.host, Task::NeedAck(packet));
                     cx.after(1_000_000, token);
                 }
@@ -359,11 +359,11 @@ impl Agent for Swarm {
             return false;
         }
         let mut place = *place;
-        if self.is(Plant::MisplacesLateBytes) && self.laws.opens_gap(cx.host, &place) {
+        if self.is(Plant::MisplacesLateBytes) && self.laws.opens_gap(cx.host, cx.engine, &place) {
             place.offset = 0;
         }
         if !refuses {
-            self.laws.stored(cx.now, cx.host, &place, packet);
+            self.laws.stored(cx, &place, packet);
         }
         true
     }
@@ -372,7 +372,7 @@ impl Agent for Swarm {
         if !self.spoil_event(cx, &event) {
             return;
         }
-        let told = self.laws.event(cx.now, cx.host, event);
+        let told = self.laws.event(cx.now, cx.host, cx.engine, event);
         self.coverage.event(&event);
         let keeps = self.is(Plant::KeepsBuffers) && matches!(event, Event::Failed { .. });
         if !keeps {
@@ -440,6 +440,7 @@ impl Agent for Swarm {
 
     fn arrived(&mut self, cx: &mut Seen, packet: &Packet) {
         self.step(cx.now, What::Handled, packet);
+        self.laws.arrived(cx.engine, packet);
         if self.is(Plant::AsksWhileStalled) && packet.message != NO_MESSAGE {
             if self.laws.is_stored(packet.message) {
                 self.unstored.remove(&packet.message);
@@ -470,11 +471,23 @@ impl Agent for Swarm {
 
     fn drained(&mut self, cx: &mut Seen) {
         if let Some(usage) = &cx.usage {
-            self.laws.check_limits(cx.now, cx.host, usage);
+            self.laws.check_limits(cx.now, cx.host, cx.engine, usage);
             self.coverage.usage(usage, self.laws.config(cx.host));
         }
         self.laws.check_outstanding(cx.now, cx.host);
         self.laws.settle_order(cx.now, cx.host);
+    }
+
+    fn steer(&mut self, _packet: &Packet, engine: usize, engines: usize) -> usize {
+        if self.is(Plant::SteersAstray) && engines > 1 && self.random.chance(100) {
+            (engine + 1) % engines
+        } else {
+            engine
+        }
+    }
+
+    fn shares_views(&self) -> bool {
+        !self.is(Plant::EnginesDoNotTalk)
     }
 
     fn deadline(&mut self, _host: u32, at: u64) -> u64 {

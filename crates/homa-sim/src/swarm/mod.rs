@@ -41,6 +41,9 @@ pub struct Options {
     pub plant: Option<Plant>,
     /// The shape of the network, instead of what the seed draws.
     pub shape: Option<Shape>,
+    /// Engines of every host, 1 to [`ENGINES_MAX`](crate::ENGINES_MAX), instead of what the seed
+    /// draws.
+    pub engines: Option<usize>,
     /// Leaves out everything that may go wrong.
     pub fair: bool,
     /// Keeps packets for [`Outcome::trace`].
@@ -73,7 +76,7 @@ pub struct Outcome {
 /// # Errors
 /// The seed drew a world that cannot be: a defect of the swarm itself.
 pub fn run(seed: u64, options: Options) -> Result<Outcome, BadWorld> {
-    let plan = Plan::draw(seed, options.fair, options.shape);
+    let plan = Plan::draw(seed, options);
     let mut world = build(&plan, options)?;
     play(&mut world, &plan);
     for host in 0..plan.topology.hosts() {
@@ -97,7 +100,7 @@ pub fn run(seed: u64, options: Options) -> Result<Outcome, BadWorld> {
 
 /// What a seed means, for whoever looks into a run.
 pub fn describe(seed: u64, options: Options) -> String {
-    let plan = Plan::draw(seed, options.fair, options.shape);
+    let plan = Plan::draw(seed, options);
     let (deals, probes) = (plan.deals.len(), plan.probes.len());
     let config = plan.hosts.first().and_then(|host| host.engines.first());
     format!(
@@ -123,7 +126,7 @@ const HOSTS_MAX_COUNT: u32 = 128;
 pub fn check_shape(shape: Shape) -> Result<(), BadTopology> {
     let topology = Topology {
         shape,
-        ..Plan::draw(1, true, None).topology
+        ..Plan::draw(1, Options::default()).topology
     };
     topology.check()?;
     if topology.hosts() > HOSTS_MAX_COUNT {
@@ -262,7 +265,9 @@ fn advance(world: &mut World<Swarm>, until: u64) {
 fn schedule(world: &mut World<Swarm>, plan: &Plan, deals: &[Deal], first: u32) {
     for (deal, call) in deals.iter().zip(first..) {
         if plan.hostile != Some(deal.client) {
-            world.with(deal.client, 0, |agent, cx| agent.plan_call(cx, call));
+            world.with(deal.client, deal.engine, |agent, cx| {
+                agent.plan_call(cx, call)
+            });
         }
     }
 }

@@ -5,8 +5,9 @@ use core::time::Duration;
 
 use homa_proto::Config;
 
+use super::Options;
 use crate::fault::{FaultConfig, PathLimit};
-use crate::host::{HostConfig, SocketConfig};
+use crate::host::{ENGINES_MAX, HostConfig, SocketConfig};
 use crate::link::LinkConfig;
 use crate::random::Random;
 use crate::switch::BufferConfig;
@@ -51,6 +52,8 @@ pub(crate) struct Deal {
     pub(crate) idempotent: bool,
     /// Nanoseconds for which applications keep the buffers of what they got.
     pub(crate) hold: u64,
+    /// The client's engine.
+    pub(crate) engine: usize,
     /// Place of the client's socket.
     pub(crate) socket: usize,
     /// Port of the server that is called; an unusual one is not served.
@@ -121,9 +124,9 @@ impl Weather {
 }
 
 impl Plan {
-    /// The run that `seed` means; `fair`: with everything that may go wrong left out;
-    /// `shape`: of the network, instead of what it draws.
-    pub(crate) fn draw(seed: u64, fair: bool, shape: Option<Shape>) -> Self {
+    /// The run that `seed` means, but for what the options say.
+    pub(crate) fn draw(seed: u64, options: Options) -> Self {
+        let Options { fair, shape, .. } = options;
         let random = &mut Random::new(seed, 1);
         let mut weather = Weather::draw(random);
         if fair {
@@ -177,7 +180,25 @@ impl Plan {
         if fair {
             plan.make_fair();
         }
+        plan.draw_engines(options.engines);
         plan
+    }
+
+    /// Gives hosts several engines, and each call one of its client's. From a sequence of its own,
+    /// so that all else is the same with any number of engines.
+    fn draw_engines(&mut self, asked: Option<usize>) {
+        let random = &mut Random::new(self.seed, 5);
+        let several = random.chance(500);
+        for host in &mut self.hosts {
+            let drawn = random.between(1, ENGINES_MAX as u64) as usize;
+            let count = asked.unwrap_or(if several { drawn } else { 1 });
+            let config = host.engines.pop();
+            host.engines = config.into_iter().cycle().take(count).collect();
+        }
+        for deal in self.deals.iter_mut().chain(&mut self.probes) {
+            let count = self.hosts[deal.client as usize].engines.len();
+            deal.engine = random.below(count as u64) as usize;
+        }
     }
 
     /// Nobody gives up, nothing overtakes, and there is room for all.
@@ -413,6 +434,7 @@ fn draw_deal(
         } else {
             0
         },
+        engine: 0,
         socket: usize::from(random.chance(200)),
         port: PORT,
     }

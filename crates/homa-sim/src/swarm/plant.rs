@@ -63,11 +63,15 @@ pub enum Plant {
     ShrinksNothing,
     /// See [`Plant::about`].
     AsksTheOutside,
+    /// See [`Plant::about`].
+    EnginesDoNotTalk,
+    /// See [`Plant::about`].
+    SteersAstray,
 }
 
 impl Plant {
     /// All of them, with the name by which each is asked for and what it does.
-    pub const ALL: [(Self, &'static str, &'static str); 27] = [
+    pub const ALL: [(Self, &'static str, &'static str); 29] = [
         (
             Self::ForgetsRequests,
             "forgets-requests",
@@ -202,6 +206,16 @@ impl Plant {
             Self::AsksTheOutside,
             "asks-the-outside",
             "a host decides by something that is not part of the run",
+        ),
+        (
+            Self::EnginesDoNotTalk,
+            "engines-do-not-talk",
+            "each engine grants and sends as if its host had no other",
+        ),
+        (
+            Self::SteersAstray,
+            "steers-astray",
+            "some packets reach another engine of their host than the one that they belong to",
         ),
     ];
 
