@@ -9,6 +9,7 @@ mod namespaces;
 mod needs;
 mod paths;
 mod steps;
+mod wireshark;
 
 use std::env;
 use std::process::ExitCode;

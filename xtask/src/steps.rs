@@ -4,7 +4,7 @@ use core::fmt;
 use std::process::Command;
 
 use crate::needs::Need;
-use crate::{namespaces, paths};
+use crate::{namespaces, paths, wireshark};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -113,6 +113,21 @@ pub(crate) const STEPS: &[Step] = &[
             Work::Function(
                 "two network namespaces joined by a virtual cable",
                 namespaces::check,
+            ),
+        ],
+    },
+    Step {
+        name: "wireshark",
+        checks: "tshark with our dissector and `homa dump` agree on every field of every packet",
+        needs: &[Need::Program {
+            program: "tshark",
+            package: "tshark",
+        }],
+        work: &[
+            BUILD_RELEASE,
+            Work::Function(
+                "captures of the reference module and of simulated networks",
+                wireshark::check,
             ),
         ],
     },

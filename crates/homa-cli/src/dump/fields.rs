@@ -49,7 +49,7 @@ const RESEND: &[Field] = &[
     field("length", 32, 4),
     field("priority", 36, 1),
 ];
-const RPC_UNKNOWN: &[Field] = &[field("reason", 28, 1)];
+const RPC_UNKNOWN: &[Field] = &[field("unknown_reason", 28, 1)];
 const ACK: &[Field] = &[field("num_acks", 28, 2)];
 
 /// Bytes of an entry of CUTOFFS, and of an ack in ACK.
