@@ -179,7 +179,7 @@ pub struct Received<'a> {
     pub from: SocketAddr,
     /// The local address it was sent to, if the link can tell.
     pub to: Option<IpAddr>,
-    /// The whole traffic-class byte of the IP header.
+    /// The whole traffic-class byte of the IP header; 0 if the link was not asked to tell.
     pub traffic_class: u8,
     /// The size of each datagram in `bytes` but the last, which may be shorter.
     pub segment_bytes: usize,

@@ -6,7 +6,7 @@ mod name;
 pub(crate) use control::Control;
 pub(crate) use name::{SocketName, decode as decode_name};
 
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_int, c_long, c_void};
 use core::mem::{MaybeUninit, zeroed};
 use core::ptr;
 use core::time::Duration;
@@ -121,6 +121,23 @@ pub(crate) fn local_name(fd: BorrowedFd<'_>) -> Result<SocketName, Errno> {
     Ok(name)
 }
 
+/// Sends one datagram without control messages.
+pub(crate) fn send_to(fd: BorrowedFd<'_>, name: &SocketName, bytes: &[u8]) -> Result<(), Errno> {
+    // SAFETY: `bytes` and `name` outlive the call, and their lengths are true; it only reads.
+    check_size(unsafe {
+        libc::syscall(
+            libc::SYS_sendto,
+            descriptor(fd),
+            bytes.as_ptr(),
+            bytes.len(),
+            0 as c_long,
+            name.bytes.as_ptr(),
+            name.length as c_long,
+        )
+    })?;
+    Ok(())
+}
+
 /// Sends one datagram (or one segmented batch).
 pub(crate) fn send(
     fd: BorrowedFd<'_>,
@@ -130,7 +147,14 @@ pub(crate) fn send(
     let header = outgoing(envelope, slices);
     // SAFETY: every pointer in `header` comes from `envelope` and `slices`, which outlive the call,
     // with their true lengths; `sendmsg` only reads through them.
-    check_size(unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const header, 0) })?;
+    check_size(unsafe {
+        libc::syscall(
+            libc::SYS_sendmsg,
+            descriptor(fd),
+            &raw const header,
+            0 as c_long,
+        )
+    })?;
     Ok(())
 }
 
@@ -140,7 +164,7 @@ pub(crate) fn send_many<'a>(
     datagrams: impl Iterator<Item = (&'a Envelope, &'a [IoSlice<'a>])>,
 ) -> Result<usize, Errno> {
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MESSAGES_MAX];
-    let mut count = 0;
+    let mut count: c_long = 0;
     for (header, (envelope, slices)) in headers.iter_mut().zip(datagrams) {
         header.write(libc::mmsghdr {
             msg_hdr: outgoing(envelope, slices),
@@ -148,12 +172,19 @@ pub(crate) fn send_many<'a>(
         });
         count += 1;
     }
-    let pointer = headers.as_mut_ptr().cast();
+    let pointer = headers.as_mut_ptr();
     // SAFETY: the first `count` headers are initialised and exclusively ours; their pointers come
     // from borrows that live for `'a`, with true lengths. `sendmmsg` reads through them and writes
     // only `msg_len`.
-    check(unsafe { libc::sendmmsg(fd.as_raw_fd(), pointer, count, 0) })
-        .map(|sent| usize::try_from(sent).unwrap_or(0))
+    check_size(unsafe {
+        libc::syscall(
+            libc::SYS_sendmmsg,
+            descriptor(fd),
+            pointer,
+            count,
+            0 as c_long,
+        )
+    })
 }
 
 /// Receives into `envelopes`, the payload of each into its own `stride` bytes of `buffer`;
@@ -191,19 +222,56 @@ pub(crate) fn receive(
             msg_len: 0,
         });
     }
-    let count = envelopes.len() as u32;
-    let pointer = headers.as_mut_ptr().cast();
+    let count = envelopes.len() as c_long;
+    let pointer = headers.as_mut_ptr();
     // SAFETY: the first `count` headers are initialised; their pointers come from exclusive borrows
     // of `envelopes`, `parts` and disjoint chunks of `buffer`, all of which outlive the call, with
     // true lengths. Any bytes are valid in all three.
-    let call = unsafe { libc::recvmmsg(fd.as_raw_fd(), pointer, count, 0, ptr::null_mut()) };
-    let arrived = usize::try_from(check(call)?).unwrap_or(0);
+    let call = unsafe {
+        let no_timeout = ptr::null_mut::<libc::timespec>();
+        let flags: c_long = 0;
+        libc::syscall(
+            libc::SYS_recvmmsg,
+            descriptor(fd),
+            pointer,
+            count,
+            flags,
+            no_timeout,
+        )
+    };
+    let arrived = check_size(call)?;
     for (header, envelope) in headers.iter().zip(envelopes).take(arrived) {
         // SAFETY: `arrived` is at most `count`, and the first `count` headers are initialised.
         let header = unsafe { header.assume_init_ref() };
         take_lengths(envelope, &header.msg_hdr, header.msg_len as usize, stride);
     }
     Ok(arrived)
+}
+
+/// Receives one datagram without control messages.
+pub(crate) fn receive_from(
+    fd: BorrowedFd<'_>,
+    envelope: &mut Envelope,
+    buffer: &mut [u8],
+) -> Result<(), Errno> {
+    let mut name_length = SocketName::CAPACITY;
+    // SAFETY: `buffer` and the name are exclusively ours, outlive the call and are valid for writes
+    // of the lengths given; any bytes are valid in both.
+    let call = unsafe {
+        libc::syscall(
+            libc::SYS_recvfrom,
+            descriptor(fd),
+            buffer.as_mut_ptr(),
+            buffer.len(),
+            0 as c_long,
+            envelope.name.bytes.as_mut_ptr(),
+            &raw mut name_length,
+        )
+    };
+    envelope.length = check_size(call)?.min(buffer.len());
+    envelope.name.length = name_length.min(SocketName::CAPACITY);
+    envelope.control.clear();
+    Ok(())
 }
 
 /// Takes one report from the socket's error queue; as much of the datagram as fits goes into
@@ -227,7 +295,10 @@ fn receive_one(
     let mut header = incoming(envelope, &mut part);
     // SAFETY: the pointers in `header` come from exclusive borrows of `envelope`, `part` and
     // `buffer`, which outlive the call, with true lengths. Any bytes are valid in all three.
-    let call = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
+    let call = unsafe {
+        let flags = c_long::from(flags);
+        libc::syscall(libc::SYS_recvmsg, descriptor(fd), &raw mut header, flags)
+    };
     let length = check_size(call)?;
     take_lengths(envelope, &header, length, capacity);
     Ok(())
@@ -309,6 +380,13 @@ fn check(result: c_int) -> Result<c_int, Errno> {
     }
 }
 
-fn check_size(result: libc::ssize_t) -> Result<usize, Errno> {
+fn check_size(result: c_long) -> Result<usize, Errno> {
     usize::try_from(result).map_err(|_| Errno::last())
+}
+
+/// As an argument of `libc::syscall`. Packets come and go by that, because the C library's
+/// functions for them may be cancelled, which costs each call two atomic operations once there are
+/// several threads.
+fn descriptor(fd: BorrowedFd<'_>) -> c_long {
+    fd.as_raw_fd().into()
 }

@@ -13,8 +13,9 @@
 //! `IP_PMTUDISC_DO` a forged ICMP message could make every send to a peer fail, and segmented
 //! sends fail with the same error number as on devices that cannot segment.
 //!
-//! *Plain `sendmsg` and `recvmsg` for a single datagram.* The many-message calls and segmentation
-//! make a lone round trip slower; the receive side grows its batch while batches come back full.
+//! *Plain `sendto` and `recvfrom` for a single datagram*, as long as nothing needs a control
+//! message. The many-message calls and segmentation make a lone round trip slower; the receive side
+//! grows its batch while batches come back full.
 //!
 //! *Overflows are read when counters are asked for* (`SO_MEMINFO`), not from a control message
 //! (`SO_RXQ_OVFL`): that costs nothing per datagram, and the last overflow before a silence is
@@ -52,6 +53,8 @@ const MEMINFO_LENGTH: usize = 9;
 pub struct Udp {
     socket: OwnedFd,
     local: SocketAddr,
+    /// What datagrams leave with unless a control message says otherwise.
+    usual_class: u8,
     capabilities: Capabilities,
     counters: Counters,
     outbox: send::Outbox,
@@ -72,10 +75,11 @@ impl Udp {
         Ok(Self {
             socket,
             local,
+            usual_class: options.usual_class,
             capabilities,
             counters: Counters::default(),
             outbox: send::Outbox::new(),
-            inbox: receive::Inbox::new(options, capabilities.coalesces),
+            inbox: receive::Inbox::new(address, options, capabilities.coalesces),
             reports: errors::Reports::new(),
         })
     }

@@ -357,6 +357,50 @@ fn pending_errors_lose_no_arriving_datagram() {
 }
 
 #[test]
+fn the_usual_class_and_any_other_arrive_as_named() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let usual = Options {
+            usual_class: 0xe0,
+            ..common::telling()
+        };
+        let Ok(mut link) = Udp::bind(address.parse().unwrap(), &usual) else {
+            continue;
+        };
+        let to = link.local_addr();
+        let slices = [IoSlice::new(b"one")];
+        for traffic_class in [0xe0, 0, 0x20] {
+            let single = Transmit {
+                traffic_class,
+                ..datagram(to, &slices)
+            };
+            assert_eq!(send(&mut link, &[single]), []);
+            assert_eq!(receive(&mut link, 1)[0].traffic_class, traffic_class);
+        }
+    }
+}
+
+#[test]
+fn a_link_that_tells_nothing_but_the_sender_receives_the_same() {
+    let silent = Options {
+        tell_destination: false,
+        ..Options::default()
+    };
+    let mut server = Udp::bind("0.0.0.0:0".parse().unwrap(), &silent).unwrap();
+    let mut client = v4();
+    let to = SocketAddr::new("127.0.0.1".parse().unwrap(), server.local_addr().port());
+    for count in [1, 20] {
+        let slices = [IoSlice::new(b"ping")];
+        assert_eq!(send(&mut client, &vec![datagram(to, &slices); count]), []);
+        let arrived = receive(&mut server, count);
+        assert!(
+            arrived
+                .iter()
+                .all(|one| one.to.is_none() && one.from == client.local_addr())
+        );
+    }
+}
+
+#[test]
 fn a_reply_leaves_from_the_address_that_was_addressed() {
     let mut server = Udp::bind("0.0.0.0:0".parse().unwrap(), &Options::default()).unwrap();
     let mut client = v4();

@@ -30,6 +30,10 @@ impl Control {
     };
     pub(super) const CAPACITY: usize = CAPACITY;
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
     pub(crate) fn clear(&mut self) {
         self.length = 0;
     }

@@ -31,6 +31,15 @@ pub struct Options {
     /// Whether to take several datagrams from the kernel in one piece (UDP_GRO) where it can. It
     /// begins with the first sign of bulk: see `receive.rs`.
     pub coalescing: bool,
+    /// The traffic class that most datagrams leave with. One that leaves with another needs a
+    /// control message, some 60 ns.
+    pub usual_class: u8,
+    /// Whether to tell the traffic class of what arrives; without it, it reads as 0. A control
+    /// message for each buffer.
+    pub tell_class: bool,
+    /// Whether to tell which address was addressed where the socket is bound to all of them: a
+    /// server answers from there, a client need not know. A control message for each buffer.
+    pub tell_destination: bool,
     /// Whether several sockets may share the address (SO_REUSEPORT); the kernel then spreads
     /// peers over them. Off by default, so that a second server on a port is an error.
     pub reuse_port: bool,
@@ -49,6 +58,9 @@ impl Default for Options {
             send_buffer_bytes: 4 << 20,
             segmentation: true,
             coalescing: true,
+            usual_class: 0,
+            tell_class: false,
+            tell_destination: true,
             reuse_port: false,
             receive_buffer_count: 16,
         }
@@ -150,7 +162,7 @@ pub(super) fn open(
     let set = |level, option, value, step| {
         sys::set_option(fd, level, option, value).map_err(failed(step))
     };
-    let (level, any) = (libc::SOL_SOCKET, address.ip().is_unspecified());
+    let level = libc::SOL_SOCKET;
     let bytes = |bytes| c_int::try_from(bytes).unwrap_or(c_int::MAX);
 
     if address.is_ipv6() {
@@ -158,8 +170,14 @@ pub(super) fn open(
     }
     set(
         family.level,
+        family.class,
+        options.usual_class.into(),
+        "setting the traffic class",
+    )?;
+    set(
+        family.level,
         family.receive_class,
-        1,
+        options.tell_class.into(),
         "receiving traffic classes",
     )?;
     set(
@@ -168,12 +186,10 @@ pub(super) fn open(
         1,
         "receiving ICMP errors",
     )?;
-    // A socket with one address knows what was addressed, and saves a control message each time.
-    let destination = c_int::from(any);
     set(
         family.level,
         family.receive_destination,
-        destination,
+        tells_destination(address, options).into(),
         "receiving destinations",
     )?;
     set(
@@ -206,6 +222,11 @@ pub(super) fn open(
     let local = sys::local_name(fd).map_err(failed("reading the address back"))?;
     let local = local.decode().unwrap_or(address);
     Ok((socket, local))
+}
+
+/// Whether each arriving buffer tells what was addressed: a socket with one address knows.
+pub(super) fn tells_destination(address: SocketAddr, options: &Options) -> bool {
+    options.tell_destination && address.ip().is_unspecified()
 }
 
 /// Asks the kernel what the socket can do.

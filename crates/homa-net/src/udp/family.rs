@@ -8,7 +8,7 @@ pub(super) struct Family {
     pub(super) domain: c_int,
     /// Level of the options and control messages below.
     pub(super) level: c_int,
-    /// Control message with the traffic class, sent and received.
+    /// Option, and control message, with the traffic class, sent and received.
     pub(super) class: c_int,
     pub(super) receive_class: c_int,
     /// Control message with the local address, sent and received.

@@ -8,10 +8,11 @@
 //! from the first sign of bulk on: a large datagram, or calls that come back full. It never goes
 //! back: what already waits in the socket in one piece would be read as one large datagram.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::io;
 use std::os::fd::AsFd;
 
+use super::bind::tells_destination;
 use super::verdict::may_be_pending;
 use super::{Options, Udp};
 use crate::link::Received;
@@ -29,6 +30,8 @@ pub(super) struct Inbox {
     batch: Batch,
     /// Whether to coalesce once there is bulk.
     awaits_bulk: bool,
+    /// Whether anything comes in control messages.
+    control: bool,
 }
 
 /// The size from which on a datagram is a sign of bulk: not much less than a full Ethernet frame,
@@ -71,13 +74,14 @@ impl Batch {
 }
 
 impl Inbox {
-    pub(super) fn new(options: &Options, coalesces: bool) -> Self {
+    pub(super) fn new(address: SocketAddr, options: &Options, coalesces: bool) -> Self {
         let count = options.receive_buffer_count.clamp(1, MESSAGES_MAX);
         Self {
             envelopes: (0..count).map(|_| Envelope::EMPTY).collect(),
             buffer: vec![0; count * STRIDE],
             batch: Batch::SMALLEST,
             awaits_bulk: coalesces,
+            control: options.tell_class || tells_destination(address, options),
         }
     }
 }
@@ -117,6 +121,7 @@ impl Udp {
 
     fn coalesce(&mut self) {
         self.inbox.awaits_bulk = false;
+        self.inbox.control = true;
         let on = sys::set_option(self.socket.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
         self.capabilities.coalesces = on.is_ok();
     }
@@ -125,8 +130,14 @@ impl Udp {
     fn fill_inbox(&mut self) -> io::Result<usize> {
         let inbox = &mut self.inbox;
         for _ in 0..REPEATS_MAX {
-            let envelopes = &mut inbox.envelopes[..inbox.batch.want];
-            match sys::receive(self.socket.as_fd(), envelopes, &mut inbox.buffer, STRIDE) {
+            let (fd, buffer) = (self.socket.as_fd(), &mut inbox.buffer);
+            let arrived = match &mut inbox.envelopes[..inbox.batch.want] {
+                [envelope] if !inbox.control => {
+                    sys::receive_from(fd, envelope, &mut buffer[..STRIDE]).map(|()| 1)
+                }
+                envelopes => sys::receive(fd, envelopes, buffer, STRIDE),
+            };
+            match arrived {
                 Ok(count) => {
                     inbox.batch.adapt(count, inbox.envelopes.len());
                     return Ok(count);

@@ -79,9 +79,10 @@ impl Udp {
     /// one. The obstacle concerns the first.
     fn send_run(&mut self, batch: &[Transmit<'_>]) -> Result<usize, Obstacle> {
         let (local, max_segments) = (self.local.ip(), self.capabilities.max_segments);
+        let usual = self.usual_class;
         let mut count = 0;
         for (transmit, envelope) in batch.iter().zip(&mut self.outbox.envelopes) {
-            match address(transmit, local, max_segments, envelope) {
+            match address(transmit, local, usual, max_segments, envelope) {
                 Ok(()) => count += 1,
                 Err(obstacle) if count == 0 => return Err(obstacle),
                 Err(_) => break,
@@ -90,7 +91,11 @@ impl Udp {
         let fd = self.socket.as_fd();
         let envelopes = &self.outbox.envelopes[..count];
         let sent = if let [envelope] = envelopes {
-            sys::send(fd, envelope, batch[0].slices).map(|()| 1)
+            match batch[0].slices {
+                [slice] if envelope.control.is_empty() => sys::send_to(fd, &envelope.name, slice),
+                slices => sys::send(fd, envelope, slices),
+            }
+            .map(|()| 1)
         } else {
             let slices = batch.iter().map(|transmit| transmit.slices);
             sys::send_many(fd, envelopes.iter().zip(slices))
@@ -210,6 +215,7 @@ fn fits_one_piece(transmit: &Transmit<'_>, max_segments: usize) -> bool {
 fn address(
     transmit: &Transmit<'_>,
     local: IpAddr,
+    usual_class: u8,
     max_segments: usize,
     envelope: &mut Envelope,
 ) -> Result<(), Obstacle> {
@@ -225,7 +231,7 @@ fn address(
     let family = Family::of(local);
     control.clear();
     // Each message costs the kernel some 30 ns: none that says what holds anyway.
-    if transmit.traffic_class != 0 {
+    if transmit.traffic_class != usual_class {
         let class = i32::from(transmit.traffic_class).to_ne_bytes();
         control.push(family.level, family.class, &class);
     }

@@ -23,12 +23,20 @@ pub(crate) struct Arrived {
 }
 
 pub(crate) fn v4() -> Udp {
-    Udp::bind("127.0.0.1:0".parse().unwrap(), &Options::default()).unwrap()
+    Udp::bind("127.0.0.1:0".parse().unwrap(), &telling()).unwrap()
+}
+
+/// Options with which a link tells all it can.
+pub(crate) fn telling() -> Options {
+    Options {
+        tell_class: true,
+        ..Options::default()
+    }
 }
 
 /// `None` on a machine without IPv6; the caller then has nothing to test.
 pub(crate) fn v6() -> Option<Udp> {
-    match Udp::bind("[::1]:0".parse().unwrap(), &Options::default()) {
+    match Udp::bind("[::1]:0".parse().unwrap(), &telling()) {
         Ok(link) => Some(link),
         Err(BindError::FamilyNotSupported(_) | BindError::AddressNotAvailable(_)) => {
             eprintln!("left out: this machine has no IPv6");
