@@ -17,7 +17,7 @@ use crate::options::CallOptions;
 use crate::parties::{CallEntry, ClientEntry, Phase, RawCompletion, wake_all};
 use crate::pool::{Buffer, Message};
 use crate::routes::reachable;
-use crate::shared::Shared;
+use crate::shared::{Guard, Shared};
 use crate::state::State;
 use crate::waiting::Ticket;
 
@@ -46,6 +46,8 @@ impl From<RawCompletion> for Completion {
 #[derive(Clone, Copy)]
 pub(crate) struct Terms {
     pub(crate) peer: SocketAddr,
+    /// The moment of the call.
+    pub(crate) now: Instant,
     pub(crate) deadline: Option<Instant>,
     idempotent: bool,
 }
@@ -98,6 +100,7 @@ impl ClientCore {
         let now = self.shared().parts.clock.now();
         Terms {
             peer: reachable(peer),
+            now,
             deadline: options.deadline.map(|time| now + time),
             idempotent: options.idempotent,
         }
@@ -137,41 +140,48 @@ impl ClientCore {
         self.shared().room(state, bytes, ticket, waker).map(Ok)
     }
 
-    /// Starts a call that has its room; its completion goes to the handle. `drives_next`: the
-    /// caller waits at once, so nobody else need be woken to keep the call going.
-    pub(crate) fn start(
+    /// Starts a call that has its room; its completion goes to the handle.
+    pub(crate) fn start(&self, terms: &Terms, request: &[u8]) -> Result<RawCall, CallError> {
+        let (mut state, call) = self.enter(terms, request)?;
+        state.settle_and_alert(terms.now);
+        Ok(call)
+    }
+
+    /// Starts a call and keeps the lock, for a caller that waits at once: nobody else need be woken
+    /// to keep the call going.
+    pub(crate) fn start_to_wait(
         &self,
         terms: &Terms,
         request: &[u8],
-        drives_next: bool,
-    ) -> Result<RawCall, CallError> {
+    ) -> Result<(Guard<'_>, RawCall), CallError> {
+        let (mut state, call) = self.enter(terms, request)?;
+        state.settle(terms.now);
+        Ok((state, call))
+    }
+
+    fn enter(&self, terms: &Terms, request: &[u8]) -> Result<(Guard<'_>, RawCall), CallError> {
         let request = self.copy(request)?;
-        let now = self.shared().parts.clock.now();
         let mut state = self.shared().lock()?;
         let call = state.parties.calls.insert(CallEntry::Waiting(None));
         let party = Party::Call {
             client: self.client,
             call,
         };
-        let rpc = match self.launch(&mut state, now, terms, party, request) {
+        let rpc = match self.launch(&mut state, terms, party, request) {
             Ok(rpc) => rpc,
             Err(error) => {
                 state.parties.calls.remove(call);
                 return Err(error);
             }
         };
-        if drives_next {
-            state.settle(now);
-        } else {
-            state.settle_and_alert(now);
-        }
-        Ok(RawCall {
+        let handle = RawCall {
             shared: Arc::clone(self.shared()),
             rpc,
             call,
             peer: terms.peer,
             over: false,
-        })
+        };
+        Ok((state, handle))
     }
 
     /// Submits a call; its completion goes to the queue. It does not wait for room.
@@ -187,15 +197,14 @@ impl ClientCore {
             return Err(CallError::SendBufferFull { held, limit });
         }
         let request = self.copy(request)?;
-        let now = self.shared().parts.clock.now();
         let mut state = self.shared().lock()?;
         let party = Party::Submitted {
             client: self.client,
             cookie,
             peer: terms.peer.into(),
         };
-        self.launch(&mut state, now, terms, party, request)?;
-        state.settle_and_alert(now);
+        self.launch(&mut state, terms, party, request)?;
+        state.settle_and_alert(terms.now);
         Ok(())
     }
 
@@ -309,12 +318,11 @@ impl ClientCore {
     fn launch(
         &self,
         state: &mut State,
-        now: Instant,
         terms: &Terms,
         party: Party,
         request: Buffer,
     ) -> Result<RpcKey, CallError> {
-        match self.try_launch(state, now, terms, request.len()) {
+        match self.try_launch(state, terms, request.len()) {
             Ok(rpc) => {
                 state.start(rpc, party, request);
                 Ok(rpc)
@@ -329,7 +337,6 @@ impl ClientCore {
     fn try_launch(
         &self,
         state: &mut State,
-        now: Instant,
         terms: &Terms,
         length: usize,
     ) -> Result<RpcKey, CallError> {
@@ -349,15 +356,18 @@ impl ClientCore {
             deadline: terms.deadline,
             idempotent: terms.idempotent,
         };
-        state.engine.call(now, call).map_err(|error| match error {
-            homa_proto::CallError::EmptyMessage => CallError::Empty,
-            homa_proto::CallError::MessageTooLong => CallError::MessageTooLong {
-                length,
-                limit: self.shared().message_max,
-            },
-            homa_proto::CallError::Full => CallError::TooManyRpcs,
-            homa_proto::CallError::NoSocket => CallError::Closed,
-        })
+        state
+            .engine
+            .call(terms.now, call)
+            .map_err(|error| match error {
+                homa_proto::CallError::EmptyMessage => CallError::Empty,
+                homa_proto::CallError::MessageTooLong => CallError::MessageTooLong {
+                    length,
+                    limit: self.shared().message_max,
+                },
+                homa_proto::CallError::Full => CallError::TooManyRpcs,
+                homa_proto::CallError::NoSocket => CallError::Closed,
+            })
     }
 
     /// The socket that calls to `peer` leave by, opened if there is none yet.
@@ -369,7 +379,7 @@ impl ClientCore {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
-        let link = self.host.open_link(any)?;
+        let link = self.host.open_link(any, false)?;
         let socket = add_link(state, link, false, None)?;
         *family(state, self.client, peer) = Some(socket);
         Ok(socket)

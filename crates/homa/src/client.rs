@@ -223,14 +223,14 @@ impl Client {
         request: &[u8],
         options: CallOptions,
     ) -> Result<Pending, CallError> {
-        let terms = self.core.terms(peer, &options);
+        let mut terms = self.core.terms(peer, &options);
         self.core.check(request, &terms)?;
-        self.wait_for_room(request.len(), &terms).await?;
-        let raw = self.core.start(&terms, request, false)?;
+        self.wait_for_room(request.len(), &mut terms).await?;
+        let raw = self.core.start(&terms, request)?;
         Ok(Pending { raw })
     }
 
-    async fn wait_for_room(&self, bytes: usize, terms: &Terms) -> Result<(), CallError> {
+    async fn wait_for_room(&self, bytes: usize, terms: &mut Terms) -> Result<(), CallError> {
         let shared = self.core.shared();
         if shared.parts.budget.reserve(bytes).is_ok() {
             return Ok(());
@@ -249,6 +249,7 @@ impl Client {
                 .await
                 .map_err(|_| CallError::DeadlineExceeded)?,
         };
+        terms.now = shared.parts.clock.now();
         room.unwrap_or(Err(CallError::Broken))
     }
 }

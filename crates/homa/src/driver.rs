@@ -40,12 +40,26 @@ impl Shared {
     pub(crate) fn wait<T>(
         &self,
         deadline: Option<Instant>,
+        ready: impl FnMut(&mut State, Option<&Waker>) -> Option<T>,
+    ) -> Result<Option<T>, Broken> {
+        self.wait_from(self.lock()?, deadline, ready)
+    }
+
+    /// [`wait`](Self::wait), with the lock in hand.
+    pub(crate) fn wait_from<'a, T>(
+        &'a self,
+        first: Guard<'a>,
+        deadline: Option<Instant>,
         mut ready: impl FnMut(&mut State, Option<&Waker>) -> Option<T>,
     ) -> Result<Option<T>, Broken> {
         with_thread_waker(|waker| {
             let mut place = Place::default();
+            let mut first = Some(first);
             loop {
-                let mut state = self.lock()?;
+                let mut state = match first.take() {
+                    Some(state) => state,
+                    None => self.lock()?,
+                };
                 let value = ready(&mut state, None);
                 let now = self.parts.clock.now();
                 if value.is_some() || deadline.is_some_and(|deadline| deadline <= now) {
@@ -67,6 +81,11 @@ impl Shared {
                     self.park(deadline);
                 } else if state.turn(now) {
                     place.spin_until = now + self.spin;
+                    // A value is looked for while the lock is in hand, once.
+                    if let Some(value) = ready(&mut state, None) {
+                        self.leave(state, place);
+                        return Ok(Some(value));
+                    }
                 } else if now < place.spin_until {
                     drop(state);
                     self.let_others_in();

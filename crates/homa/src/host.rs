@@ -7,6 +7,7 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use homa_net::{Link, LinkKind, faults, udp};
+use homa_proto::wire::Priority;
 use homa_proto::{Config, Engine, Seed, SocketId, Usage};
 
 use crate::budget::SendBudget;
@@ -16,6 +17,7 @@ use crate::driver;
 use crate::error::{BindError, ConfigError};
 use crate::links::Socket;
 use crate::options::Builder;
+use crate::outgoing;
 use crate::pool::Pool;
 use crate::shared::{Guard, Shared};
 use crate::state::{Parts, State};
@@ -64,6 +66,9 @@ impl Host {
         }
         let mut config = builder.config.clone();
         fit_to_receive_buffer(&mut config, receive_buffer_bytes(builder)?);
+        // Short messages and control packets, which are most, leave at the highest level.
+        let highest = Priority::new(config.priorities.saturating_sub(1));
+        let usual_class = outgoing::traffic_class(highest.unwrap_or(Priority::HIGHEST));
         let engine = Engine::new(config, seed()?)?;
 
         let system = |step| move |error| BindError::system(step, &error);
@@ -83,7 +88,11 @@ impl Host {
             inner: Arc::new(Inner {
                 shared: Arc::new(Shared::new(state, parts, readiness, builder.spin)),
                 link: builder.link,
-                udp: builder.udp.clone(),
+                udp: udp::Options {
+                    usual_class,
+                    tell_class: false,
+                    ..builder.udp.clone()
+                },
                 faults: builder.faults,
             }),
         })
@@ -155,9 +164,18 @@ impl Host {
             .map_err(|error| BindError::system("start a thread", &error))
     }
 
-    /// Opens a link of the host's kind.
-    pub(crate) fn open_link(&self, address: SocketAddr) -> Result<Box<dyn Link>, BindError> {
-        let link = self.inner.link.bind(address, &self.inner.udp)?;
+    /// Opens a link of the host's kind, for a server or for a client only.
+    pub(crate) fn open_link(
+        &self,
+        address: SocketAddr,
+        for_server: bool,
+    ) -> Result<Box<dyn Link>, BindError> {
+        let options = udp::Options {
+            // A client's packets leave from whichever address the route gives them, each time.
+            tell_destination: for_server,
+            ..self.inner.udp.clone()
+        };
+        let link = self.inner.link.bind(address, &options)?;
         if self.inner.faults.is_off() {
             return Ok(link);
         }

@@ -3,11 +3,12 @@
 //!
 //! It keeps what a full link did not take. It does not decide what is sent, or in which order.
 
-use std::collections::VecDeque;
+use core::ops::Range;
 use std::io::IoSlice;
 
 use homa_net::{Refusal, Transmit, Undeliverable, Unreachable};
-use homa_proto::{Burst, BurstPacket, Engine, Instant, SocketId};
+use homa_proto::wire::Priority;
+use homa_proto::{Burst, BurstPacket, Engine, Instant};
 
 use crate::counters::HostCounters;
 use crate::incoming::report;
@@ -15,44 +16,40 @@ use crate::links::Links;
 use crate::messages::Messages;
 use crate::routes::{Routes, from_local};
 
-/// Bursts handed to a link in one call. More would keep short messages waiting behind them.
-const BATCH: usize = 16;
-/// Calls of a link in one go, so that receiving gets its turn.
-const ROUNDS_MAX: usize = 64;
+/// Most bursts handed to a link in one call: what one `sendmmsg` takes.
+const BATCH: usize = 64;
+/// Bytes of a batch past which it gets no further burst, so that a short message that comes
+/// meanwhile does not wait long.
+const BATCH_BYTES: usize = 256 << 10;
+/// Batches in one go, so that receiving gets its turn.
+const ROUNDS_MAX: usize = 16;
+/// Packets up to this size are copied one behind the other: that is faster than for the kernel to
+/// fetch header and payload of each from where they lie.
+const SMALL_PACKET_BYTES: usize = 600;
 
 /// Bursts on their way to the links.
 pub(crate) struct Outbox {
-    /// In the order in which they go.
-    ready: VecDeque<Burst>,
-    spare: Vec<Burst>,
+    /// Those that are ready go in their order; the others are kept for their memory.
+    bursts: Vec<Burst>,
+    ready: Range<usize>,
     /// Whether the engine may have more than the last turn sent.
     more: bool,
     // What follows is empty between calls; kept for its memory.
+    copied: Vec<u8>,
     slices: Vec<IoSlice<'static>>,
     transmits: Vec<Transmit<'static>>,
+    /// Of each burst of a batch, where its bytes end: in `copied`, or its slices.
     ends: Vec<usize>,
     refusals: Vec<(usize, Refusal)>,
-}
-
-/// What became of the bursts that wait.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sent {
-    /// There was nothing to send.
-    Nothing,
-    /// All is sent.
-    All,
-    /// A link is full; the rest waits for room.
-    Full,
-    /// There is more than one turn may send.
-    More,
 }
 
 impl Outbox {
     pub(crate) fn new() -> Self {
         Self {
-            ready: VecDeque::with_capacity(BATCH),
-            spare: Vec::with_capacity(BATCH),
+            bursts: Vec::with_capacity(BATCH),
+            ready: 0..0,
             more: false,
+            copied: Vec::new(),
             slices: Vec::new(),
             transmits: Vec::with_capacity(BATCH),
             ends: Vec::with_capacity(BATCH),
@@ -65,7 +62,7 @@ impl Outbox {
         !self.ready.is_empty() || self.more
     }
 
-    /// Sends what the engine wants sent.
+    /// Sends what the engine wants sent. Returns whether there is more than one turn may send.
     pub(crate) fn transmit(
         &mut self,
         now: Instant,
@@ -74,98 +71,116 @@ impl Outbox {
         routes: &mut Routes,
         messages: &Messages,
         counters: &mut HostCounters,
-    ) -> Sent {
+    ) -> bool {
         self.drop_stale(messages, counters);
         self.more = false;
-        let mut sent = Sent::Nothing;
         for _ in 0..ROUNDS_MAX {
-            self.fill(now, engine);
-            if self.ready.is_empty() {
-                return sent;
-            }
-            sent = Sent::All;
-            while let Some(first) = self.ready.front() {
-                let id = first.path().socket;
-                let count = self
-                    .ready
-                    .iter()
-                    .take_while(|burst| burst.path().socket == id)
-                    .count();
-                let done = self.send_batch(id, count, links, messages);
+            let mut drained = self.fill(now, engine);
+            while !self.ready.is_empty() {
+                let count = self.run_length();
+                let done = self.send_batch(count, links, messages);
+                drained &= self.refusals.is_empty();
                 self.report_refusals(now, engine, routes, counters);
                 counters.bursts_sent += done as u64;
-                self.recycle(done);
+                self.ready.start += done;
                 if done < count {
-                    return Sent::Full;
+                    return false;
                 }
+            }
+            if drained {
+                return false;
             }
         }
         self.more = true;
-        Sent::More
+        true
     }
 
     /// Leaves out packets of RPCs that ended while their burst waited for room.
     fn drop_stale(&mut self, messages: &Messages, counters: &mut HostCounters) {
-        let spare = &mut self.spare;
-        let mut kept = self.ready.len();
-        while kept > 0 {
-            kept -= 1;
-            let Some(burst) = self.ready.pop_front() else {
-                return;
-            };
+        let waiting = self.ready.clone();
+        self.ready.end = waiting.start;
+        for index in waiting {
+            let burst = &self.bursts[index];
             if burst.packets().any(|packet| is_live(&packet, messages)) {
-                self.ready.push_back(burst);
+                self.bursts.swap(self.ready.end, index);
+                self.ready.end += 1;
             } else {
                 counters.bursts_stale += 1;
-                spare.push(burst);
             }
         }
     }
 
-    fn fill(&mut self, now: Instant, engine: &mut Engine) {
-        while self.ready.len() < BATCH {
-            let Some(mut burst) = self.spare.pop().or_else(|| Burst::new().ok()) else {
-                return;
-            };
-            if !engine.poll_transmit(now, &mut burst) {
-                self.spare.push(burst);
-                return;
-            }
-            self.ready.push_back(burst);
+    /// Fills up with what the engine has to send; returns whether that is all.
+    fn fill(&mut self, now: Instant, engine: &mut Engine) -> bool {
+        if !self.ready.is_empty() {
+            self.bursts.rotate_left(self.ready.start);
         }
+        self.ready = 0..self.ready.len();
+        let mut bytes = 0;
+        while self.ready.end < BATCH && bytes < BATCH_BYTES {
+            if self.ready.end == self.bursts.len() {
+                let Ok(burst) = Burst::new() else {
+                    return false;
+                };
+                self.bursts.push(burst);
+            }
+            let burst = &mut self.bursts[self.ready.end];
+            if !engine.poll_transmit(now, burst) {
+                return true;
+            }
+            bytes += burst.bytes();
+            self.ready.end += 1;
+        }
+        false
     }
 
-    /// Sends the first `count` bursts, which leave by the socket `id`; returns how many the link
-    /// dealt with.
-    fn send_batch(
-        &mut self,
-        id: SocketId,
-        count: usize,
-        links: &mut Links,
-        messages: &Messages,
-    ) -> usize {
+    fn ready(&self) -> &[Burst] {
+        &self.bursts[self.ready.clone()]
+    }
+
+    /// How many of the bursts that are ready leave by the same socket as the first.
+    fn run_length(&self) -> usize {
+        let socket = |burst: &Burst| burst.path().socket;
+        let Some(first) = self.ready().first().map(socket) else {
+            return 0;
+        };
+        let run = self.ready().iter();
+        run.take_while(|burst| socket(burst) == first).count()
+    }
+
+    /// Sends the first `count` bursts, all by one socket; returns how many the link dealt with.
+    fn send_batch(&mut self, count: usize, links: &mut Links, messages: &Messages) -> usize {
+        let batch = &self.bursts[self.ready.clone()][..count];
+        let Some(id) = batch.first().map(|burst| burst.path().socket) else {
+            return 0;
+        };
         let Some(socket) = links.get_mut(id) else {
             // The socket was closed while they waited.
             return count;
         };
-        let mut slices = recycle_slices(core::mem::take(&mut self.slices));
-        let mut transmits = recycle_transmits(core::mem::take(&mut self.transmits));
-        self.ends.clear();
-        for burst in self.ready.iter().take(count) {
-            gather(burst, messages, &mut slices);
-            self.ends.push(slices.len());
-        }
-        let mut start = 0;
-        for (burst, &end) in self.ready.iter().zip(&self.ends) {
-            transmits.push(transmit_of(burst, &slices[start..end]));
-            start = end;
-        }
         let refusals = &mut self.refusals;
-        let done = socket.link.send(&transmits, &mut |index, refusal| {
-            refusals.push((index, refusal));
-        });
-        self.transmits = recycle_transmits(transmits);
-        self.slices = recycle_slices(slices);
+        let mut refuse = |index, refusal| refusals.push((index, refusal));
+        copy_small(batch, messages, &mut self.copied, &mut self.ends);
+        let done = if let ([burst], true) = (batch, is_small(&batch[0])) {
+            // Nearly all that a host with one message at a time sends: not worth vectors.
+            let slices = [IoSlice::new(&self.copied)];
+            socket
+                .link
+                .send(&[transmit_of(burst, &slices)], &mut refuse)
+        } else {
+            let mut slices = recycle_slices(core::mem::take(&mut self.slices));
+            let mut transmits = recycle_transmits(core::mem::take(&mut self.transmits));
+            gather(batch, messages, &self.copied, &mut self.ends, &mut slices);
+            let mut start = 0;
+            for (burst, &end) in batch.iter().zip(&self.ends) {
+                transmits.push(transmit_of(burst, &slices[start..end]));
+                start = end;
+            }
+            let done = socket.link.send(&transmits, &mut refuse);
+            self.transmits = recycle_transmits(transmits);
+            self.slices = recycle_slices(slices);
+            done
+        };
         links.set_full(id, done < count);
         done
     }
@@ -178,9 +193,10 @@ impl Outbox {
         routes: &mut Routes,
         counters: &mut HostCounters,
     ) {
+        let batch = &self.bursts[self.ready.clone()];
         for (index, refusal) in self.refusals.drain(..) {
             counters.count_refusal(refusal);
-            let (Some(burst), Some(cause)) = (self.ready.get(index), cause_of(refusal)) else {
+            let (Some(burst), Some(cause)) = (batch.get(index), cause_of(refusal)) else {
                 continue;
             };
             let header = burst
@@ -196,10 +212,6 @@ impl Outbox {
             report(now, engine, routes, counters, &undeliverable);
         }
     }
-
-    fn recycle(&mut self, count: usize) {
-        self.spare.extend(self.ready.drain(..count));
-    }
 }
 
 fn is_live(packet: &BurstPacket<'_>, messages: &Messages) -> bool {
@@ -208,19 +220,59 @@ fn is_live(packet: &BurstPacket<'_>, messages: &Messages) -> bool {
         .is_none_or(|payload| messages.bytes(&payload).is_some())
 }
 
-/// Headers and payloads of a burst in the order in which they go on the wire.
-fn gather<'a>(burst: &'a Burst, messages: &'a Messages, slices: &mut Vec<IoSlice<'a>>) {
-    for packet in burst.packets() {
-        let Some(payload) = packet.payload else {
-            slices.push(IoSlice::new(packet.header));
-            continue;
-        };
-        // A packet without its bytes belongs to an RPC that ended meanwhile: nobody misses it.
-        if let Some(bytes) = messages.bytes(&payload) {
-            slices.push(IoSlice::new(packet.header));
-            slices.push(IoSlice::new(bytes));
+fn is_small(burst: &Burst) -> bool {
+    burst.segment_bytes() <= SMALL_PACKET_BYTES
+}
+
+/// Copies the packets of the small bursts; `ends` says where each burst's end.
+fn copy_small(batch: &[Burst], messages: &Messages, copied: &mut Vec<u8>, ends: &mut Vec<usize>) {
+    copied.clear();
+    ends.clear();
+    for burst in batch {
+        if is_small(burst) {
+            for (header, payload) in live_packets(burst, messages) {
+                copied.extend_from_slice(header);
+                copied.extend_from_slice(payload);
+            }
         }
+        ends.push(copied.len());
     }
+}
+
+/// The bytes of a batch in the order in which they go on the wire. `ends` comes from
+/// [`copy_small`], and afterwards says where the slices of each burst end.
+fn gather<'a>(
+    batch: &'a [Burst],
+    messages: &'a Messages,
+    copied: &'a [u8],
+    ends: &mut [usize],
+    slices: &mut Vec<IoSlice<'a>>,
+) {
+    let mut start = 0;
+    for (burst, end) in batch.iter().zip(ends) {
+        if is_small(burst) {
+            slices.push(IoSlice::new(&copied[start..*end]));
+        } else {
+            for (header, payload) in live_packets(burst, messages) {
+                slices.push(IoSlice::new(header));
+                slices.push(IoSlice::new(payload));
+            }
+        }
+        start = *end;
+        *end = slices.len();
+    }
+}
+
+/// Header and payload of each packet. One without its bytes belongs to an RPC that ended meanwhile:
+/// nobody misses it.
+fn live_packets<'a>(
+    burst: &'a Burst,
+    messages: &'a Messages,
+) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    burst.packets().filter_map(|packet| match packet.payload {
+        None => Some((packet.header, &[][..])),
+        Some(payload) => Some((packet.header, messages.bytes(&payload)?)),
+    })
 }
 
 fn transmit_of<'a>(burst: &Burst, slices: &'a [IoSlice<'a>]) -> Transmit<'a> {
@@ -229,11 +281,15 @@ fn transmit_of<'a>(burst: &Burst, slices: &'a [IoSlice<'a>]) -> Transmit<'a> {
     Transmit {
         to: path.peer.to_socket_addr(),
         from: from_local(path.local),
-        // The level is the upper three bits: the class selectors that switches queue by.
-        traffic_class: burst.priority().get() << 5,
+        traffic_class: traffic_class(burst.priority()),
         segment_bytes: several.then(|| u16::try_from(burst.segment_bytes()).unwrap_or(u16::MAX)),
         slices,
     }
+}
+
+/// The level is the upper three bits: the class selectors that switches queue by.
+pub(crate) const fn traffic_class(priority: Priority) -> u8 {
+    priority.get() << 5
 }
 
 /// What a refusal says about the peer; `None` if it says nothing.

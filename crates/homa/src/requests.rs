@@ -28,7 +28,7 @@ pub(crate) struct ServerCore {
 impl ServerCore {
     /// A server at `address`.
     pub(crate) fn bind(host: &Host, address: SocketAddr) -> Result<Self, BindError> {
-        Self::on_link(host, host.open_link(address)?)
+        Self::on_link(host, host.open_link(address, true)?)
     }
 
     /// A server whose socket is `link`.

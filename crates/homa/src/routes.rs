@@ -23,12 +23,18 @@ const ROUTES_MAX: usize = 4_096;
 #[derive(Default)]
 pub(crate) struct Routes {
     segments: HashMap<IpAddr, u32>,
+    /// The entry that was asked for last: most hosts ask for it again.
+    last: Option<(IpAddr, u32)>,
 }
 
 impl Routes {
     /// Payload bytes that a DATA packet to `peer` can carry.
     pub(crate) fn segment_bytes(&mut self, link: &dyn Link, peer: IpAddr) -> u32 {
+        if let Some((_, bytes)) = self.last.filter(|last| last.0 == peer) {
+            return bytes;
+        }
         if let Some(&bytes) = self.segments.get(&peer) {
+            self.last = Some((peer, bytes));
             return bytes;
         }
         let mtu = link.route_mtu(peer).ok();
@@ -42,6 +48,7 @@ impl Routes {
     /// The network said that packets to `peer` may have `mtu` bytes; 0 if it did not say how many.
     /// Returns the payload bytes that follow from it, 0 likewise.
     pub(crate) fn learn_mtu(&mut self, peer: IpAddr, mtu: u32) -> u32 {
+        self.last = None;
         // Below 576 no IPv4 router goes (RFC 791); smaller figures are forged or broken.
         if mtu < 576 {
             self.segments.remove(&peer);

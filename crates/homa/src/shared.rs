@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::Waker;
 use core::time::Duration;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use crate::error::{BindError, CallError, RecvError, ReplyError};
 use crate::parties::wake_all;
@@ -47,6 +47,15 @@ impl Shared {
     ///
     /// A thread panicked while it had the state.
     pub(crate) fn lock(&self) -> Result<Guard<'_>, Broken> {
+        match self.state.try_lock() {
+            Ok(state) => Ok(Guard { state: Some(state) }),
+            Err(TryLockError::WouldBlock) => self.wait_for_lock(),
+            Err(TryLockError::Poisoned(_)) => Err(Broken),
+        }
+    }
+
+    #[cold]
+    fn wait_for_lock(&self) -> Result<Guard<'_>, Broken> {
         self.contenders.fetch_add(1, Ordering::Relaxed);
         let state = self.state.lock();
         self.contenders.fetch_sub(1, Ordering::Relaxed);
@@ -161,19 +170,25 @@ impl Drop for Guard<'_> {
         if std::thread::panicking() {
             give_up(&mut state);
         }
-        let mut outside: [Option<Waker>; WAKERS_OUTSIDE] = Default::default();
-        for slot in &mut outside {
-            *slot = state.woken.pop();
-            if slot.is_none() {
-                break;
-            }
+        if !state.woken.is_empty() {
+            call_wakers(state);
         }
-        while let Some(waker) = state.woken.pop() {
-            waker.wake();
-        }
-        drop(state);
-        outside.into_iter().flatten().for_each(Waker::wake);
     }
+}
+
+fn call_wakers(mut state: MutexGuard<'_, State>) {
+    let mut outside: [Option<Waker>; WAKERS_OUTSIDE] = Default::default();
+    for slot in &mut outside {
+        *slot = state.woken.pop();
+        if slot.is_none() {
+            break;
+        }
+    }
+    while let Some(waker) = state.woken.pop() {
+        waker.wake();
+    }
+    drop(state);
+    outside.into_iter().flatten().for_each(Waker::wake);
 }
 
 /// After a panic: everyone who waits shall find the host broken.

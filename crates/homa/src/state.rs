@@ -7,9 +7,7 @@ use core::net::IpAddr;
 use std::io;
 use std::sync::Arc;
 
-#[cfg(feature = "tokio")]
-use homa_proto::Reason;
-use homa_proto::{Address, Engine, Event, Instant, RpcKey, SocketId};
+use homa_proto::{Address, Engine, Event, Instant, Reason, RpcKey, SocketId};
 
 use crate::budget::SendBudget;
 use crate::clock::Clock;
@@ -18,7 +16,7 @@ use crate::error::CallError;
 use crate::incoming::{receive, receive_reports};
 use crate::links::Links;
 use crate::messages::{Messages, Party, Remains};
-use crate::outgoing::{Outbox, Sent};
+use crate::outgoing::Outbox;
 use crate::parties::{Parties, Phase, RawCompletion, RawRequest, response, wake_all};
 use crate::pool::{Buffer, Message, Pool};
 use crate::routes::Routes;
@@ -50,6 +48,10 @@ pub(crate) struct State {
     pub(crate) closed: bool,
     messages: Messages,
     outbox: Outbox,
+    /// When the engine wants a turn, and why; asked of it whenever it was told something.
+    timeout: Option<(Instant, Reason)>,
+    /// Whether messages wait for receive budget, so that bytes given back are urgent.
+    stalled: bool,
     /// Turns that went by while a deadline had passed.
     put_off: u32,
     parts: Arc<Parts>,
@@ -77,6 +79,8 @@ impl State {
             closed: false,
             messages: Messages::default(),
             outbox: Outbox::new(),
+            timeout: None,
+            stalled: false,
             put_off: 0,
             parts,
         })
@@ -115,7 +119,8 @@ impl State {
             }
             active = true;
         }
-        if active || self.outbox.is_waiting() || self.parts.pool.has_given_back() {
+        let urgent = self.stalled && self.parts.pool.has_given_back();
+        if active || urgent || self.outbox.is_waiting() {
             active |= self.settle(now);
         }
         active
@@ -123,24 +128,24 @@ impl State {
 
     /// When the engine wants the next turn.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.engine.poll_timeout().map(|(when, _)| when)
+        self.timeout.map(|(when, _)| when)
     }
 
     /// Whether the next turn is wanted to send a packet in time.
     #[cfg(feature = "tokio")]
     pub(crate) fn waits_for_pacer(&self) -> bool {
-        matches!(self.engine.poll_timeout(), Some((_, Reason::Pacer)))
+        matches!(self.timeout, Some((_, Reason::Pacer)))
     }
 
     /// Sends what the engine wants sent and delivers what it tells. To be called after every word
     /// to the engine. Returns whether it left something to do.
     pub(crate) fn settle(&mut self, now: Instant) -> bool {
-        loop {
+        let more = loop {
             let bytes = self.parts.pool.collect_given_back();
             if bytes > 0 {
                 self.engine.give_back(now, bytes);
             }
-            let sent = self.outbox.transmit(
+            let more = self.outbox.transmit(
                 now,
                 &mut self.engine,
                 &mut self.links,
@@ -148,16 +153,14 @@ impl State {
                 &self.messages,
                 &mut self.counters,
             );
-            let told = self.deliver(now);
-            if sent == Sent::More {
-                return true;
+            if !self.deliver(now) || more {
+                break more;
             }
-            if !told {
-                break;
-            }
-        }
-        self.parts.pool.set_wanted(self.engine.usage().stalled);
-        false
+        };
+        self.timeout = self.engine.poll_timeout();
+        self.stalled = self.engine.usage().stalled;
+        self.parts.pool.set_wanted(self.stalled);
+        more
     }
 
     /// Settles, and wakes whoever sleeps past what is due next. For everyone but who drives next.
@@ -215,25 +218,30 @@ impl State {
         self.parts.alarm.ring_all();
     }
 
+    /// Tells whom events concern. Returns whether the engine was told something in turn.
     fn deliver(&mut self, now: Instant) -> bool {
-        let mut any = false;
+        let mut answered = false;
         while let Some(event) = self.engine.poll_event() {
-            any = true;
             match event {
-                Event::Request { rpc, id, peer, .. } => self.request(now, rpc, id.get(), peer),
+                Event::Request { rpc, id, peer, .. } => {
+                    if !self.request(rpc, id.get(), peer) {
+                        self.engine.drop_request(now, rpc);
+                        answered = true;
+                    }
+                }
                 Event::Response { rpc, .. } => self.end(rpc, None),
                 Event::Failed { rpc, failure } => self.end(rpc, Some(failure.into())),
                 Event::Ended { rpc, .. } => self.end(rpc, None),
             }
         }
-        any
+        answered
     }
 
-    fn request(&mut self, now: Instant, rpc: RpcKey, id: u64, peer: Address) {
+    /// Hands a request to its server; `false` if that takes none.
+    fn request(&mut self, rpc: RpcKey, id: u64, peer: Address) -> bool {
         let Some((Party::Server(server), buffer)) = self.messages.take_request(rpc) else {
             debug_assert!(false, "the engine tells of a request that was placed");
-            self.engine.drop_request(now, rpc);
-            return;
+            return false;
         };
         let message = Message::new(buffer, &self.parts.pool);
         let request = RawRequest {
@@ -242,9 +250,7 @@ impl State {
             peer,
             message,
         };
-        if !self.parties.request(server, request, &mut self.woken) {
-            self.engine.drop_request(now, rpc);
-        }
+        self.parties.request(server, request, &mut self.woken)
     }
 
     /// An RPC is over: frees what it held and tells whom it concerns.

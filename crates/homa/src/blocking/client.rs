@@ -85,7 +85,7 @@ impl Client {
     ) -> Result<Message, CallError> {
         let mut last = None;
         for peer in resolve(server)? {
-            match self.launch(peer, request, options, true)?.wait() {
+            match self.call_one(peer, request, options) {
                 Err(error) if error.is_about_address() => last = Some(error),
                 outcome => return outcome,
             }
@@ -116,7 +116,7 @@ impl Client {
         request: &[u8],
         options: CallOptions,
     ) -> Result<Pending, CallError> {
-        self.launch(first(server)?, request, options, false)
+        self.launch(first(server)?, request, options)
     }
 
     /// Sends `request` to `server`; the response comes out of
@@ -199,25 +199,51 @@ impl Client {
         peer: SocketAddr,
         request: &[u8],
         options: CallOptions,
-        waits: bool,
     ) -> Result<Pending, CallError> {
-        let terms = self.core.terms(peer, &options);
-        self.core.check(request, &terms)?;
-        self.wait_for_room(request, &terms)?;
-        let raw = self.core.start(&terms, request, waits)?;
+        let terms = self.prepare(peer, request, options)?;
+        let raw = self.core.start(&terms, request)?;
         Ok(Pending { raw })
     }
 
-    fn wait_for_room(&self, request: &[u8], terms: &Terms) -> Result<(), CallError> {
+    fn call_one(
+        &self,
+        peer: SocketAddr,
+        request: &[u8],
+        options: CallOptions,
+    ) -> Result<Message, CallError> {
+        let terms = self.prepare(peer, request, options)?;
+        let (state, mut raw) = self.core.start_to_wait(&terms, request)?;
         let shared = self.core.shared();
-        if shared.parts.budget.reserve(request.len()).is_ok() {
-            return Ok(());
+        let result = shared.wait_from(state, None, |state, waker| raw.result(state, waker))?;
+        // Without a deadline the wait ends with a result only.
+        result.unwrap_or(Err(CallError::Broken))
+    }
+
+    /// Checks a request and waits until there is room for it.
+    fn prepare(
+        &self,
+        peer: SocketAddr,
+        request: &[u8],
+        options: CallOptions,
+    ) -> Result<Terms, CallError> {
+        let mut terms = self.core.terms(peer, &options);
+        self.core.check(request, &terms)?;
+        let shared = self.core.shared();
+        if shared.parts.budget.reserve(request.len()).is_err() {
+            self.wait_for_room(request.len(), &mut terms)?;
         }
+        Ok(terms)
+    }
+
+    #[cold]
+    fn wait_for_room(&self, bytes: usize, terms: &mut Terms) -> Result<(), CallError> {
+        let shared = self.core.shared();
         let mut ticket = Ticket::default();
         let room = shared.wait(terms.deadline, |state, waker| {
-            self.core.room(state, request.len(), &mut ticket, waker)
+            self.core.room(state, bytes, &mut ticket, waker)
         })?;
         shared.leave_senders(&mut ticket);
+        terms.now = shared.parts.clock.now();
         room.unwrap_or(Err(CallError::DeadlineExceeded))
     }
 }
