@@ -94,7 +94,9 @@ pub(crate) const STEPS: &[Step] = &[
         work: &[
             BUILD_RELEASE,
             line("homa demo --seconds 2"),
-            line("homa bench rtt --rounds 1"),
+            line("homa bench rtt --rounds 1 --seconds 0.05 --allow-dirty"),
+            line("homa bench bulk --rounds 1 --seconds 0.05 --allow-dirty"),
+            line("homa bench rate --rounds 1 --seconds 0.05 --allow-dirty"),
             line("homa bench engine --rounds 1"),
         ],
     },
@@ -114,6 +116,8 @@ pub(crate) const STEPS: &[Step] = &[
                 "two network namespaces joined by a virtual cable",
                 namespaces::check,
             ),
+            line("homa bench rtt --over veth --rounds 1 --seconds 0.05 --allow-dirty"),
+            line("homa bench bulk --over veth-wire --rounds 1 --seconds 0.05 --allow-dirty"),
         ],
     },
     Step {

@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use homa_sim::swarm::Plant;
 use homa_sim::{ENGINES_MAX, Shape};
 
+use crate::bench::args::{Bench, EnginePoint, Process};
 use crate::failure::Failure;
 use crate::host::{HostOptions, LinkOption};
 use crate::workload::Workload;
@@ -37,8 +38,10 @@ pub(crate) enum Command {
     Dump(Dump),
     #[command(name = "internal-demo-server", hide = true)]
     DemoServer(DemoServer),
-    #[command(name = "internal-rtt-server", hide = true)]
-    RttServer(RttServer),
+    #[command(name = "internal-bench-server", hide = true)]
+    BenchServer(Process),
+    #[command(name = "internal-bench-client", hide = true)]
+    BenchClient(Process),
     #[command(name = "internal-engine-point", hide = true)]
     EnginePoint(EnginePoint),
 }
@@ -138,70 +141,6 @@ pub(crate) enum Which {
     Homa,
     Tcp,
     Both,
-}
-
-/// Measure one thing on this machine.
-#[derive(Args, Debug)]
-pub(crate) struct Bench {
-    #[command(subcommand)]
-    pub(crate) what: Benchmark,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Benchmark {
-    Rtt(BenchRtt),
-    Engine(BenchEngine),
-}
-
-/// Round trips of 100 bytes over loopback: Homa, bare UDP and TCP, each spinning, blocking and in
-/// tokio, interleaved.
-#[derive(Args, Debug)]
-pub(crate) struct BenchRtt {
-    /// How often every variant takes its turn; the table shows median and range of the rounds.
-    #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) rounds: u32,
-
-    /// Write the figures to FILE as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-}
-
-/// The protocol engine alone: round trips of 100 bytes between two engines on one core.
-///
-/// Instructions are counted by perf where that works, else by valgrind where that is installed.
-#[derive(Args, Debug)]
-pub(crate) struct BenchEngine {
-    /// From 10 RPCs under way at 1 peer to a million at 100,000: how time, instructions and memory
-    /// grow. Takes some minutes.
-    #[arg(long)]
-    pub(crate) sweep: bool,
-
-    /// How often to measure; median and range of the rounds are shown.
-    #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) rounds: u32,
-
-    /// Write the figures to FILE as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-
-    /// Write a page with the figures to FILE.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
-}
-
-/// One measurement of `bench engine`.
-#[derive(Args, Debug)]
-pub(crate) struct EnginePoint {
-    /// What to measure, as JSON.
-    pub(crate) task: String,
-}
-
-/// The far end of one variant of `bench rtt`.
-#[derive(Args, Debug)]
-pub(crate) struct RttServer {
-    pub(crate) variant: String,
-    /// The processor to stay on.
-    pub(crate) cpu: Option<usize>,
 }
 
 /// Run the engine on a virtual network.
@@ -442,7 +381,7 @@ mod tests {
         );
         assert_eq!(
             problem("homa bench"),
-            "a command is missing; type: homa bench rtt|engine"
+            "a command is missing; type: homa bench rtt|bulk|rate|engine"
         );
     }
 

@@ -1,7 +1,8 @@
-//! Server processes that a measurement starts for itself: this very program, run again.
+//! Processes that a measurement starts for itself: this very program, run again.
 //!
-//! A server tells one line, its address, and lives as long as its parent keeps its standard input
-//! open; the kernel closes that even if the parent is killed, so that none is left behind.
+//! Each tells one line: a server its address, a client what it measured. It lives as long as its
+//! parent keeps its standard input open; the kernel closes that even if the parent is killed, so
+//! that none is left behind.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,15 +13,15 @@ use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
 
-/// A server process as its parent sees it. Dropping it ends the process.
+/// A process as its parent sees it. Dropping it ends the process.
 #[derive(Debug)]
-pub(crate) struct ServerProcess<A> {
+pub(crate) struct ChildProcess<T> {
     child: Child,
-    /// What it told: where it listens.
-    pub(crate) addresses: A,
+    /// What it told.
+    pub(crate) told: T,
 }
 
-impl<A: DeserializeOwned> ServerProcess<A> {
+impl<T: DeserializeOwned> ChildProcess<T> {
     /// Starts this program with `arguments` and waits for its line.
     ///
     /// # Errors
@@ -32,7 +33,7 @@ impl<A: DeserializeOwned> ServerProcess<A> {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(Failure::work("cannot start the server process"))?;
+            .map_err(Failure::work("cannot start a process"))?;
         let mut line = String::new();
         let output = child.stdout.take().expect("the output is piped");
         let read = BufReader::new(output).read_line(&mut line);
@@ -40,24 +41,22 @@ impl<A: DeserializeOwned> ServerProcess<A> {
             .map_err(|error| error.to_string())
             .and_then(|_| parse(&line))
         {
-            Ok(addresses) => Ok(Self { child, addresses }),
+            Ok(told) => Ok(Self { child, told }),
             Err(why) => {
                 end(&mut child);
-                Err(Failure::Work(format!(
-                    "the server process did not come up: {why}"
-                )))
+                Err(Failure::Work(format!("a process did not come up: {why}")))
             }
         }
     }
 }
 
-impl<A> Drop for ServerProcess<A> {
+impl<T> Drop for ChildProcess<T> {
     fn drop(&mut self) {
         end(&mut self.child);
     }
 }
 
-fn parse<A: DeserializeOwned>(line: &str) -> Result<A, String> {
+fn parse<T: DeserializeOwned>(line: &str) -> Result<T, String> {
     serde_json::from_str(line).map_err(|error| error.to_string())
 }
 
@@ -67,15 +66,23 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// The other side: tells `addresses` and returns when the parent is gone.
+/// The other side: tells its line and returns when the parent is gone.
 ///
 /// # Errors
 /// The parent does not listen.
-pub(crate) fn live_with_parent(addresses: &impl Serialize) -> Result<(), Failure> {
-    let line = serde_json::to_string(addresses).map_err(Failure::work("cannot tell"))?;
-    writeln!(io::stdout(), "{line}").map_err(Failure::work("cannot tell the addresses"))?;
+pub(crate) fn live_with_parent(what: &impl Serialize) -> Result<(), Failure> {
+    tell(what)?;
     let parent_gone = io::stdin().read(&mut [0]);
     parent_gone
         .map(drop)
         .map_err(Failure::work("cannot watch the parent"))
+}
+
+/// The other side: tells its line.
+///
+/// # Errors
+/// The parent does not listen.
+pub(crate) fn tell(what: &impl Serialize) -> Result<(), Failure> {
+    let line = serde_json::to_string(what).map_err(Failure::work("cannot tell"))?;
+    writeln!(io::stdout(), "{line}").map_err(Failure::work("cannot tell the parent"))
 }

@@ -11,6 +11,7 @@ mod dump;
 mod failure;
 mod files;
 mod host;
+mod network;
 mod output;
 mod progress;
 mod random;
@@ -23,7 +24,7 @@ use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use args::{Bench, Benchmark, Command, Sim, Simulation};
+use args::{Command, Sim, Simulation};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -44,13 +45,9 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
     match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoServer(arguments) => demo::server::run(arguments.link),
-        Command::Bench(Bench {
-            what: Benchmark::Rtt(arguments),
-        }) => bench::rtt(&arguments),
-        Command::Bench(Bench {
-            what: Benchmark::Engine(arguments),
-        }) => bench::engine(&arguments),
-        Command::RttServer(arguments) => bench::rtt_server(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments.what),
+        Command::BenchServer(arguments) => bench::process::server(&arguments),
+        Command::BenchClient(arguments) => bench::process::client(&arguments),
         Command::EnginePoint(arguments) => bench::engine_point(&arguments),
         Command::Sim(Sim {
             what: Simulation::Swarm(arguments),

@@ -1,42 +1,225 @@
-//! The real `bench rtt`, in short.
+//! The real `bench`, in short: what it prints, what it writes, and how it ends.
 
 #![allow(
     clippy::unwrap_used,
     reason = "a test that cannot go on says so by panicking"
 )]
 
+use core::time::Duration;
 use std::fs;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Instant;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-#[test]
-fn it_measures_every_variant_and_writes_ratios() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("rtt.json");
+/// Turns as short as they may be; other tests run beside them, so every sample is allowed.
+const SHORT: [&str; 6] = [
+    "--rounds",
+    "1",
+    "--seconds",
+    "0.02",
+    "--allow-dirty",
+    "--json",
+];
+
+fn bench(words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_homa"));
-    command
-        .args(["bench", "rtt", "--rounds", "1", "--json"])
-        .arg(&file);
-    let output = command.output().unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+    command.arg("bench").args(words).output().unwrap()
+}
+
+/// Runs a benchmark and returns its table and its file.
+fn measure(words: &[&str]) -> (String, Value) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("bench.json");
+    let output = bench(&[words, &SHORT, &[file.to_str().unwrap()]].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    let json = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    (String::from_utf8(output.stdout).unwrap(), json)
+}
+
+fn expect_ratios(json: &Value, keys: &[&str]) {
+    for key in keys {
+        let ratio = json["ratios"][key].as_f64();
+        assert!(ratio.is_some_and(|ratio| ratio > 0.0), "{key}: {json}");
+    }
+}
+
+fn expect_rows(table: &str, json: &Value, names: &[&str]) {
+    for name in names {
+        let rows = json["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["variant"] == *name).unwrap();
+        for figure in ["figure", "client_cpu_s", "server_cpu_s"] {
+            assert!(row[figure].as_f64().unwrap() > 0.0, "{figure}: {row}");
+        }
+        assert!(table.lines().any(|line| line.starts_with(name)), "{table}");
+    }
+}
+
+#[test]
+fn rtt_measures_every_way_of_waiting() {
+    let (table, json) = measure(&["rtt"]);
+    let names = [
+        "homa_spin",
+        "homa_block",
+        "homa_tokio",
+        "udp_spin",
+        "udp_block",
+        "udp_tokio",
+        "tcp_spin",
+        "tcp_block",
+        "tcp_tokio",
+    ];
+    expect_rows(&table, &json, &names);
+    let keys = [
+        "homa_spin/udp_spin",
+        "homa_spin/tcp_spin",
+        "homa_block/udp_block",
+        "homa_tokio/udp_tokio",
+        "homa_tokio/tcp_tokio",
+    ];
+    expect_ratios(&json, &keys);
+}
+
+#[test]
+fn bulk_measures_floors_of_both_sizes() {
+    let (table, json) = measure(&["bulk"]);
+    expect_rows(
+        &table,
+        &json,
+        &[
+            "homa",
+            "udp_gso_gro_1472",
+            "udp_gso_gro_1416",
+            "udp_mmsg_1472",
+        ],
     );
-    let table = String::from_utf8(output.stdout).unwrap();
-    let json: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
-    for protocol in ["homa", "udp", "tcp"] {
-        for waiting in ["spin", "block", "tokio"] {
-            let name = format!("{protocol}_{waiting}");
-            let rows = json["rows"].as_array().unwrap();
-            let row = rows.iter().find(|row| row["variant"] == *name).unwrap();
-            assert!(row["p50_us"].as_f64().unwrap() > 0.0, "{row}");
-            assert!(table.lines().any(|line| line.starts_with(&name)), "{table}");
-            let ratio = &json["ratios"][format!("{name}/udp_{waiting}")];
-            assert_eq!(ratio.is_f64(), protocol != "udp", "{name}: {ratio}");
+    expect_ratios(&json, &["homa/udp_gso_gro", "homa/tcp"]);
+}
+
+#[test]
+fn rate_measures_many_rpcs_at_once() {
+    let (table, json) = measure(&["rate"]);
+    expect_rows(&table, &json, &["homa", "udp_single", "tcp_batched"]);
+    expect_ratios(
+        &json,
+        &[
+            "homa/udp_gso_gro",
+            "homa/tcp_per_message",
+            "homa_tokio/tcp_tokio",
+        ],
+    );
+}
+
+#[test]
+fn many_peers_leave_out_what_talks_to_one() {
+    let (table, json) = measure(&["rate", "--peers", "64"]);
+    assert_eq!(json["peers"], 64);
+    expect_ratios(&json, &["homa/udp_mmsg"]);
+    assert!(!table.contains("tcp_batched"), "{table}");
+}
+
+#[test]
+fn one_variant_can_be_measured_alone() {
+    let (table, json) = measure(&["rtt", "--only", "udp_spin"]);
+    assert_eq!(json["rows"].as_array().unwrap().len(), 1, "{table}");
+    assert_eq!(json["ratios"].as_object().unwrap().len(), 0);
+    let output = bench(&["rtt", "--only", "sctp"]);
+    assert_eq!(output.status.code(), Some(2));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("no variant of rtt is called sctp; there are homa_spin"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_virtual_cable_is_laid_or_the_missing_right_is_named() {
+    let words = ["rate", "--over", "veth-wire", "--only", "homa,udp_gso_gro"];
+    let output = bench(&[&words, &SHORT[..5]].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    match output.status.code() {
+        Some(0) => {
+            let table = String::from_utf8(output.stdout).unwrap();
+            assert!(
+                table.contains("over a veth pair with MTU 1500, tso and"),
+                "{table}"
+            );
+            assert!(table.contains("homa/udp_gso_gro"), "{table}");
+        }
+        code => {
+            assert_eq!(code, Some(1), "{errors}");
+            assert!(
+                errors.contains("takes root") && errors.contains("--over loopback"),
+                "{errors}"
+            );
         }
     }
-    assert!(json["ratios"]["homa_spin/tcp_spin"].is_f64());
+}
+
+#[test]
+fn nothing_is_left_of_a_run_that_is_interrupted() {
+    for over in ["loopback", "veth"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_homa"));
+        command.args([
+            "bench",
+            "rtt",
+            "--rounds",
+            "100",
+            "--allow-dirty",
+            "--over",
+            over,
+        ]);
+        let mut bench = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_child(&bench);
+        let children = loop {
+            let children = children_of(pid);
+            if children.len() == 2 || bench.try_wait().unwrap().is_some() {
+                break children;
+            }
+        };
+        // Where cables may not be laid, it has ended by itself.
+        let _ = kill_process(pid, Signal::INT);
+        assert!(!bench.wait().unwrap().success());
+        let namespaces: Vec<_> = children
+            .iter()
+            .filter_map(|child| namespace_of(*child))
+            .collect();
+        let own = namespace_of(std::process::id() as i32).unwrap();
+        let is_left = |process| {
+            children.contains(&process)
+                || namespace_of(process).is_some_and(|of| of != own && namespaces.contains(&of))
+        };
+        let begun = Instant::now();
+        while processes().any(is_left) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "over {over}");
+            thread::yield_now();
+        }
+    }
+}
+
+/// The numbers of all processes.
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").unwrap();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn children_of(parent: Pid) -> Vec<i32> {
+    let line = format!("PPid:\t{}\n", parent.as_raw_nonzero());
+    let is_child = |process: &i32| {
+        fs::read_to_string(format!("/proc/{process}/status")).is_ok_and(|text| text.contains(&line))
+    };
+    processes().filter(is_child).collect()
+}
+
+/// The name of a process's network namespace: it ends when no process has it.
+fn namespace_of(process: i32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{process}/ns/net")).ok()
 }

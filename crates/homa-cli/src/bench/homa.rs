@@ -1,4 +1,4 @@
-//! Homa, through the library as applications use it.
+//! Homa as the benchmarks use it: through the library, as applications do.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -6,17 +6,22 @@ use std::io;
 
 use homa::{CallOptions, Host, blocking};
 
-use super::turn::{RESPONSE_MAX, Turn, run_in_tokio, spawn_server};
-use super::variant::Waiting;
+use super::meter::RESPONSE_MAX;
+use super::sockets::spawn_server;
+use super::suite::{Job, Waiting};
 use crate::runtime;
 
-const OPTIONS: CallOptions = CallOptions {
+/// What goes for every call.
+pub(super) const OPTIONS: CallOptions = CallOptions {
     deadline: Some(RESPONSE_MAX),
     idempotent: false,
 };
 
 /// A host whose blocked threads wait in that way.
-fn host(waiting: Waiting) -> io::Result<Host> {
+///
+/// # Errors
+/// The system refuses descriptors or memory.
+pub(super) fn host(waiting: Waiting) -> io::Result<Host> {
     let spin = match waiting {
         Waiting::Spin => Duration::from_secs(3600),
         Waiting::Block | Waiting::Tokio => Duration::ZERO,
@@ -24,72 +29,60 @@ fn host(waiting: Waiting) -> io::Result<Host> {
     Host::builder().spin(spin).build().map_err(io::Error::other)
 }
 
-/// Starts an echo server.
-pub(super) fn serve(waiting: Waiting) -> io::Result<SocketAddr> {
-    if waiting == Waiting::Tokio {
-        return serve_tokio();
+/// What a server answers a request with.
+#[derive(Clone, Copy)]
+pub(super) enum Answer {
+    /// The request itself.
+    Echo,
+    /// One byte: the request has arrived.
+    Receipt,
+}
+
+impl Answer {
+    fn to(self, request: &[u8]) -> &[u8] {
+        match self {
+            Self::Echo => request,
+            Self::Receipt => &[1],
+        }
     }
-    let server =
-        blocking::Server::bind_on(&host(waiting)?, "127.0.0.1:0").map_err(io::Error::other)?;
-    let address = server.local_addr();
+}
+
+/// Starts a server on a host of its own, and returns its port.
+///
+/// # Errors
+/// The address is not to be had.
+pub(super) fn serve(job: &Job, waiting: Waiting, answer: Answer) -> io::Result<u16> {
+    let listen = SocketAddr::new(job.listen, 0);
+    if waiting == Waiting::Tokio {
+        return serve_tokio(listen, answer);
+    }
+    let server = blocking::Server::bind_on(&host(waiting)?, listen).map_err(io::Error::other)?;
+    let port = server.local_addr().port();
     spawn_server(move || {
         loop {
             let request = server.recv().map_err(io::Error::other)?;
-            request
-                .responder
-                .reply(&request.message)
-                .map_err(io::Error::other)?;
+            let response = answer.to(&request.message);
+            // A client that is gone misses nothing.
+            let _ = request.responder.reply(response);
         }
     });
-    Ok(address)
+    Ok(port)
 }
 
-fn serve_tokio() -> io::Result<SocketAddr> {
+fn serve_tokio(listen: SocketAddr, answer: Answer) -> io::Result<u16> {
     let (tell, told) = std::sync::mpsc::channel();
     spawn_server(move || {
         runtime::current_thread()?.block_on(async {
-            let server = homa::Server::bind("127.0.0.1:0")
-                .await
-                .map_err(io::Error::other)?;
-            tell.send(server.local_addr()).map_err(io::Error::other)?;
+            let server = homa::Server::bind(listen).await.map_err(io::Error::other)?;
+            let port = server.local_addr().port();
+            tell.send(port).map_err(io::Error::other)?;
             loop {
                 let request = server.recv().await.map_err(io::Error::other)?;
-                request
-                    .responder
-                    .reply(&request.message)
-                    .await
-                    .map_err(io::Error::other)?;
+                let response = answer.to(&request.message);
+                // A client that is gone misses nothing.
+                let _ = request.responder.reply(response).await;
             }
         })
     });
     told.recv().map_err(io::Error::other)
-}
-
-/// Makes round trips for one turn.
-pub(super) fn measure(server: SocketAddr, waiting: Waiting) -> io::Result<Turn> {
-    if waiting == Waiting::Tokio {
-        return run_in_tokio(measure_tokio(server));
-    }
-    let client = blocking::Client::on(&host(waiting)?).map_err(io::Error::other)?;
-    let mut turn = Turn::begin();
-    while let Some(request) = turn.request() {
-        let response = client
-            .call_with(server, &request, OPTIONS)
-            .map_err(io::Error::other)?;
-        turn.response(&request, &response)?;
-    }
-    Ok(turn)
-}
-
-async fn measure_tokio(server: SocketAddr) -> io::Result<Turn> {
-    let client = homa::Client::new().map_err(io::Error::other)?;
-    let mut turn = Turn::begin();
-    while let Some(request) = turn.request() {
-        let response = client
-            .call_with(server, &request, OPTIONS)
-            .await
-            .map_err(io::Error::other)?;
-        turn.response(&request, &response)?;
-    }
-    Ok(turn)
 }

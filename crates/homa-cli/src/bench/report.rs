@@ -1,68 +1,151 @@
-//! The figures of `bench rtt`: medians and ranges over the rounds, and ratios within rounds.
+//! The figures of a benchmark: medians and ranges over the rounds, and ratios within rounds.
 
 use core::fmt;
 use std::collections::BTreeMap;
+use std::fs;
 
 use serde::Serialize;
 
-use super::MESSAGE_BYTES;
-use super::turn::Turn;
-use super::variant::Variant;
+use super::args::Common;
+use super::meter::Sample;
+use super::run::{Extent, FOREIGN_MAX};
+use super::sockets;
+use super::suite::{Ratio, Suite, Variant};
+use crate::network::Over;
 
 /// What was measured.
+#[derive(Serialize)]
 pub(super) struct Report {
+    bench: &'static str,
+    title: &'static str,
+    over: Over,
+    message_bytes: usize,
+    outstanding: usize,
+    peers: u8,
     rounds: u32,
+    /// Length of a turn, without its warm-up.
+    seconds: f64,
+    /// Processors of client and server; null if they were not pinned.
     cpus: Option<[usize; 2]>,
-    by_variant: Vec<Rounds>,
-}
-
-/// One variant's figures, one per round.
-#[derive(Default)]
-struct Rounds {
-    p50_us: Vec<f64>,
-    p99_us: Vec<f64>,
+    kernel: String,
+    /// What the system granted of the 4 MiB that every UDP socket asks for.
+    receive_buffer_bytes: usize,
+    /// Samples that were measured again because others took too much CPU time.
+    rejected_count: u32,
+    /// Turns that failed and were repeated, and why.
+    failures: Vec<String>,
+    /// Samples in the figures that had too much of it.
+    dirty_count: u32,
+    /// The largest share of others in a sample of the figures.
+    foreign_max: f64,
+    /// Variants that this machine does not allow, and why.
+    left_out: Vec<String>,
+    /// What `figure` counts.
+    unit: &'static str,
+    /// What CPU seconds are told for.
+    work: &'static str,
+    rows: Vec<Row>,
+    ratios: BTreeMap<&'static str, f64>,
+    /// Lowest and highest ratio within a round.
+    ratio_ranges: BTreeMap<&'static str, [f64; 2]>,
+    #[serde(skip)]
+    suite: &'static Suite,
 }
 
 /// One variant's figures over all rounds.
-#[derive(Serialize)]
-struct Row {
-    variant: &'static str,
-    p50_us: f64,
-    p50_min_us: f64,
-    p50_max_us: f64,
-    p99_us: f64,
-}
-
-#[derive(Serialize)]
-struct Json<'a> {
-    message_bytes: usize,
-    rounds: u32,
-    /// Processors of client and server; null if they were not pinned.
-    cpus: Option<[usize; 2]>,
-    rows: &'a [Row],
-    ratios: BTreeMap<String, f64>,
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Row {
+    pub(super) variant: &'static str,
+    /// Median, lowest and highest of the rounds.
+    pub(super) figure: f64,
+    pub(super) figure_min: f64,
+    pub(super) figure_max: f64,
+    /// Medians; 0 where only a rate was measured.
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    /// CPU seconds for a unit of work, interrupts included, medians.
+    pub(super) client_cpu_s: f64,
+    pub(super) server_cpu_s: f64,
+    /// One for each round.
+    #[serde(skip)]
+    samples: Vec<Sample>,
 }
 
 impl Report {
     /// No figures yet.
-    pub(super) fn new(rounds: u32, cpus: Option<[usize; 2]>) -> Self {
-        let by_variant = Variant::ALL.map(|_| Rounds::default());
+    pub(super) fn new(
+        suite: &'static Suite,
+        common: &Common,
+        extent: Extent,
+        cpus: Option<[usize; 2]>,
+    ) -> Self {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Self {
-            rounds,
+            bench: suite.name,
+            title: suite.title,
+            over: common.over,
+            message_bytes: suite.message_bytes,
+            outstanding: extent.outstanding,
+            peers: extent.peers,
+            rounds: common.rounds,
+            seconds: common.seconds.as_secs_f64(),
             cpus,
-            by_variant: by_variant.into(),
+            kernel: kernel.trim().to_owned(),
+            receive_buffer_bytes: sockets::receive_buffer_granted().unwrap_or(0),
+            rejected_count: 0,
+            failures: Vec::new(),
+            dirty_count: 0,
+            foreign_max: 0.0,
+            left_out: Vec::new(),
+            unit: suite.figure.unit,
+            work: suite.work.unit,
+            rows: Vec::new(),
+            ratios: BTreeMap::new(),
+            ratio_ranges: BTreeMap::new(),
+            suite,
         }
     }
 
-    /// Enters one turn.
-    pub(super) fn add(&mut self, variant: Variant, turn: &Turn) {
-        self.add_figures(variant, turn.micros(0.5), turn.micros(0.99));
+    /// A variant is not possible on this machine.
+    pub(super) fn leave_out(&mut self, variant: &Variant, why: &str) {
+        self.left_out.push(format!("{}: {why}", variant.name));
     }
 
-    fn add_figures(&mut self, variant: Variant, p50_us: f64, p99_us: f64) {
-        let rounds = &mut self.by_variant[index(variant)];
-        rounds.p50_us.push(p50_us);
-        rounds.p99_us.push(p99_us);
+    /// A sample was disturbed and is measured again.
+    pub(super) const fn reject(&mut self) {
+        self.rejected_count += 1;
+    }
+
+    /// A turn failed and is repeated.
+    pub(super) fn fail(&mut self, why: String) {
+        self.failures.push(why);
+    }
+
+    /// Enters the sample of a turn.
+    pub(super) fn add(&mut self, variant: &Variant, sample: Sample) {
+        self.foreign_max = self.foreign_max.max(sample.usage.foreign);
+        self.dirty_count += u32::from(sample.usage.foreign > FOREIGN_MAX);
+        let known = self.rows.iter().position(|row| row.variant == variant.name);
+        let index = known.unwrap_or_else(|| {
+            self.rows.push(Row {
+                variant: variant.name,
+                ..Row::default()
+            });
+            self.rows.len() - 1
+        });
+        self.rows[index].samples.push(sample);
+        self.rows[index].sum_up(self.suite);
+        self.compare();
+    }
+
+    fn compare(&mut self) {
+        for ratio in self.suite.ratios {
+            let found = ratio.within_rounds(self.suite, &self.rows);
+            if let Some(values) = found {
+                self.ratios.insert(ratio.key, median(&values));
+                self.ratio_ranges.insert(ratio.key, range(&values));
+            }
+        }
     }
 
     /// The figures as JSON.
@@ -70,53 +153,127 @@ impl Report {
     /// # Errors
     /// None that we know.
     pub(super) fn to_json(&self) -> serde_json::Result<String> {
-        let pairs = Variant::ALL.into_iter().flat_map(Variant::compared_with);
-        let ratios =
-            pairs.map(|[of, to]| (format!("{}/{}", of.name(), to.name()), self.ratio(of, to)));
-        let (rows, ratios) = (&self.rows()[..], ratios.collect());
-        let Self { rounds, cpus, .. } = *self;
-        let json = Json {
-            message_bytes: MESSAGE_BYTES,
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// How it was measured, in sentences.
+    pub(super) fn method(&self) -> Vec<String> {
+        let Self {
+            title,
+            over,
             rounds,
-            cpus,
-            rows,
-            ratios,
+            seconds,
+            kernel,
+            ..
+        } = self;
+        let mut first = format!("{title}, over {over}, ");
+        if self.outstanding > 1 && self.work == super::suite::MILLION_RPCS.unit {
+            first += &format!("{} under way, ", self.outstanding);
+        }
+        if self.peers > 1 {
+            first += &format!("{} peers, ", self.peers);
+        }
+        first += &match self.cpus {
+            Some([client, server]) => format!("client on CPU {client}, server on CPU {server}."),
+            None => "client and server not pinned (one CPU only).".to_owned(),
         };
-        Ok(serde_json::to_string_pretty(&json)? + "\n")
+        let mut lines = vec![
+            first,
+            format!(
+                "Medians and ranges of {rounds} rounds of {seconds} s, in which the variants \
+                 alternate; Linux {kernel}; UDP receive buffers of {} bytes; TCP without delay, \
+                 with cubic where nothing else is said.",
+                self.receive_buffer_bytes
+            ),
+        ];
+        lines.push(self.quietness());
+        lines.extend(
+            self.failures
+                .iter()
+                .map(|what| format!("A turn failed and was repeated: {what}.")),
+        );
+        lines.extend(
+            self.left_out
+                .iter()
+                .map(|what| format!("Left out: {what}.")),
+        );
+        lines
     }
 
-    fn rows(&self) -> Vec<Row> {
-        let rows = Variant::ALL
-            .into_iter()
-            .zip(&self.by_variant)
-            .map(|(variant, rounds)| Row {
-                variant: variant.name(),
-                p50_us: median(&rounds.p50_us),
-                p50_min_us: rounds.p50_us.iter().copied().fold(f64::INFINITY, f64::min),
-                p50_max_us: rounds.p50_us.iter().copied().fold(0.0, f64::max),
-                p99_us: median(&rounds.p99_us),
-            });
-        rows.collect()
+    fn quietness(&self) -> String {
+        let (limit, most) = (FOREIGN_MAX * 100.0, self.foreign_max * 100.0);
+        match (self.dirty_count, self.rejected_count) {
+            (0, 0) => format!("Others took at most {most:.1} % of the processors' time."),
+            (0, rejected) => format!(
+                "Others took at most {most:.1} % of the processors' time; {rejected} samples with \
+                 more than {limit:.0} % were measured again."
+            ),
+            (dirty, _) => format!(
+                "DIRTY: in {dirty} samples others took more than {limit:.0} % of the processors' \
+                 time, up to {most:.0} %; trust no figure that matters."
+            ),
+        }
     }
 
-    /// How many times the median round trip of `to` that of `of` is: the median over the
-    /// rounds, because what disturbs a round disturbs both.
-    fn ratio(&self, of: Variant, to: Variant) -> f64 {
-        let (above, below) = (&self.by_variant[index(of)], &self.by_variant[index(to)]);
-        let rounds = above.p50_us.iter().zip(&below.p50_us);
-        median(
-            &rounds
-                .map(|(above, below)| above / below)
-                .collect::<Vec<_>>(),
+    /// Key, median, lowest and highest of each ratio, in the order of the suite.
+    pub(super) fn ratios(&self) -> impl Iterator<Item = (&'static str, f64, [f64; 2])> {
+        let keys = self.suite.ratios.iter().map(|ratio| ratio.key);
+        keys.filter_map(|key| Some((key, *self.ratios.get(key)?, *self.ratio_ranges.get(key)?)))
+    }
+}
+
+impl Row {
+    fn sum_up(&mut self, suite: &Suite) {
+        let values = |of: &dyn Fn(&Sample) -> f64| self.samples.iter().map(of).collect::<Vec<_>>();
+        let figures = values(&|sample| (suite.figure.of)(sample));
+        let [figure_min, figure_max] = range(&figures);
+        let per_work = |seconds: f64, sample: &Sample| seconds / (suite.work.of)(sample);
+        let summed = Self {
+            variant: self.variant,
+            figure: median(&figures),
+            figure_min,
+            figure_max,
+            p50_us: median(&values(&|sample| sample.p50_us)),
+            p99_us: median(&values(&|sample| sample.p99_us)),
+            client_cpu_s: median(&values(&|sample| per_work(sample.usage.client_s, sample))),
+            server_cpu_s: median(&values(&|sample| per_work(sample.usage.server_s, sample))),
+            samples: Vec::new(),
+        };
+        *self = Self {
+            samples: core::mem::take(&mut self.samples),
+            ..summed
+        };
+    }
+}
+
+impl Ratio {
+    /// The ratio in each round, because what disturbs a round disturbs both. `None` if a variant
+    /// was not measured.
+    fn within_rounds(&self, suite: &Suite, rows: &[Row]) -> Option<Vec<f64>> {
+        let (above, below) = (best(self.of, suite, rows)?, best(self.to, suite, rows)?);
+        let rounds = above.samples.iter().zip(&below.samples);
+        let figure = suite.figure.of;
+        Some(
+            rounds
+                .map(|(above, below)| figure(above) / figure(below))
+                .collect(),
         )
     }
 }
 
-fn index(variant: Variant) -> usize {
-    Variant::ALL
+/// The row with the best median of those named; `None` unless all of them were measured.
+fn best<'a>(names: &[&str], suite: &Suite, rows: &'a [Row]) -> Option<&'a Row> {
+    let found: Option<Vec<&Row>> = names
         .iter()
-        .position(|known| *known == variant)
-        .expect("ALL holds every variant")
+        .map(|name| rows.iter().find(|row| row.variant == *name))
+        .collect();
+    let by_figure = |a: &&Row, b: &&Row| a.figure.total_cmp(&b.figure);
+    let found = found?.into_iter();
+    if suite.figure.lower_is_better {
+        found.min_by(by_figure)
+    } else {
+        found.max_by(by_figure)
+    }
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -129,97 +286,42 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Round trips of {MESSAGE_BYTES} bytes each way over loopback, "
-        )?;
-        match self.cpus {
-            Some([client, server]) => writeln!(f, "client on CPU {client}, server on {server};")?,
-            None => writeln!(f, "client and server not pinned (one CPU only);")?,
-        }
-        writeln!(
-            f,
-            "medians and ranges of {} rounds in which the variants alternate.\n",
-            self.rounds
-        )?;
-        writeln!(
-            f,
-            "{:20}{:>9}{:>18}{:>9}   ratio of medians",
-            "", "p50 µs", "min–max", "p99 µs"
-        )?;
-        for (variant, row) in Variant::ALL.into_iter().zip(self.rows()) {
-            let range = format!("{:.2}–{:.2}", row.p50_min_us, row.p50_max_us);
-            write!(
-                f,
-                "{:20}{:>9.2}{range:>18}{:>9.2}",
-                row.variant, row.p50_us, row.p99_us
-            )?;
-            for (index, [of, to]) in variant.compared_with().into_iter().enumerate() {
-                let gap = if index == 0 { "   " } else { ", " };
-                write!(f, "{gap}{:.2} × {}", self.ratio(of, to), to.name())?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
-    }
+fn range(values: &[f64]) -> [f64; 2] {
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    [low, values.iter().copied().fold(0.0, f64::max)]
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::variant::Waiting::Spin;
-    use super::*;
-
-    fn example() -> Report {
-        let mut report = Report::new(3, Some([0, 1]));
-        for (udp, tcp) in [(5.0, 10.0), (6.0, 6.0), (50.0, 75.0)] {
-            report.add_figures(Variant::Udp(Spin), udp, udp * 2.0);
-            report.add_figures(Variant::Tcp(Spin), tcp, tcp * 2.0);
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.method() {
+            writeln!(f, "{line}")?;
         }
-        report
-    }
-
-    #[test]
-    fn medians_are_in_the_middle() {
-        assert_eq!(median(&[]), 0.0);
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
-    }
-
-    #[test]
-    fn ratios_are_taken_within_rounds() {
-        assert_eq!(example().ratio(Variant::Tcp(Spin), Variant::Udp(Spin)), 1.5);
-    }
-
-    #[test]
-    fn json_has_rows_and_ratios() {
-        let json: serde_json::Value = serde_json::from_str(&example().to_json().unwrap()).unwrap();
-        assert_eq!(json["rows"][1]["variant"], "udp_spin");
-        assert_eq!(json["rows"][1]["p50_us"], 6.0);
-        assert_eq!(json["rows"][1]["p50_max_us"], 50.0);
-        assert_eq!(json["ratios"]["tcp_spin/udp_spin"], 1.5);
-    }
-
-    #[test]
-    fn the_table_shows_medians_ranges_and_ratios() {
-        let table = example().to_string();
-        let line = table
-            .lines()
-            .find(|line| line.starts_with("tcp_spin"))
-            .unwrap();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(
-            words,
-            [
-                "tcp_spin",
-                "10.00",
-                "6.00–75.00",
-                "20.00",
-                "1.50",
-                "×",
-                "udp_spin"
-            ]
-        );
+        let cpu = format!("CPU s per {}", self.work);
+        writeln!(f, "\n{:22}{:>9}{:>18}{:>9}   {cpu}", "", "", "", "")?;
+        writeln!(
+            f,
+            "{:22}{:>9}{:>18}{:>9}{:>9}{:>9}",
+            "", self.unit, "min–max", "p99 µs", "client", "server"
+        )?;
+        for row in &self.rows {
+            let range = format!("{:.3}–{:.3}", row.figure_min, row.figure_max);
+            let p99 = match row.p99_us {
+                0.0 => "–".to_owned(),
+                p99 => format!("{p99:.1}"),
+            };
+            writeln!(
+                f,
+                "{:22}{:>9.3}{range:>18}{p99:>9}{:>9.2}{:>9.2}",
+                row.variant, row.figure, row.client_cpu_s, row.server_cpu_s
+            )?;
+        }
+        writeln!(
+            f,
+            "\nRatios of the figures within a round, median and range:"
+        )?;
+        for (key, ratio, [low, high]) in self.ratios() {
+            writeln!(f, "{key:34}{ratio:>7.3}   {low:.3}–{high:.3}")?;
+        }
+        Ok(())
     }
 }

@@ -27,7 +27,7 @@ use tcp::{POOL_CONNECTIONS, TcpTransport};
 use transport::{Protocol, Transport};
 
 use crate::args::{Demo, Which};
-use crate::child::ServerProcess;
+use crate::child::ChildProcess;
 use crate::failure::Failure;
 use crate::host::LinkOption;
 use crate::output::OutputFile;
@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &Demo) -> Result<(), Failure> {
 fn measure(arguments: &Demo) -> Result<Report, Failure> {
     let link = arguments.link;
     let words = ["internal-demo-server", "--link", link.link.word()];
-    let server = ServerProcess::<Addresses>::start(&words)?;
+    let server = ChildProcess::<Addresses>::start(&words)?;
     let pattern = Pattern::new(arguments.seed);
     let planner = Planner {
         workload: &arguments.workload,
@@ -83,7 +83,7 @@ fn measure(arguments: &Demo) -> Result<Report, Failure> {
     let slices = Slices::new(arguments);
     let goodput_length = (slices.total() / 8).min(GOODPUT_LENGTH_MAX);
     let progress = Progress::start(expected_time(goodput_length, &slices));
-    let tcp = TcpTransport::connect(server.addresses.tcp).map_err(Failure::work("TCP"))?;
+    let tcp = TcpTransport::connect(server.told.tcp).map_err(Failure::work("TCP"))?;
     let congestion = tcp.congestion();
     let mut demo = Measurement {
         server,
@@ -169,7 +169,7 @@ fn expected_time(goodput_length: Duration, slices: &Slices) -> Duration {
 
 /// A demo under way.
 struct Measurement<'a> {
-    server: ServerProcess<Addresses>,
+    server: ChildProcess<Addresses>,
     link: LinkOption,
     planner: Planner<'a>,
     problems: Problems,
@@ -185,7 +185,7 @@ impl Measurement<'_> {
         work: impl FnOnce(&mut Client<'_>) -> io::Result<T>,
     ) -> Result<T, Failure> {
         if !self.transports.iter().any(|(known, _)| *known == protocol) {
-            let transport = protocol.connect(&self.server.addresses, self.link);
+            let transport = protocol.connect(&self.server.told, self.link);
             let transport = transport.map_err(Failure::work(protocol))?;
             self.transports.push((protocol, transport));
         }

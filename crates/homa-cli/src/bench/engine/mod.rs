@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use self::point::{Instrument, Task, TimedRun};
 use self::report::{Pace, Row, Sweep};
 use self::world::Scale;
-use crate::args::{BenchEngine, EnginePoint};
+use crate::bench::args::{BenchEngine, EnginePoint};
 use crate::cpu;
 use crate::failure::Failure;
 use crate::output::OutputFile;

@@ -1,0 +1,45 @@
+//! Homa, one long message after the other.
+
+use std::io;
+
+use homa::blocking::Client;
+
+use crate::bench::homa::{Answer, OPTIONS, host};
+use crate::bench::meter::{Meter, RESPONSE_MAX, Sample};
+use crate::bench::suite::{Job, Waiting};
+
+/// While a message ends, the next one begins. How much of them is on its way is the protocol's
+/// affair: its receiver grants no more than `Config::max_incoming_bytes`, less than the others have.
+const MESSAGES: u64 = 2;
+
+/// Starts a server that confirms each message.
+pub(super) fn serve(job: &Job, waiting: Waiting) -> io::Result<Vec<u16>> {
+    let port = crate::bench::homa::serve(job, waiting, Answer::Receipt)?;
+    Ok(vec![port])
+}
+
+/// Sends as many messages as go through.
+pub(super) fn measure(job: &Job, mut meter: Meter, waiting: Waiting) -> io::Result<Sample> {
+    let client = Client::on(&host(waiting)?).map_err(io::Error::other)?;
+    let message = vec![0x5a; job.message_bytes];
+    let submit = |cookie| {
+        let submitted = client.submit_with(job.server(), &message, cookie, OPTIONS);
+        submitted.map_err(io::Error::other)
+    };
+    (0..MESSAGES).try_for_each(submit)?;
+    while meter.goes_on() {
+        let cookie = next(&client)?;
+        meter.count(1, message.len() as u64);
+        submit(cookie)?;
+    }
+    (0..MESSAGES).try_for_each(|_| next(&client).map(drop))?;
+    meter.finish()
+}
+
+fn next(client: &Client) -> io::Result<u64> {
+    let next = client.next_completion(Some(RESPONSE_MAX));
+    let done = next.map_err(io::Error::other)?;
+    let done = done.ok_or(io::ErrorKind::TimedOut)?;
+    done.result.map_err(io::Error::other)?;
+    Ok(done.cookie)
+}

@@ -1,0 +1,101 @@
+//! `homa bench rate`: as many short RPCs as go through, with many under way at once.
+
+mod homa;
+mod slots;
+mod tasks;
+mod tcp;
+mod tcp_tokio;
+mod udp;
+
+use super::sockets::{BBR, CUBIC};
+use super::suite::Waiting::{Spin, Tokio};
+use super::suite::{Figure, MILLION_RPCS, Ratio, Suite, Variant};
+
+pub(super) const SUITE: Suite = Suite {
+    name: "rate",
+    title: "RPCs of 100 bytes each way, many at once",
+    figure: Figure {
+        unit: "M RPC/s",
+        of: |sample| sample.rpcs as f64 / sample.seconds / 1e6,
+        lower_is_better: false,
+    },
+    work: MILLION_RPCS,
+    message_bytes: 100,
+    outstanding: 100,
+    variants: VARIANTS,
+    ratios: RATIOS,
+};
+
+const VARIANTS: &[Variant] = &[
+    Variant {
+        name: "homa",
+        congestion: None,
+        many_peers: true,
+        serve: |job| homa::serve(job, Spin),
+        measure: homa::measure,
+    },
+    Variant {
+        name: "udp_gso_gro",
+        congestion: None,
+        many_peers: false,
+        serve: udp::serve_offloaded,
+        measure: udp::measure_offloaded,
+    },
+    Variant {
+        name: "udp_mmsg",
+        congestion: None,
+        many_peers: true,
+        serve: udp::serve_batched,
+        measure: udp::measure_batched,
+    },
+    Variant {
+        name: "udp_single",
+        congestion: None,
+        many_peers: true,
+        serve: udp::serve_single,
+        measure: udp::measure_single,
+    },
+    Variant {
+        name: "tcp_per_message",
+        congestion: Some("cubic"),
+        many_peers: false,
+        serve: |job| tcp::serve_per_message(job, CUBIC),
+        measure: |job, meter| tcp::measure_per_message(job, meter, CUBIC),
+    },
+    Variant {
+        name: "tcp_batched",
+        congestion: Some("cubic"),
+        many_peers: false,
+        serve: |job| tcp::serve_batched(job, CUBIC),
+        measure: |job, meter| tcp::measure_batched(job, meter, CUBIC),
+    },
+    Variant {
+        name: "tcp_bbr_batched",
+        congestion: Some("bbr"),
+        many_peers: false,
+        serve: |job| tcp::serve_batched(job, BBR),
+        measure: |job, meter| tcp::measure_batched(job, meter, BBR),
+    },
+    Variant {
+        name: "homa_tokio",
+        congestion: None,
+        many_peers: true,
+        serve: |job| homa::serve(job, Tokio),
+        measure: homa::measure_tokio,
+    },
+    Variant {
+        name: "tcp_tokio",
+        congestion: Some("cubic"),
+        many_peers: false,
+        serve: |job| tcp_tokio::serve(job, CUBIC),
+        measure: |job, meter| tcp_tokio::measure(job, meter, CUBIC),
+    },
+];
+
+const RATIOS: &[Ratio] = &[
+    Ratio::of("homa/udp_gso_gro", &["homa"], &["udp_gso_gro"]),
+    Ratio::of("homa/udp_mmsg", &["homa"], &["udp_mmsg"]),
+    Ratio::of("homa/tcp_per_message", &["homa"], &["tcp_per_message"]),
+    Ratio::of("homa/tcp_batched", &["homa"], &["tcp_batched"]),
+    Ratio::of("homa_tokio/tcp_tokio", &["homa_tokio"], &["tcp_tokio"]),
+];

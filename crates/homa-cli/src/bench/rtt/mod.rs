@@ -1,0 +1,163 @@
+//! `homa bench rtt`: one round trip at a time.
+
+mod homa;
+mod tcp;
+mod udp;
+
+use std::io::{self, ErrorKind};
+use std::time::Instant;
+
+use super::meter::Meter;
+use super::sockets::{BBR, CUBIC};
+use super::suite::Waiting::{Block, Spin, Tokio};
+use super::suite::{Figure, MILLION_RPCS, Ratio, Suite, Variant};
+
+pub(super) const SUITE: Suite = Suite {
+    name: "rtt",
+    title: "Round trips of 100 bytes each way, one at a time",
+    figure: Figure {
+        unit: "p50 µs",
+        of: |sample| sample.p50_us,
+        lower_is_better: true,
+    },
+    work: MILLION_RPCS,
+    message_bytes: 100,
+    outstanding: 1,
+    variants: VARIANTS,
+    ratios: RATIOS,
+};
+
+const VARIANTS: &[Variant] = &[
+    Variant {
+        name: "homa_spin",
+        congestion: None,
+        many_peers: false,
+        serve: |job| homa::serve(job, Spin),
+        measure: |job, meter| homa::measure(job, meter, Spin),
+    },
+    Variant {
+        name: "udp_spin",
+        congestion: None,
+        many_peers: false,
+        serve: |job| udp::serve(job, Spin, false),
+        measure: |job, meter| udp::measure(job, meter, Spin, false),
+    },
+    Variant {
+        name: "tcp_spin",
+        congestion: Some("cubic"),
+        many_peers: false,
+        serve: |job| tcp::serve(job, Spin, CUBIC),
+        measure: |job, meter| tcp::measure(job, meter, Spin, CUBIC),
+    },
+    Variant {
+        name: "tcp_bbr_spin",
+        congestion: Some("bbr"),
+        many_peers: false,
+        serve: |job| tcp::serve(job, Spin, BBR),
+        measure: |job, meter| tcp::measure(job, meter, Spin, BBR),
+    },
+    Variant {
+        name: "udp_connected_spin",
+        congestion: None,
+        many_peers: false,
+        serve: |job| udp::serve(job, Spin, true),
+        measure: |job, meter| udp::measure(job, meter, Spin, true),
+    },
+    Variant {
+        name: "homa_block",
+        congestion: None,
+        many_peers: false,
+        serve: |job| homa::serve(job, Block),
+        measure: |job, meter| homa::measure(job, meter, Block),
+    },
+    Variant {
+        name: "udp_block",
+        congestion: None,
+        many_peers: false,
+        serve: |job| udp::serve(job, Block, false),
+        measure: |job, meter| udp::measure(job, meter, Block, false),
+    },
+    Variant {
+        name: "tcp_block",
+        congestion: Some("cubic"),
+        many_peers: false,
+        serve: |job| tcp::serve(job, Block, CUBIC),
+        measure: |job, meter| tcp::measure(job, meter, Block, CUBIC),
+    },
+    Variant {
+        name: "homa_tokio",
+        congestion: None,
+        many_peers: false,
+        serve: |job| homa::serve(job, Tokio),
+        measure: |job, meter| homa::measure(job, meter, Tokio),
+    },
+    Variant {
+        name: "udp_tokio",
+        congestion: None,
+        many_peers: false,
+        serve: |job| udp::serve(job, Tokio, false),
+        measure: |job, meter| udp::measure(job, meter, Tokio, false),
+    },
+    Variant {
+        name: "tcp_tokio",
+        congestion: Some("cubic"),
+        many_peers: false,
+        serve: |job| tcp::serve(job, Tokio, CUBIC),
+        measure: |job, meter| tcp::measure(job, meter, Tokio, CUBIC),
+    },
+];
+
+const RATIOS: &[Ratio] = &[
+    Ratio::of("homa_spin/udp_spin", &["homa_spin"], &["udp_spin"]),
+    Ratio::of("homa_spin/tcp_spin", &["homa_spin"], &["tcp_spin"]),
+    Ratio::of("homa_block/udp_block", &["homa_block"], &["udp_block"]),
+    Ratio::of("homa_block/tcp_block", &["homa_block"], &["tcp_block"]),
+    Ratio::of("homa_tokio/udp_tokio", &["homa_tokio"], &["udp_tokio"]),
+    Ratio::of("homa_tokio/tcp_tokio", &["homa_tokio"], &["tcp_tokio"]),
+    Ratio::of("tcp_spin/udp_spin", &["tcp_spin"], &["udp_spin"]),
+    Ratio::of("tcp_spin/tcp_bbr_spin", &["tcp_spin"], &["tcp_bbr_spin"]),
+];
+
+/// Round trips of one client, each message different from the one before.
+struct RoundTrips<'a> {
+    meter: &'a mut Meter,
+    request: Vec<u8>,
+    count: u64,
+    sent: Instant,
+}
+
+impl<'a> RoundTrips<'a> {
+    fn new(meter: &'a mut Meter, message_bytes: usize) -> Self {
+        Self {
+            meter,
+            request: vec![0x5a; message_bytes],
+            count: 0,
+            sent: Instant::now(),
+        }
+    }
+
+    /// The next request, whose time runs from here; `None` when the turn is over.
+    fn request(&mut self) -> Option<&[u8]> {
+        self.count += 1;
+        let number = self.count.to_be_bytes();
+        let length = self.request.len().min(number.len());
+        self.request[..length].copy_from_slice(&number[..length]);
+        let goes_on = self.meter.goes_on();
+        self.sent = Instant::now();
+        goes_on.then_some(&self.request)
+    }
+
+    /// Its response has come.
+    ///
+    /// # Errors
+    /// The response is not the request.
+    fn response(&mut self, response: &[u8]) -> io::Result<()> {
+        let latency = self.sent.elapsed();
+        if response != self.request {
+            let text = "a response is not its request";
+            return Err(io::Error::new(ErrorKind::InvalidData, text));
+        }
+        self.meter.round_trip(latency, response.len() as u64);
+        Ok(())
+    }
+}

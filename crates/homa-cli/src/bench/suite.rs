@@ -1,0 +1,133 @@
+//! What a benchmark is made of: variants, which are data and a pair of functions, and the ratios
+//! that it shows.
+
+use core::net::{IpAddr, SocketAddr};
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::clocks::Clocks;
+use super::meter::{Meter, Sample, Turn};
+
+/// How a thread waits for a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Waiting {
+    /// Looks again and again.
+    Spin,
+    /// Sleeps in the kernel.
+    Block,
+    /// Sleeps in a current-thread tokio runtime.
+    Tokio,
+}
+
+/// A benchmark.
+pub(super) struct Suite {
+    /// The word on the command line.
+    pub(super) name: &'static str,
+    /// What is measured, for the report.
+    pub(super) title: &'static str,
+    pub(super) figure: Figure,
+    /// What CPU time is told for.
+    pub(super) work: Work,
+    /// Bytes of a message.
+    pub(super) message_bytes: usize,
+    /// RPCs under way at once, unless something else is asked for.
+    pub(super) outstanding: usize,
+    /// In the order of their turns.
+    pub(super) variants: &'static [Variant],
+    pub(super) ratios: &'static [Ratio],
+}
+
+/// The number that variants are compared by.
+pub(super) struct Figure {
+    pub(super) unit: &'static str,
+    pub(super) of: fn(&Sample) -> f64,
+    pub(super) lower_is_better: bool,
+}
+
+/// The work that CPU time is told for.
+pub(super) struct Work {
+    pub(super) unit: &'static str,
+    /// How much of it a sample has.
+    pub(super) of: fn(&Sample) -> f64,
+}
+
+/// The work of short RPCs.
+pub(super) const MILLION_RPCS: Work = Work {
+    unit: "million RPCs",
+    of: |sample| sample.rpcs as f64 / 1e6,
+};
+
+/// The work of long messages.
+pub(super) const GIGABYTE: Work = Work {
+    unit: "GB",
+    of: |sample| sample.bytes as f64 / 1e9,
+};
+
+/// A way of doing the same work.
+#[derive(Clone, Copy)]
+pub(super) struct Variant {
+    /// Its name in tables, files and ratios.
+    pub(super) name: &'static str,
+    /// The congestion control that it needs.
+    pub(super) congestion: Option<&'static str>,
+    /// Whether it can talk to many peers at once.
+    pub(super) many_peers: bool,
+    /// Starts a server on threads of its own, and returns its ports.
+    pub(super) serve: fn(&Job) -> io::Result<Vec<u16>>,
+    /// Works against it until the meter says that it is enough.
+    pub(super) measure: fn(&Job, Meter) -> io::Result<Sample>,
+}
+
+/// A number that the report ends in: the figure of one variant over that of another.
+pub(super) struct Ratio {
+    pub(super) key: &'static str,
+    /// The best of these …
+    pub(super) of: &'static [&'static str],
+    /// … over the best of these.
+    pub(super) to: &'static [&'static str],
+}
+
+/// What a process of a benchmark is told.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Job {
+    pub(super) suite: String,
+    pub(super) variant: String,
+    /// The processor to stay on.
+    pub(super) cpu: Option<usize>,
+    /// What the server binds to.
+    pub(super) listen: IpAddr,
+    /// Where the client finds it: one address for each peer.
+    pub(super) servers: Vec<SocketAddr>,
+    pub(super) turn: Turn,
+    pub(super) clocks: Clocks,
+    /// Bytes of a message.
+    pub(super) message_bytes: usize,
+    /// RPCs under way at once.
+    pub(super) outstanding: usize,
+}
+
+impl Suite {
+    /// The variant of that name.
+    pub(super) fn variant(&self, name: &str) -> Option<&'static Variant> {
+        self.variants.iter().find(|variant| variant.name == name)
+    }
+}
+
+impl Job {
+    /// The server, for clients that talk to one.
+    pub(super) fn server(&self) -> SocketAddr {
+        self.servers[0]
+    }
+}
+
+impl Ratio {
+    /// A ratio with that key.
+    pub(super) const fn of(
+        key: &'static str,
+        of: &'static [&'static str],
+        to: &'static [&'static str],
+    ) -> Self {
+        Self { key, of, to }
+    }
+}
