@@ -10,8 +10,16 @@ use core::ops::{Index, IndexMut};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// Bytes of a chunk, at most.
+/// Bytes of a chunk, at most, unless a single entry is larger.
 const CHUNK_BYTES: usize = 4096;
+
+/// Entries a chunk, as a power of two, so that an index is split by shift and mask.
+pub(crate) const fn shift(entry_bytes: usize) -> u32 {
+    match (CHUNK_BYTES / entry_bytes).checked_ilog2() {
+        Some(shift) => shift,
+        None => 0,
+    }
+}
 
 /// Entries `0..len`, all of them valid.
 pub(crate) struct Chunks<T> {
@@ -19,16 +27,7 @@ pub(crate) struct Chunks<T> {
 }
 
 impl<T: Copy> Chunks<T> {
-    /// Entries a chunk, as a power of two.
-    const SHIFT: u32 = {
-        let size = if size_of::<T>() == 0 {
-            1
-        } else {
-            size_of::<T>()
-        };
-        let fit = CHUNK_BYTES / size;
-        if fit < 2 { 0 } else { fit.ilog2() }
-    };
+    const SHIFT: u32 = shift(size_of::<T>());
     const MASK: usize = (1 << Self::SHIFT) - 1;
 
     pub(crate) const fn new() -> Self {
@@ -63,5 +62,26 @@ impl<T: Copy> IndexMut<u32> for Chunks<T> {
     fn index_mut(&mut self, index: u32) -> &mut T {
         let index = index as usize;
         &mut self.chunks[index >> Self::SHIFT][index & Self::MASK]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_fills_a_page_as_well_as_a_power_of_two_can_and_holds_at_least_one_entry() {
+        let entries = [1, 40, 64, 1_366, 2_048, 4_096, 9_000].map(|bytes| 1 << shift(bytes));
+        assert_eq!(entries, [4_096, 64, 64, 2, 2, 1, 1]);
+    }
+
+    #[test]
+    fn entries_over_many_chunks_keep_what_is_written() {
+        let mut chunks = Chunks::new();
+        assert_eq!(chunks.ensure(5_000, 7_u32), Ok(()));
+        (0..5_000).for_each(|index| chunks[index] = index);
+        assert_eq!(chunks.ensure(5_000, 8), Ok(()));
+        assert!((0..5_000).all(|index| chunks[index] == index));
+        assert_eq!(chunks[5_000], 7);
     }
 }

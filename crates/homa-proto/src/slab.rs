@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::chunks::Full;
+use crate::chunks::{self, Full};
 
 /// "No entry", in links between entries.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -25,10 +25,7 @@ pub(crate) struct Slab<T> {
 }
 
 impl<T> Slab<T> {
-    const SHIFT: u32 = {
-        let fit = 4096 / size_of::<Slot<T>>();
-        if fit < 2 { 0 } else { fit.ilog2() }
-    };
+    const SHIFT: u32 = chunks::shift(size_of::<Slot<T>>());
     const MASK: usize = (1 << Self::SHIFT) - 1;
 
     /// A table of at most `limit` entries.
