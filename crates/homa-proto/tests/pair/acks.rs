@@ -203,3 +203,16 @@ fn an_ack_that_came_to_another_engine_of_the_host_is_handed_over() {
     );
     assert!(ended, "{event:?}");
 }
+
+#[test]
+fn a_question_for_an_ack_has_missing_bytes_sent_again_before_the_client_would_ask() {
+    let mut world = World::echo_pair();
+    world.lose(1, |flight, _| {
+        flight.from == 1 && flight.payload.is_some_and(|(_, offset, _)| offset == 4_200)
+    });
+    world.call(0, 1, 5_600);
+    world.run_ms(4);
+    assert_eq!(world.hosts[0].responses(), 1);
+    assert_eq!(world.counters(1).need_acks_sent, 1);
+    assert_eq!(world.counters(1).busy_received, 0);
+}
