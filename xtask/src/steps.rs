@@ -51,7 +51,7 @@ pub(crate) const STEPS: &[Step] = &[
             install: "rustup component add clippy",
         }],
         work: &[line(
-            "cargo clippy --workspace --all-targets --quiet -- -D warnings",
+            "cargo clippy --workspace --all-targets --features homa-cli/rivals --quiet -- -D warnings",
         )],
     },
     Step {
@@ -67,7 +67,9 @@ pub(crate) const STEPS: &[Step] = &[
         name: "test",
         checks: "unit, integration and documentation tests",
         needs: &[],
-        work: &[line("cargo test --workspace --quiet")],
+        work: &[line(
+            "cargo test --workspace --features homa-cli/rivals --quiet",
+        )],
     },
     Step {
         name: "games",

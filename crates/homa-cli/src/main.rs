@@ -13,6 +13,7 @@ mod files;
 mod host;
 mod network;
 mod output;
+mod page;
 mod progress;
 mod random;
 mod runtime;

@@ -8,7 +8,7 @@ use homa::{CallOptions, Host, blocking};
 
 use super::meter::RESPONSE_MAX;
 use super::sockets::spawn_server;
-use super::suite::{Job, Waiting};
+use super::suite::{Answer, Job, Waiting};
 use crate::runtime;
 
 /// What goes for every call.
@@ -27,24 +27,6 @@ pub(super) fn host(waiting: Waiting) -> io::Result<Host> {
         Waiting::Block | Waiting::Tokio => Duration::ZERO,
     };
     Host::builder().spin(spin).build().map_err(io::Error::other)
-}
-
-/// What a server answers a request with.
-#[derive(Clone, Copy)]
-pub(super) enum Answer {
-    /// The request itself.
-    Echo,
-    /// One byte: the request has arrived.
-    Receipt,
-}
-
-impl Answer {
-    fn to(self, request: &[u8]) -> &[u8] {
-        match self {
-            Self::Echo => request,
-            Self::Receipt => &[1],
-        }
-    }
 }
 
 /// Starts a server on a host of its own, and returns its port.

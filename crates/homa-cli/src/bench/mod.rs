@@ -11,13 +11,18 @@ mod clocks;
 mod engine;
 mod homa;
 mod meter;
+mod page;
 pub(crate) mod process;
 mod rate;
 mod report;
+#[cfg(feature = "rivals")]
+mod rivals;
 mod rtt;
 mod run;
 mod sockets;
+mod statistics;
 mod suite;
+mod tasks;
 
 use std::io::{self, Write};
 
@@ -58,6 +63,7 @@ fn compare(
 ) -> Result<(), Failure> {
     let suite = suite_named(name).expect("the table of suites holds every benchmark");
     let json_file = OutputFile::create(common.json.as_deref())?;
+    let html_file = OutputFile::create(common.html.as_deref())?;
     let extent = Extent {
         outstanding: outstanding.unwrap_or(suite.outstanding),
         peers,
@@ -68,6 +74,9 @@ fn compare(
         .map_err(Failure::work("cannot print"))?;
     if let Some(file) = json_file {
         file.write(report.to_json().map_err(Failure::work("JSON"))?.as_bytes())?;
+    }
+    if let Some(file) = html_file {
+        file.write(page::page(&report).as_bytes())?;
     }
     Ok(())
 }

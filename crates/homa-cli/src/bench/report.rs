@@ -10,6 +10,7 @@ use super::args::Common;
 use super::meter::Sample;
 use super::run::{Extent, FOREIGN_MAX};
 use super::sockets;
+use super::statistics::{median, range};
 use super::suite::{Ratio, Suite, Variant};
 use crate::network::Over;
 
@@ -106,9 +107,9 @@ impl Report {
         }
     }
 
-    /// A variant is not possible on this machine.
-    pub(super) fn leave_out(&mut self, variant: &Variant, why: &str) {
-        self.left_out.push(format!("{}: {why}", variant.name));
+    /// Variants are not possible here.
+    pub(super) fn leave_out(&mut self, variants: &str, why: &str) {
+        self.left_out.push(format!("{variants}: {why}"));
     }
 
     /// A sample was disturbed and is measured again.
@@ -215,6 +216,26 @@ impl Report {
         }
     }
 
+    /// Which benchmark it is.
+    pub(super) const fn bench(&self) -> &str {
+        self.bench
+    }
+
+    /// What figures count.
+    pub(super) const fn unit(&self) -> &str {
+        self.unit
+    }
+
+    /// What CPU seconds are told for.
+    pub(super) const fn work(&self) -> &str {
+        self.work
+    }
+
+    /// The variants in the order in which they were measured.
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
     /// Key, median, lowest and highest of each ratio, in the order of the suite.
     pub(super) fn ratios(&self) -> impl Iterator<Item = (&'static str, f64, [f64; 2])> {
         let keys = self.suite.ratios.iter().map(|ratio| ratio.key);
@@ -276,21 +297,6 @@ fn best<'a>(names: &[&str], suite: &Suite, rows: &'a [Row]) -> Option<&'a Row> {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => 0.0,
-        odd if odd % 2 == 1 => sorted[odd / 2],
-        even => f64::midpoint(sorted[even / 2 - 1], sorted[even / 2]),
-    }
-}
-
-fn range(values: &[f64]) -> [f64; 2] {
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    [low, values.iter().copied().fold(0.0, f64::max)]
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.method() {
@@ -323,5 +329,141 @@ impl fmt::Display for Report {
             writeln!(f, "{key:34}{ratio:>7.3}   {low:.3}–{high:.3}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::bench::clocks::Usage;
+
+    fn sample(p50_us: f64, foreign: f64) -> Sample {
+        Sample {
+            seconds: 0.5,
+            rpcs: 500_000,
+            bytes: 250_000_000,
+            p50_us,
+            p99_us: p50_us * 2.0,
+            usage: Usage {
+                client_s: 0.25,
+                server_s: 0.125,
+                foreign,
+            },
+        }
+    }
+
+    fn empty(suite: &str) -> Report {
+        let common = Common {
+            over: Over::Veth,
+            rounds: 3,
+            seconds: Duration::from_millis(500),
+            only: Vec::new(),
+            allow_dirty: false,
+            json: None,
+            html: None,
+        };
+        let extent = Extent {
+            outstanding: 1,
+            peers: 1,
+        };
+        let suite = crate::bench::suite_named(suite).unwrap();
+        Report::new(suite, &common, extent, Some([0, 1]))
+    }
+
+    pub(in crate::bench) fn example() -> Report {
+        let mut report = empty("rtt");
+        for (homa, udp) in [(10.0, 5.0), (6.0, 6.0), (75.0, 50.0)] {
+            let suite = report.suite;
+            report.add(suite.variant("homa_spin").unwrap(), sample(homa, 0.01));
+            report.add(suite.variant("udp_spin").unwrap(), sample(udp, 0.02));
+        }
+        report
+    }
+
+    #[test]
+    fn ratios_are_taken_within_rounds() {
+        // The ratios are 2, 1 and 1.5; that of the medians would be 10 / 6.
+        let ratios: Vec<_> = example().ratios().collect();
+        assert_eq!(ratios, [("homa_spin/udp_spin", 1.5, [1.0, 2.0])]);
+    }
+
+    #[test]
+    fn json_has_rows_with_cpu_time_and_ratios() {
+        let json: serde_json::Value = serde_json::from_str(&example().to_json().unwrap()).unwrap();
+        assert_eq!(
+            (&json["bench"], &json["over"]),
+            (&"rtt".into(), &"veth".into())
+        );
+        let row = &json["rows"][1];
+        assert_eq!(
+            (&row["variant"], &row["figure"]),
+            (&"udp_spin".into(), &6.0.into())
+        );
+        assert_eq!(
+            (&row["figure_min"], &row["figure_max"]),
+            (&5.0.into(), &50.0.into())
+        );
+        assert_eq!(
+            (&row["client_cpu_s"], &row["server_cpu_s"]),
+            (&0.5.into(), &0.25.into())
+        );
+        assert_eq!(json["ratios"]["homa_spin/udp_spin"], 1.5);
+        assert_eq!(
+            (&json["dirty_count"], &json["foreign_max"]),
+            (&0.into(), &0.02.into())
+        );
+    }
+
+    #[test]
+    fn the_faster_of_several_floors_counts() {
+        let mut report = empty("bulk");
+        let suite = report.suite;
+        let gbps = |bytes| Sample {
+            bytes,
+            ..sample(0.0, 0.0)
+        };
+        for (name, bytes) in [
+            ("homa", 300),
+            ("udp_gso_gro_1472", 400),
+            ("udp_gso_gro_1416", 600),
+        ] {
+            report.add(suite.variant(name).unwrap(), gbps(bytes));
+        }
+        assert_eq!(report.ratios["homa/udp_gso_gro"], 0.5);
+        // A ratio that lacks one of its variants is no ratio.
+        assert!(!report.ratios.contains_key("homa/tcp"));
+    }
+
+    #[test]
+    fn disturbed_samples_are_never_silent() {
+        let mut report = example();
+        assert!(report.to_string().contains("Others took at most 2.0 %"));
+        report.reject();
+        assert!(
+            report
+                .to_string()
+                .contains("1 samples with more than 5 % were measured again")
+        );
+        let suite = report.suite;
+        report.add(suite.variant("tcp_spin").unwrap(), sample(1.0, 0.06));
+        assert!(report.to_string().contains("DIRTY: in 1 samples"));
+    }
+
+    #[test]
+    fn what_was_left_out_or_failed_is_said() {
+        let mut report = example();
+        report.leave_out("quinn", "this build lacks it");
+        report.fail("udp_spin: 7 of 9 bytes were lost".to_owned());
+        let text = report.to_string();
+        assert!(
+            text.contains("Left out: quinn: this build lacks it."),
+            "{text}"
+        );
+        assert!(
+            text.contains("A turn failed and was repeated: udp_spin: 7 of 9"),
+            "{text}"
+        );
     }
 }

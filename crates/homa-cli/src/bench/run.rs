@@ -108,11 +108,17 @@ fn choose(
         (common.only.is_empty() || common.only.iter().any(|name| name == variant.name))
             && (extent.peers == 1 || variant.many_peers)
     });
+    if !cfg!(feature = "rivals") {
+        report.leave_out(
+            "quinn, tonic",
+            "this build lacks them; `cargo build --release -p homa-cli --features rivals` adds them",
+        );
+    }
     let mut chosen = Vec::new();
     for variant in wanted {
         match is_possible(variant, network) {
             Ok(()) => chosen.push(variant),
-            Err(why) => report.leave_out(variant, &why),
+            Err(why) => report.leave_out(variant.name, &why),
         }
     }
     Ok(chosen)

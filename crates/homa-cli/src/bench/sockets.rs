@@ -3,6 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::thread;
 
 use nix::sys::socket::{setsockopt, sockopt as nix_sockopt};
@@ -24,13 +25,12 @@ pub(super) const CUBIC: Congestion = Congestion("cubic");
 pub(super) const BBR: Congestion = Congestion("bbr");
 
 impl Congestion {
-    /// Makes a connection use it.
+    /// Makes a connection use it, or all that a listener will accept.
     ///
     /// # Errors
     /// The kernel does not have it, or does not let this user choose it.
-    pub(super) fn choose(self, stream: &TcpStream) -> io::Result<()> {
-        sockopt::set_tcp_congestion(stream, self.0)?;
-        Ok(())
+    pub(super) fn choose(self, socket: &impl AsFd) -> io::Result<()> {
+        Ok(sockopt::set_tcp_congestion(socket, self.0)?)
     }
 
     /// Whether a connection may use it here, in the namespace of this thread.

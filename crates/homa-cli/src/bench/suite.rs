@@ -88,6 +88,25 @@ pub(super) struct Ratio {
     pub(super) to: &'static [&'static str],
 }
 
+/// What a server answers a request with.
+#[derive(Clone, Copy)]
+pub(super) enum Answer {
+    /// The request itself.
+    Echo,
+    /// One byte: the request has arrived.
+    Receipt,
+}
+
+impl Answer {
+    /// The response.
+    pub(super) fn to(self, request: &[u8]) -> &[u8] {
+        match self {
+            Self::Echo => request,
+            Self::Receipt => &[1],
+        }
+    }
+}
+
 /// What a process of a benchmark is told.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Job {

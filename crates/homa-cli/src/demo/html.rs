@@ -7,13 +7,9 @@ use plotters::prelude::*;
 use super::report::{Report, Row};
 use super::transport::Protocol;
 use crate::failure::Failure;
+use crate::page::{document, paragraph};
 
 const SIZE_PIXELS: (u32, u32) = (760, 360);
-
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
-    padding:0 1rem;color:#222;background:#fff}svg{max-width:100%;height:auto}\
-    table{border-collapse:collapse;font-variant-numeric:tabular-nums}\
-    th,td{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #ddd}";
 
 /// The page.
 ///
@@ -21,8 +17,7 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;mar
 /// A graph cannot be drawn.
 pub(crate) fn page(report: &Report) -> Result<String, Failure> {
     let title = format!("Homa and TCP, workload {}", report.workload);
-    let mut body = format!("<h1>{}</h1>\n", escape(&title));
-    paragraph(&mut body, &report.method());
+    let mut body = paragraph(&report.method());
     let (p99, p50) = (
         graph(report, |row| row.slowdown_p99)?,
         graph(report, |row| row.slowdown_p50)?,
@@ -32,34 +27,8 @@ pub(crate) fn page(report: &Report) -> Result<String, Failure> {
         "<h2>Slowdown, 99th percentile</h2>\n{p99}\n<h2>Slowdown, median</h2>\n{p50}\n"
     );
     table(&mut body, report);
-    paragraph(&mut body, &report.conclusions());
-    Ok(format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n",
-        escape(&title)
-    ))
-}
-
-/// Text as it may stand in a page.
-fn escape(text: &str) -> String {
-    text.chars().fold(
-        String::with_capacity(text.len()),
-        |mut escaped, character| {
-            match character {
-                '&' => escaped.push_str("&amp;"),
-                '<' => escaped.push_str("&lt;"),
-                '>' => escaped.push_str("&gt;"),
-                '"' => escaped.push_str("&quot;"),
-                other => escaped.push(other),
-            }
-            escaped
-        },
-    )
-}
-
-fn paragraph(body: &mut String, lines: &[String]) {
-    let _ = writeln!(body, "<p>{}</p>", escape(&lines.join(" ")));
+    body += &paragraph(&report.conclusions());
+    Ok(document(&title, &body))
 }
 
 fn table(body: &mut String, report: &Report) {

@@ -10,7 +10,11 @@ mod udp;
 use std::io::{self, ErrorKind};
 
 use super::meter::Meter;
+#[cfg(feature = "rivals")]
+use super::rivals;
 use super::sockets::{BBR, CUBIC};
+#[cfg(feature = "rivals")]
+use super::suite::Answer;
 use super::suite::Waiting::{Block, Spin};
 use super::suite::{Figure, GIGABYTE, Ratio, Suite, Variant};
 
@@ -105,6 +109,22 @@ const VARIANTS: &[Variant] = &[
         serve: |job| udp::serve_batched(job, FULL_PAYLOAD),
         measure: |job, meter| udp::measure_batched(job, meter, FULL_PAYLOAD),
     },
+    #[cfg(feature = "rivals")]
+    Variant {
+        name: "quinn",
+        congestion: None,
+        many_peers: false,
+        serve: |job| rivals::quinn::serve(job, Answer::Receipt),
+        measure: |job, meter| rivals::measure_quinn(job, meter, Answer::Receipt),
+    },
+    #[cfg(feature = "rivals")]
+    Variant {
+        name: "tonic",
+        congestion: Some("cubic"),
+        many_peers: false,
+        serve: |job| rivals::tonic::serve(job, Answer::Receipt),
+        measure: |job, meter| rivals::measure_tonic(job, meter, Answer::Receipt),
+    },
 ];
 
 const FLOOR: &[&str] = &["udp_gso_gro_1472", "udp_gso_gro_1416"];
@@ -123,6 +143,8 @@ const RATIOS: &[Ratio] = &[
         &["homa"],
         &["tcp_bbr_spin", "tcp_bbr_block"],
     ),
+    Ratio::of("homa/quinn", &["homa"], &["quinn"]),
+    Ratio::of("homa/tonic", &["homa"], &["tonic"]),
     Ratio::of("tcp/udp_gso_gro", TCP, FLOOR),
 ];
 

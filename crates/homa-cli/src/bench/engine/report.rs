@@ -9,7 +9,9 @@ use serde_json::json;
 
 use super::point::{Instrument, Memory};
 use super::world::{MESSAGE_BYTES, Scale};
+use crate::bench::statistics::{median, range};
 use crate::failure::Failure;
+use crate::page::document;
 
 /// Text, JSON and page.
 type Rendered = Result<(String, String, String), Failure>;
@@ -63,7 +65,7 @@ impl Row {
 impl Pace {
     pub(super) fn render(&self) -> Rendered {
         let rates: Vec<f64> = self.nanos_per_rpc.iter().map(|nanos| 1e9 / nanos).collect();
-        let (least, middle, most) = spread(&rates);
+        let ([least, most], middle) = (range(&rates), median(&rates));
         let Scale {
             outstanding, peers, ..
         } = self.scale;
@@ -89,7 +91,7 @@ impl Pace {
             "instructions_per_rpc": self.instructions,
             "instructions_counted_by": self.instrument.map(Instrument::name),
         });
-        let page = page("The engine alone", &format!("<pre>{text}</pre>"));
+        let page = document("The engine alone", &format!("<pre>{text}</pre>"));
         Ok((text, pretty(&json)?, page))
     }
 }
@@ -102,7 +104,7 @@ impl Sweep {
             let row = self.rows.iter().find(|row| row.outstanding == outstanding);
             let pairs = row.map(|row| row.nanos_per_rpc.iter().zip(&first.nanos_per_rpc));
             let ratios: Vec<f64> = pairs.into_iter().flatten().map(|(n, d)| n / d).collect();
-            spread(&ratios).1
+            median(&ratios)
         };
         let Memory {
             client_peer,
@@ -138,7 +140,8 @@ impl Sweep {
             "instructions",
         );
         for row in &self.rows {
-            let (least, middle, most) = spread(&row.nanos_per_rpc);
+            let nanos = &row.nanos_per_rpc;
+            let ([least, most], middle) = (range(nanos), median(nanos));
             let range = format!("{least:.0}–{most:.0}");
             let instructions = row
                 .instructions
@@ -178,7 +181,7 @@ impl Sweep {
         let graph = self
             .graph()
             .map_err(|error| Failure::Work(format!("cannot draw the graph: {error}")))?;
-        let page = page(
+        let page = document(
             "The engine at every scale",
             &format!("{graph}<pre>{text}</pre>"),
         );
@@ -189,7 +192,7 @@ impl Sweep {
     fn graph(&self) -> Result<String, Box<dyn core::error::Error>> {
         let first = &self.rows[0];
         let time = self.rows.iter().map(|row| {
-            let relative = spread(&row.nanos_per_rpc).1 / spread(&first.nanos_per_rpc).1;
+            let relative = median(&row.nanos_per_rpc) / median(&first.nanos_per_rpc);
             (f64::from(row.outstanding), relative)
         });
         let instructions = self.rows.iter().filter_map(|row| {
@@ -246,30 +249,6 @@ fn say_instructions(text: &mut String, instrument: Option<Instrument>, instructi
 fn pretty(json: &serde_json::Value) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(json).map_err(Failure::work("JSON"))?;
     Ok(text + "\n")
-}
-
-fn page(title: &str, body: &str) -> String {
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
-         <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto}}\
-         </style>\n<h1>{title}</h1>\n{body}\n</html>\n"
-    )
-}
-
-/// Smallest, median and largest; zeros if there is none.
-fn spread(values: &[f64]) -> (f64, f64, f64) {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let (Some(first), Some(last)) = (sorted.first(), sorted.last()) else {
-        return (0.0, 0.0, 0.0);
-    };
-    let half = sorted.len() / 2;
-    let middle = if sorted.len() % 2 == 1 {
-        sorted[half]
-    } else {
-        f64::midpoint(sorted[half - 1], sorted[half])
-    };
-    (*first, middle, *last)
 }
 
 #[cfg(test)]

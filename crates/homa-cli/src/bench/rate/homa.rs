@@ -5,10 +5,10 @@ use std::io;
 use homa::blocking::Client;
 
 use super::slots::{Slots, peer_of};
-use super::tasks;
-use crate::bench::homa::{Answer, OPTIONS, host, serve as serve_one};
+use crate::bench::homa::{OPTIONS, host, serve as serve_one};
 use crate::bench::meter::{Meter, RESPONSE_MAX, Sample};
-use crate::bench::suite::{Job, Waiting};
+use crate::bench::suite::{Answer, Job, Waiting};
+use crate::bench::tasks;
 use crate::runtime;
 
 /// Starts an echo server.
@@ -48,11 +48,16 @@ pub(super) fn measure_tokio(job: &Job, meter: Meter) -> io::Result<Sample> {
     let servers = job.servers.clone();
     runtime::current_thread()?.block_on(async {
         let client = homa::Client::new().map_err(io::Error::other)?;
-        tasks::run(job, meter, async move |task, request: &[u8]| {
-            let server = peer_of(task, &servers);
-            let response = client.call_with(server, request, OPTIONS).await;
-            response.map_err(io::Error::other)
-        })
+        tasks::run(
+            job,
+            meter,
+            Answer::Echo,
+            async move |task, request: &[u8]| {
+                let server = peer_of(task, &servers);
+                let response = client.call_with(server, request, OPTIONS).await;
+                response.map_err(io::Error::other)
+            },
+        )
         .await
     })
 }

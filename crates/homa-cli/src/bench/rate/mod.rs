@@ -2,12 +2,15 @@
 
 mod homa;
 mod slots;
-mod tasks;
 mod tcp;
 mod tcp_tokio;
 mod udp;
 
+#[cfg(feature = "rivals")]
+use super::rivals;
 use super::sockets::{BBR, CUBIC};
+#[cfg(feature = "rivals")]
+use super::suite::Answer;
 use super::suite::Waiting::{Spin, Tokio};
 use super::suite::{Figure, MILLION_RPCS, Ratio, Suite, Variant};
 
@@ -90,6 +93,22 @@ const VARIANTS: &[Variant] = &[
         serve: |job| tcp_tokio::serve(job, CUBIC),
         measure: |job, meter| tcp_tokio::measure(job, meter, CUBIC),
     },
+    #[cfg(feature = "rivals")]
+    Variant {
+        name: "quinn",
+        congestion: None,
+        many_peers: false,
+        serve: |job| rivals::quinn::serve(job, Answer::Echo),
+        measure: |job, meter| rivals::measure_quinn(job, meter, Answer::Echo),
+    },
+    #[cfg(feature = "rivals")]
+    Variant {
+        name: "tonic",
+        congestion: Some("cubic"),
+        many_peers: false,
+        serve: |job| rivals::tonic::serve(job, Answer::Echo),
+        measure: |job, meter| rivals::measure_tonic(job, meter, Answer::Echo),
+    },
 ];
 
 const RATIOS: &[Ratio] = &[
@@ -98,4 +117,6 @@ const RATIOS: &[Ratio] = &[
     Ratio::of("homa/tcp_per_message", &["homa"], &["tcp_per_message"]),
     Ratio::of("homa/tcp_batched", &["homa"], &["tcp_batched"]),
     Ratio::of("homa_tokio/tcp_tokio", &["homa_tokio"], &["tcp_tokio"]),
+    Ratio::of("homa_tokio/quinn", &["homa_tokio"], &["quinn"]),
+    Ratio::of("homa_tokio/tonic", &["homa_tokio"], &["tonic"]),
 ];

@@ -23,13 +23,8 @@ impl Slots {
 
     /// Makes `message` the request of a slot.
     pub(super) fn write(&self, slot: usize, message: &mut [u8]) {
-        Self::write_number(self.numbers[slot], message);
-    }
-
-    /// Makes `message` the request with that number.
-    pub(super) fn write_number(number: u64, message: &mut [u8]) {
         message.fill(FILLING);
-        message[..NUMBER_BYTES].copy_from_slice(&number.to_be_bytes());
+        message[..NUMBER_BYTES].copy_from_slice(&self.numbers[slot].to_be_bytes());
     }
 
     /// A response: makes it the next request of its slot, and returns which one that is.

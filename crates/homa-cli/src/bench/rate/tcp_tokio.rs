@@ -13,10 +13,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
-use super::tasks;
 use crate::bench::meter::{Meter, Sample};
 use crate::bench::sockets::{Congestion, tcp_client, tcp_server};
-use crate::bench::suite::{Job, Waiting};
+use crate::bench::suite::{Answer, Job, Waiting};
+use crate::bench::tasks;
 use crate::runtime;
 
 /// Bytes that one read takes.
@@ -44,9 +44,12 @@ pub(super) fn measure(job: &Job, meter: Meter, congestion: Congestion) -> io::Re
     let stream = tcp_client(job, Waiting::Tokio, congestion)?;
     LocalSet::new().block_on(&runtime::current_thread()?, async {
         let connection = Connection::share(job, stream)?;
-        tasks::run(job, meter, async move |task, request: &[u8]| {
-            connection.call(task, request).await
-        })
+        tasks::run(
+            job,
+            meter,
+            Answer::Echo,
+            async move |task, request: &[u8]| connection.call(task, request).await,
+        )
         .await
     })
 }

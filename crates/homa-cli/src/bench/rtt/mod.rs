@@ -1,6 +1,8 @@
 //! `homa bench rtt`: one round trip at a time.
 
 mod homa;
+#[cfg(feature = "rivals")]
+mod rivals;
 mod tcp;
 mod udp;
 
@@ -8,7 +10,11 @@ use std::io::{self, ErrorKind};
 use std::time::Instant;
 
 use super::meter::Meter;
+#[cfg(feature = "rivals")]
+use super::rivals::{quinn, tonic};
 use super::sockets::{BBR, CUBIC};
+#[cfg(feature = "rivals")]
+use super::suite::Answer;
 use super::suite::Waiting::{Block, Spin, Tokio};
 use super::suite::{Figure, MILLION_RPCS, Ratio, Suite, Variant};
 
@@ -105,6 +111,22 @@ const VARIANTS: &[Variant] = &[
         serve: |job| tcp::serve(job, Tokio, CUBIC),
         measure: |job, meter| tcp::measure(job, meter, Tokio, CUBIC),
     },
+    #[cfg(feature = "rivals")]
+    Variant {
+        name: "quinn",
+        congestion: None,
+        many_peers: false,
+        serve: |job| quinn::serve(job, Answer::Echo),
+        measure: rivals::measure_quinn,
+    },
+    #[cfg(feature = "rivals")]
+    Variant {
+        name: "tonic",
+        congestion: Some("cubic"),
+        many_peers: false,
+        serve: |job| tonic::serve(job, Answer::Echo),
+        measure: rivals::measure_tonic,
+    },
 ];
 
 const RATIOS: &[Ratio] = &[
@@ -114,6 +136,8 @@ const RATIOS: &[Ratio] = &[
     Ratio::of("homa_block/tcp_block", &["homa_block"], &["tcp_block"]),
     Ratio::of("homa_tokio/udp_tokio", &["homa_tokio"], &["udp_tokio"]),
     Ratio::of("homa_tokio/tcp_tokio", &["homa_tokio"], &["tcp_tokio"]),
+    Ratio::of("homa_tokio/quinn", &["homa_tokio"], &["quinn"]),
+    Ratio::of("homa_tokio/tonic", &["homa_tokio"], &["tonic"]),
     Ratio::of("tcp_spin/udp_spin", &["tcp_spin"], &["udp_spin"]),
     Ratio::of("tcp_spin/tcp_bbr_spin", &["tcp_spin"], &["tcp_bbr_spin"]),
 ];

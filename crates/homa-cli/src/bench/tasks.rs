@@ -7,15 +7,18 @@ use std::rc::Rc;
 
 use tokio::task::{LocalSet, spawn_local};
 
-use super::slots::Slots;
-use crate::bench::meter::{Meter, Sample};
-use crate::bench::suite::Job;
+use super::meter::{Meter, Sample};
+use super::suite::{Answer, Job};
 
-/// Runs the tasks on this thread; each calls again and again. `call` is given the number of the
-/// task and the request.
+/// Runs the tasks on this thread; each calls again and again, and expects `answer`. `call` is given
+/// the number of the task and the request.
+///
+/// # Errors
+/// A call fails, or its response is wrong.
 pub(super) async fn run<R: Deref<Target = [u8]> + 'static>(
     job: &Job,
     meter: Meter,
+    answer: Answer,
     call: impl AsyncFn(usize, &[u8]) -> io::Result<R> + Clone + 'static,
 ) -> io::Result<Sample> {
     let meter = Rc::new(RefCell::new(meter));
@@ -24,8 +27,14 @@ pub(super) async fn run<R: Deref<Target = [u8]> + 'static>(
         .run_until(async {
             let started: Vec<_> = (0..job.outstanding)
                 .map(|task| {
-                    let request = vec![0; job.message_bytes];
-                    spawn_local(calls(task, request, Rc::clone(&meter), call.clone()))
+                    let request = vec![0x5a; job.message_bytes];
+                    let (meter, call) = (Rc::clone(&meter), call.clone());
+                    spawn_local(async move {
+                        calls(request, &meter, answer, async |request: &[u8]| {
+                            call(task, request).await
+                        })
+                        .await
+                    })
                 })
                 .collect();
             for task in started {
@@ -39,18 +48,20 @@ pub(super) async fn run<R: Deref<Target = [u8]> + 'static>(
 }
 
 async fn calls<R: Deref<Target = [u8]>>(
-    task: usize,
     mut request: Vec<u8>,
-    meter: Rc<RefCell<Meter>>,
-    call: impl AsyncFn(usize, &[u8]) -> io::Result<R>,
+    meter: &RefCell<Meter>,
+    answer: Answer,
+    call: impl AsyncFn(&[u8]) -> io::Result<R>,
 ) -> io::Result<()> {
-    let mut count = 0;
+    let mut count: u64 = 0;
     while meter.borrow_mut().goes_on() {
-        Slots::write_number(count, &mut request);
         count += 1;
-        let response = call(task, &request).await?;
-        if *response != *request {
-            let text = "a response is not its request";
+        if let Some(number) = request.first_chunk_mut() {
+            *number = count.to_be_bytes();
+        }
+        let response = call(&request).await?;
+        if *response != *answer.to(&request) {
+            let text = "a response is not what its request asks for";
             return Err(io::Error::new(ErrorKind::InvalidData, text));
         }
         meter.borrow_mut().count(1, request.len() as u64);
