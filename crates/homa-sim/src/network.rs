@@ -5,7 +5,7 @@ use crate::events::{Event, Queue};
 use crate::link::LinkConfig;
 use crate::packet::Packets;
 use crate::random::mix;
-use crate::switch::{BufferConfig, Switch, SwitchCounters};
+use crate::switch::{BufferConfig, PortCounters, Switch, SwitchCounters};
 use crate::topology::{Spread, Topology};
 
 /// A switch and where its ports lead.
@@ -113,6 +113,42 @@ impl Network {
         if let Some(at) = site.switch.poll_timeout(port as usize) {
             queue.push(at, Event::PortFree { switch, port });
         }
+    }
+
+    /// Begins to count anew at `now`.
+    pub(crate) fn restart_counters(&mut self, now: u64) {
+        for site in &mut self.sites {
+            site.switch.restart(now);
+        }
+    }
+
+    /// What the ports that lead to hosts counted together; the largest of what is a maximum.
+    pub(crate) fn edge_counters(&self, now: u64) -> PortCounters {
+        let mut sum = PortCounters::default();
+        for site in &self.sites {
+            for (port, _) in self.edge_ports(site) {
+                sum.add(&site.switch.port_counters(now, port));
+            }
+        }
+        sum
+    }
+
+    /// The ports of a switch that lead to hosts, with the host.
+    fn edge_ports<'a>(&'a self, site: &'a Site) -> impl Iterator<Item = (usize, u32)> + 'a {
+        let ports = site.leads_to.iter().copied().enumerate();
+        ports.filter(|&(_, node)| node < self.hosts)
+    }
+
+    /// Whether nothing is on its way from the last switch to a host, and nothing waits there.
+    pub(crate) fn is_edge_idle(&self, now: u64, host: u32) -> bool {
+        let node = self.topology.first_hop(host);
+        let Some(switch) = node.checked_sub(self.hosts) else {
+            return true;
+        };
+        let port = self.topology.route(switch, host, 0);
+        self.sites[switch as usize]
+            .switch
+            .is_idle(now, port as usize)
     }
 
     /// What all switches counted together; the largest of what is a maximum.

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use crate::link::LinkConfig;
+use crate::link::{Link, LinkConfig};
 
 const LEVELS: usize = 8;
 
@@ -35,6 +35,28 @@ pub struct SwitchCounters {
     pub port_max_bytes: u64,
 }
 
+/// What a port carried, and what waited there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// Bytes that left, by level.
+    pub level_bytes: [u64; LEVELS],
+    /// Most bytes that ever waited.
+    pub queue_max_bytes: u64,
+    /// Bytes that waited, each times the nanoseconds for which it did.
+    pub queue_byte_nanos: u64,
+}
+
+impl PortCounters {
+    /// Adds another port's, or another run's; takes the larger of what is a maximum.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, bytes) in self.level_bytes.iter_mut().zip(other.level_bytes) {
+            *sum += bytes;
+        }
+        self.queue_max_bytes = self.queue_max_bytes.max(other.queue_max_bytes);
+        self.queue_byte_nanos += other.queue_byte_nanos;
+    }
+}
+
 /// A packet that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure<P> {
@@ -47,12 +69,23 @@ pub struct Departure<P> {
 }
 
 struct Port<P> {
-    link: LinkConfig,
+    link: Link,
     queues: [VecDeque<(P, u32)>; LEVELS],
     queue_bytes: [u64; LEVELS],
+    /// Bytes of all queues, and since when so many.
+    queued: u64,
+    since: u64,
+    counters: PortCounters,
     /// One bit for every queue that is not empty.
     occupied: u8,
-    idle_at: u64,
+}
+
+impl<P> Port<P> {
+    /// Has `queued` bytes wait from `now` on.
+    fn set_queued(&mut self, now: u64, queued: u64) {
+        self.counters.queue_byte_nanos += self.queued * (now - self.since);
+        (self.queued, self.since) = (queued, now);
+    }
 }
 
 /// A switch that carries packets known by `P`, a handle.
@@ -67,11 +100,13 @@ impl<P: Copy> Switch<P> {
     /// A switch with one port for each link.
     pub fn new(links: impl IntoIterator<Item = LinkConfig>, buffer: BufferConfig) -> Self {
         let ports = links.into_iter().map(|link| Port {
-            link,
+            link: Link::new(link),
             queues: core::array::from_fn(|_| VecDeque::new()),
             queue_bytes: [0; LEVELS],
+            queued: 0,
+            since: 0,
+            counters: PortCounters::default(),
             occupied: 0,
-            idle_at: 0,
         });
         Self {
             ports: ports.collect(),
@@ -96,7 +131,7 @@ impl<P: Copy> Switch<P> {
         let level = usize::from(priority).min(LEVELS - 1);
         let place = &mut self.ports[port];
         let bytes = u64::from(wire_bytes);
-        let straight = place.occupied == 0 && place.idle_at <= now;
+        let straight = place.occupied == 0 && place.link.idle_at() <= now;
         let free = self.buffer.bytes.saturating_sub(self.used);
         let limit = free * self.buffer.alpha_eighths / 8;
         if !straight && (bytes > free || place.queue_bytes[level] + bytes > limit) {
@@ -105,11 +140,13 @@ impl<P: Copy> Switch<P> {
         }
         place.queues[level].push_back((packet, wire_bytes));
         place.queue_bytes[level] += bytes;
+        place.set_queued(now, place.queued + bytes);
         place.occupied |= 1 << level;
         self.used += bytes;
         if !straight {
-            let queued = place.queue_bytes.iter().sum();
-            self.counters.port_max_bytes = self.counters.port_max_bytes.max(queued);
+            let most = &mut place.counters.queue_max_bytes;
+            *most = place.queued.max(*most);
+            self.counters.port_max_bytes = self.counters.port_max_bytes.max(place.queued);
             self.counters.buffer_max_bytes = self.counters.buffer_max_bytes.max(self.used);
         }
         Ok(())
@@ -119,7 +156,7 @@ impl<P: Copy> Switch<P> {
     /// there is none, or while another one leaves.
     pub fn poll(&mut self, now: u64, port: usize) -> Option<Departure<P>> {
         let place = &mut self.ports[port];
-        if place.occupied == 0 || place.idle_at > now {
+        if place.occupied == 0 || place.link.idle_at() > now {
             return None;
         }
         let level = (u8::BITS - 1 - place.occupied.leading_zeros()) as usize;
@@ -128,13 +165,15 @@ impl<P: Copy> Switch<P> {
             place.occupied &= !(1 << level);
         }
         place.queue_bytes[level] -= u64::from(wire_bytes);
+        place.set_queued(now, place.queued - u64::from(wire_bytes));
+        place.counters.level_bytes[level] += u64::from(wire_bytes);
         self.used -= u64::from(wire_bytes);
-        place.idle_at = now + place.link.serialization(wire_bytes);
+        let arrives_at = place.link.input(now, wire_bytes);
         self.counters.forwarded += 1;
         Some(Departure {
             packet,
             priority: level as u8,
-            arrives_at: place.idle_at + place.link.delay,
+            arrives_at,
         })
     }
 
@@ -142,12 +181,12 @@ impl<P: Copy> Switch<P> {
     /// waits.
     pub fn poll_timeout(&self, port: usize) -> Option<u64> {
         let place = &self.ports[port];
-        (place.occupied != 0).then_some(place.idle_at)
+        (place.occupied != 0).then(|| place.link.idle_at())
     }
 
     /// Bytes that wait at a port.
     pub fn queued_bytes(&self, port: usize) -> u64 {
-        self.ports[port].queue_bytes.iter().sum()
+        self.ports[port].queued
     }
 
     /// Bytes that wait at all ports.
@@ -159,6 +198,29 @@ impl<P: Copy> Switch<P> {
     pub fn best_waiting(&self, port: usize) -> Option<u8> {
         let occupied = self.ports[port].occupied;
         (occupied != 0).then(|| (u8::BITS - 1 - occupied.leading_zeros()) as u8)
+    }
+
+    /// What was counted at a port since the start, or since [`restart`](Self::restart).
+    pub fn port_counters(&self, now: u64, port: usize) -> PortCounters {
+        let place = &self.ports[port];
+        let mut counters = place.counters;
+        counters.queue_byte_nanos += place.queued * (now - place.since);
+        counters
+    }
+
+    /// Whether a port's link is idle and nothing waits for it.
+    pub fn is_idle(&self, now: u64, port: usize) -> bool {
+        let place = &self.ports[port];
+        place.occupied == 0 && place.link.idle_at() <= now
+    }
+
+    /// Begins to count anew at `now`.
+    pub fn restart(&mut self, now: u64) {
+        self.counters = SwitchCounters::default();
+        for place in &mut self.ports {
+            place.set_queued(now, place.queued);
+            place.counters = PortCounters::default();
+        }
     }
 
     /// What was counted.

@@ -10,7 +10,7 @@ use crate::host::{Context, Host, HostConfig, address, context, host_at};
 use crate::network::Network;
 use crate::packet::{NO_MESSAGE, Packet, Packets};
 use crate::random::mix;
-use crate::switch::{BufferConfig, SwitchCounters};
+use crate::switch::{BufferConfig, PortCounters, SwitchCounters};
 use crate::topology::{BadTopology, Topology};
 
 /// UDP, IP and Ethernet with its gap: what a packet costs on a link besides the Homa packet.
@@ -232,6 +232,21 @@ impl<A: Agent> World<A> {
     /// What the switches counted.
     pub fn switch_counters(&self) -> SwitchCounters {
         self.network.counters()
+    }
+
+    /// What the switches' ports that lead to hosts counted.
+    pub fn edge_counters(&self) -> PortCounters {
+        self.network.edge_counters(self.now)
+    }
+
+    /// Has the switches count anew.
+    pub fn restart_counters(&mut self) {
+        self.network.restart_counters(self.now);
+    }
+
+    /// Whether nothing is on its way from the last switch to a host.
+    pub fn is_edge_idle(&self, host: u32) -> bool {
+        self.network.is_edge_idle(self.now, host)
     }
 
     /// Whether no packet is on its way and nothing is to happen.
