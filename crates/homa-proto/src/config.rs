@@ -177,6 +177,25 @@ impl Config {
         }
     }
 
+    /// The default for a network of which the hosts' links and the round trip are known:
+    /// `round_trip_bytes` is what a link of `link_bits_per_second` carries while a full packet and
+    /// the grant for it travel. So much of a message goes unasked, and so much of one may be
+    /// outstanding; more would only wait in front of the receiver's link, ahead of shorter messages.
+    /// The pacer lets one packet wait in front of our own link.
+    pub fn data_center(link_bits_per_second: u64, round_trip_bytes: u32) -> Self {
+        let shipped = Self::default();
+        let slots = u32::from(shipped.overcommitment);
+        Self {
+            unscheduled_bytes: round_trip_bytes,
+            window_bytes: Some(round_trip_bytes),
+            max_incoming_bytes: round_trip_bytes.saturating_mul(slots),
+            fifo_grant_bytes: round_trip_bytes,
+            link_bits_per_second: Some(link_bits_per_second),
+            pacer_backlog: Duration::ZERO,
+            ..shipped
+        }
+    }
+
     /// Checks ranges and how fields relate.
     ///
     /// # Errors
