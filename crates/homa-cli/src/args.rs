@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use homa_sim::figures::{Protocol, Variant};
 use homa_sim::swarm::Plant;
-use homa_sim::{ENGINES_MAX, Shape};
+use homa_sim::{ENGINES_MAX, Shape, Workload};
 
 use crate::bench::args::{Bench, EnginePoint, Process};
 use crate::failure::Failure;
 use crate::host::{HostOptions, LinkOption};
-use crate::workload::Workload;
+use crate::workload;
 
 /// Loads above 1 are for looking at overload.
 const LOAD_MAX: f64 = 2.0;
@@ -104,7 +105,7 @@ pub(crate) struct Call {
 #[derive(Args, Debug)]
 pub(crate) struct Demo {
     /// The message sizes: w1 to w5, or a file of rows size_bytes,cumulative_fraction.
-    #[arg(long, value_name = "w1..w5|FILE.csv", default_value = "w4", value_parser = Workload::named)]
+    #[arg(long, value_name = "w1..w5|FILE.csv", default_value = "w4", value_parser = workload::named)]
     pub(crate) workload: Workload,
 
     /// Offered load, as a fraction of what TCP carries of this workload on this machine.
@@ -153,6 +154,7 @@ pub(crate) struct Sim {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Simulation {
     Swarm(SimSwarm),
+    Figures(SimFigures),
 }
 
 /// Runs that seeds draw, with faults, under the laws; or a hunt for planted bugs.
@@ -215,6 +217,67 @@ pub(crate) struct Dump {
     /// Print RPCs instead of packets: the timeline of each, with gaps, grants and resends.
     #[arg(long)]
     pub(crate) rpcs: bool,
+}
+
+/// Slowdown by message size, queues and loads, as in the papers: 144 hosts at 10 Gbit/s, Poisson
+/// arrivals, one-way messages. Load counts every byte on the wire.
+#[derive(Args, Debug)]
+pub(crate) struct SimFigures {
+    /// Message sizes: one or more of w1 to w5, or .csv files, or all.
+    #[arg(
+        long,
+        value_name = "w1..w5|FILE.csv|all",
+        default_value = "w4",
+        value_delimiter = ','
+    )]
+    pub(crate) workload: Vec<String>,
+
+    /// Share of the hosts' links that is in use.
+    #[arg(long, value_name = "FRACTION", default_value = "0.8", value_delimiter = ',', value_parser = load)]
+    pub(crate) load: Vec<f64>,
+
+    /// What differs from the shipped configuration: default (nothing), oracle (cutoffs of one who
+    /// knows the workload), levels-1 to levels-8, overcommit-1 to overcommit-8, rpc (responses as
+    /// long as requests).
+    #[arg(long, value_name = "NAME", default_value = "default", value_delimiter = ',', value_parser = Variant::named)]
+    pub(crate) variant: Vec<Variant>,
+
+    /// What carries the messages: homa.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "homa",
+        value_delimiter = ','
+    )]
+    pub(crate) protocol: Vec<Protocol>,
+
+    /// Runs of each line of the table, each with messages of its own.
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub(crate) seeds: u64,
+
+    /// Measure for a tenth of the time: a first look, with fewer samples than figures need.
+    #[arg(long)]
+    pub(crate) brief: bool,
+
+    /// Another shape of the network: star:HOSTS, leaf-spine:RACKSxHOSTSxSPINES or fat-tree:RADIX.
+    #[arg(long, value_name = "SHAPE")]
+    pub(crate) topology: Option<Shape>,
+
+    /// Hosts that each host sends to; all if left out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) peers: Option<u32>,
+
+    /// Make the I-th of N equal parts of the lines.
+    #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = shard)]
+    pub(crate) shard: Shard,
+
+    /// Write the figures to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Write the figures to FILE as one HTML page with graphs.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// A part of the work.

@@ -10,12 +10,12 @@ mod demo;
 mod dump;
 mod failure;
 mod files;
+mod graph;
 mod host;
 mod network;
 mod output;
 mod page;
 mod progress;
-mod random;
 mod runtime;
 mod serve;
 mod sim;
@@ -53,6 +53,9 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
         Command::Sim(Sim {
             what: Simulation::Swarm(arguments),
         }) => sim::swarm(&arguments),
+        Command::Sim(Sim {
+            what: Simulation::Figures(arguments),
+        }) => sim::figures(&arguments),
         Command::Dump(arguments) => dump::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Call(arguments) => call::run(&arguments),

@@ -10,6 +10,7 @@
 mod capture;
 mod events;
 pub mod fault;
+pub mod figures;
 mod host;
 mod laws;
 mod link;
@@ -19,6 +20,7 @@ mod random;
 pub mod swarm;
 mod switch;
 mod topology;
+mod workload;
 mod world;
 
 pub use host::{Context, ENGINES_MAX, HostConfig, SocketConfig, address, host_at};
@@ -26,6 +28,7 @@ pub use laws::Violation;
 pub use link::{Link, LinkConfig};
 pub use packet::{HEADER_MAX_BYTES, NO_MESSAGE, Packet};
 pub use random::Random;
-pub use switch::{BufferConfig, Departure, Switch, SwitchCounters};
+pub use switch::{BufferConfig, Departure, PortCounters, Switch, SwitchCounters};
 pub use topology::{BadTopology, HOSTS_MAX_COUNT, Shape, Spread, Topology};
+pub use workload::{BadWorkload, Workload};
 pub use world::{Agent, BadWorld, Drop, Leaving, PACKET_OVERHEAD_BYTES, Seen, World};

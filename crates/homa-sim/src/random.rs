@@ -1,4 +1,7 @@
 //! Random numbers that a seed fixes, on every machine and in every version.
+//!
+//! SplitMix64: far better than sampling a few million arrivals needs, and short enough that its
+//! sequence can never change under us, which a dependency does not promise.
 
 /// A sequence of random numbers: SplitMix64, whose every seed gives a good one.
 #[derive(Clone, Debug)]
@@ -31,6 +34,17 @@ impl Random {
     /// `true` in `permille` of 1,000 cases.
     pub fn chance(&mut self, permille: u32) -> bool {
         self.below(1_000) < u64::from(permille)
+    }
+
+    /// Uniform in (0, 1]: never 0, so that its logarithm is finite.
+    pub fn fraction(&mut self) -> f64 {
+        const STEPS: f64 = (1_u64 << 53) as f64;
+        ((self.bits() >> 11) + 1) as f64 / STEPS
+    }
+
+    /// Exponentially distributed around `mean`: the gaps of Poisson arrivals.
+    pub fn exponential(&mut self, mean: f64) -> f64 {
+        -self.fraction().ln() * mean
     }
 
     /// One of `choices`, which are at least one.
@@ -74,5 +88,33 @@ mod tests {
             (Some(&3), Some(&5))
         );
         assert!((0..1_000).all(|_| (1..=1_000_000).contains(&random.magnitude(1_000_000))));
+    }
+
+    #[test]
+    fn a_seed_fixes_the_sequence_for_good() {
+        let mut random = Random::new(1, 0);
+        let first: Vec<u64> = (0..3).map(|_| random.bits()).collect();
+        assert_eq!(
+            first,
+            [
+                6791897765849424158,
+                17405687883870564846,
+                834844254806117752
+            ]
+        );
+    }
+
+    #[test]
+    fn purposes_have_unrelated_sequences() {
+        let (mut arrivals, mut sizes) = (Random::new(1, 0), Random::new(1, 1));
+        assert!((0..100).all(|_| arrivals.bits() != sizes.bits()));
+    }
+
+    #[test]
+    fn exponential_gaps_have_the_mean_that_was_asked_for() {
+        let mut random = Random::new(7, 0);
+        let sum: f64 = (0..200_000).map(|_| random.exponential(40.0)).sum();
+        let mean = sum / 200_000.0;
+        assert!((39.5..40.5).contains(&mean), "mean {mean}");
     }
 }

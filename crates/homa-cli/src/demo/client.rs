@@ -252,8 +252,8 @@ mod tests {
     use super::*;
     use crate::demo::tally::{Bins, Unloaded};
     use crate::demo::transport::Deliver;
-    use crate::random::Random;
-    use crate::workload::Workload;
+    use homa_sim::Random;
+    use homa_sim::Workload;
 
     /// What becomes of one request: the answers to it.
     type Answer = fn(u64, Vec<u8>) -> Vec<(u64, Result<Vec<u8>, String>)>;
@@ -292,7 +292,7 @@ mod tests {
         messages
             .into_iter()
             .map(|message| Arrival {
-                at: Duration::from_nanos(random.next() % 1000),
+                at: Duration::from_nanos(random.bits() % 1000),
                 message,
             })
             .collect()

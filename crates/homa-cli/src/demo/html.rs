@@ -2,14 +2,11 @@
 
 use core::fmt::Write as _;
 
-use plotters::prelude::*;
-
 use super::report::{Report, Row};
 use super::transport::Protocol;
 use crate::failure::Failure;
+use crate::graph::slowdown_graph;
 use crate::page::{document, paragraph};
-
-const SIZE_PIXELS: (u32, u32) = (760, 360);
 
 /// The page.
 ///
@@ -63,7 +60,7 @@ fn graph(report: &Report, figure: fn(&Row) -> f64) -> Result<String, Failure> {
         let points: Vec<(f64, f64)> = rows
             .map(|(index, row)| (index as f64, figure(row).max(1.0)))
             .collect();
-        (protocol, points)
+        (protocol.to_string(), points)
     });
     let highest = lines
         .iter()
@@ -81,56 +78,7 @@ fn graph(report: &Report, figure: fn(&Row) -> f64) -> Result<String, Failure> {
                 .collect()
         })
         .unwrap_or_default();
-    draw(&lines, &sizes, highest)
-        .map_err(|error| Failure::Work(format!("cannot draw the graph: {error}")))
-}
-
-fn draw(
-    lines: &[(Protocol, Vec<(f64, f64)>)],
-    sizes: &[usize],
-    highest: f64,
-) -> Result<String, Box<dyn core::error::Error>> {
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE_PIXELS).into_drawing_area();
-        area.fill(&WHITE)?;
-        let right = sizes.len().saturating_sub(1).max(1) as f64;
-        let mut chart = ChartBuilder::on(&area)
-            .margin(12)
-            .x_label_area_size(44)
-            .y_label_area_size(52)
-            .build_cartesian_2d(-0.3..right + 0.3, (1.0..highest).log_scale())?;
-        let label = |at: &f64| {
-            let size = (at.fract() == 0.0)
-                .then(|| sizes.get(*at as usize))
-                .flatten();
-            size.map(usize::to_string).unwrap_or_default()
-        };
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .x_labels(sizes.len().max(1))
-            .x_label_formatter(&label)
-            .y_label_formatter(&|slowdown| format!("{slowdown}"))
-            .x_desc("message size, bytes (equal distances hold equally many messages)")
-            .y_desc("slowdown")
-            .draw()?;
-        for ((protocol, points), color) in lines.iter().zip([RED, BLUE]) {
-            let series = LineSeries::new(points.iter().copied(), color.stroke_width(2));
-            chart
-                .draw_series(series)?
-                .label(protocol.to_string())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color));
-        }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE)
-            .border_style(BLACK)
-            .draw()?;
-        area.present()?;
-    }
-    Ok(svg)
+    slowdown_graph(&lines, &sizes, highest)
 }
 
 #[cfg(test)]

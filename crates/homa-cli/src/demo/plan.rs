@@ -5,8 +5,9 @@
 
 use core::time::Duration;
 
-use crate::random::Random;
-use crate::workload::{MESSAGE_MAX_BYTES, Workload};
+use homa_sim::{Random, Workload};
+
+use crate::workload::MESSAGE_MAX_BYTES;
 
 /// Messages that start at different places of the pattern, and so differ, before places repeat.
 const PLACES_COUNT: usize = 1 << 16;
@@ -47,7 +48,7 @@ impl Pattern {
         let words = (PLACES_COUNT + MESSAGE_MAX_BYTES).div_ceil(8);
         Self {
             bytes: (0..words)
-                .flat_map(|_| random.next().to_le_bytes())
+                .flat_map(|_| random.bits().to_le_bytes())
                 .collect(),
         }
     }
@@ -152,7 +153,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn arrivals(seed: u64, index: u32, bytes_per_second: f64) -> Vec<Arrival> {
-        let workload = Workload::named("w2").unwrap();
+        let workload = crate::workload::named("w2").unwrap();
         let pattern = Pattern::new(seed);
         Planner {
             workload: &workload,
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn an_echo_is_told_from_anything_else() {
-        let workload = Workload::named("w1").unwrap();
+        let workload = crate::workload::named("w1").unwrap();
         let pattern = Pattern::new(1);
         let planner = Planner {
             workload: &workload,

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::workload::Workload;
+use homa_sim::Workload;
 
 /// Bins of message sizes, each with about the same share of the messages.
 const BINS_COUNT: usize = 10;
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn bins_hold_about_equally_many_messages() {
-        let bins = Bins::of(&Workload::named("w4").unwrap());
+        let bins = Bins::of(&crate::workload::named("w4").unwrap());
         assert_eq!(bins.limits.len(), 10);
         assert!(bins.limits.is_sorted());
         assert_eq!(bins.limits.last(), Some(&1_000_000));

@@ -1,0 +1,82 @@
+//! Graphs of slowdown by message size, as SVG.
+
+use plotters::prelude::*;
+
+use crate::failure::Failure;
+
+const SIZE_PIXELS: (u32, u32) = (760, 360);
+
+const COLORS: [RGBColor; 6] = [
+    RED,
+    BLUE,
+    RGBColor(0, 140, 60),
+    RGBColor(200, 120, 0),
+    RGBColor(130, 60, 160),
+    BLACK,
+];
+
+/// A line of a graph: its name and its points.
+pub(crate) type Line = (String, Vec<(f64, f64)>);
+
+/// Lines over bins of message sizes, which end at `sizes`. Bins hold equally many messages and
+/// stand equally far apart, so that distance along the axis is share of messages, as in the papers
+/// on Homa. The axis of slowdowns goes from 1 to `highest`.
+///
+/// # Errors
+/// The graph cannot be drawn.
+pub(crate) fn slowdown_graph(
+    lines: &[Line],
+    sizes: &[usize],
+    highest: f64,
+) -> Result<String, Failure> {
+    draw(lines, sizes, highest)
+        .map_err(|error| Failure::Work(format!("cannot draw the graph: {error}")))
+}
+
+fn draw(
+    lines: &[Line],
+    sizes: &[usize],
+    highest: f64,
+) -> Result<String, Box<dyn core::error::Error>> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, SIZE_PIXELS).into_drawing_area();
+        area.fill(&WHITE)?;
+        let right = sizes.len().saturating_sub(1).max(1) as f64;
+        let mut chart = ChartBuilder::on(&area)
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(52)
+            .build_cartesian_2d(-0.3..right + 0.3, (1.0..highest).log_scale())?;
+        let label = |at: &f64| {
+            let size = (at.fract() == 0.0)
+                .then(|| sizes.get(*at as usize))
+                .flatten();
+            size.map(usize::to_string).unwrap_or_default()
+        };
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_labels(sizes.len().max(1))
+            .x_label_formatter(&label)
+            .y_label_formatter(&|slowdown| format!("{slowdown}"))
+            .x_desc("message size, bytes (equal distances hold equally many messages)")
+            .y_desc("slowdown")
+            .draw()?;
+        for ((name, points), color) in lines.iter().zip(COLORS.iter().cycle()) {
+            let series = LineSeries::new(points.iter().copied(), color.stroke_width(2));
+            chart
+                .draw_series(series)?
+                .label(name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE)
+            .border_style(BLACK)
+            .draw()?;
+        area.present()?;
+    }
+    Ok(svg)
+}

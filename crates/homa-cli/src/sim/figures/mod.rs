@@ -1,0 +1,102 @@
+//! `homa sim figures`: the papers' figures, made with the shipped engine on a virtual network.
+
+mod report;
+
+use core::num::NonZero;
+use std::thread;
+
+use homa_sim::Workload;
+use homa_sim::figures::{Effort, Point, Setup, Variant, run as make};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::args::SimFigures;
+use crate::failure::Failure;
+use crate::output::OutputFile;
+
+const EVERY: [&str; 5] = ["w1", "w2", "w3", "w4", "w5"];
+
+/// Steps of the progress bar.
+const STEPS: u64 = 1_000_000;
+
+/// Makes the figures and shows them.
+///
+/// # Errors
+/// Wrong usage, or a file that cannot be written.
+pub(crate) fn run(arguments: &SimFigures) -> Result<(), Failure> {
+    let points = points(arguments)?;
+    let json = OutputFile::create(arguments.json.as_deref())?;
+    let html = OutputFile::create(arguments.html.as_deref())?;
+    let mut setup = arguments.topology.map_or_else(Setup::paper, Setup::of);
+    setup.peers = arguments.peers.unwrap_or(u32::MAX);
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let effort = Effort {
+        seeds: arguments.seeds,
+        shorter: if arguments.brief { 10 } else { 1 },
+        threads,
+    };
+    let bar = bar();
+    let rows = make(&setup, &points, effort, &|share| {
+        bar.set_position((share * STEPS as f64) as u64);
+    });
+    bar.finish_and_clear();
+    let rows = rows.map_err(|why| Failure::Usage(why.to_string()))?;
+    print!("{}", report::text(&rows));
+    if let Some(file) = json {
+        file.write(report::json(&rows).to_string().as_bytes())?;
+    }
+    if let Some(file) = html {
+        file.write(report::html(&rows)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// This shard's lines of the table.
+fn points(arguments: &SimFigures) -> Result<Vec<Point>, Failure> {
+    let mut points = Vec::new();
+    for name in names(&arguments.workload) {
+        let workload = Workload::named(name).map_err(Failure::Usage)?;
+        for &load in &arguments.load {
+            for &protocol in &arguments.protocol {
+                let point = |variant: &Variant| Point {
+                    workload: workload.clone(),
+                    load,
+                    protocol,
+                    variant: variant.clone(),
+                };
+                points.extend(arguments.variant.iter().map(point));
+            }
+        }
+    }
+    let shard = arguments.shard;
+    let (count, mut number) = (points.len(), 0);
+    points.retain(|_| {
+        number += 1;
+        (number - 1) % shard.of == shard.number - 1
+    });
+    if points.is_empty() {
+        let of = shard.of;
+        return Err(Failure::Usage(format!(
+            "{count} lines in {of} shards leave this one empty"
+        )));
+    }
+    Ok(points)
+}
+
+/// The workloads asked for; `all` are W1 to W5.
+fn names(asked: &[String]) -> Vec<&str> {
+    let mut names = Vec::new();
+    for name in asked {
+        match name.as_str() {
+            "all" => names.extend(EVERY),
+            one => names.push(one),
+        }
+    }
+    names
+}
+
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("figures [{bar:40}] {percent} % {eta} left")
+        .expect("the template is valid")
+        .progress_chars("=> ");
+    ProgressBar::new(STEPS).with_style(style)
+}

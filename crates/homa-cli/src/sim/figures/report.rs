@@ -1,0 +1,149 @@
+//! The figures as text, as JSON and as a page with graphs.
+
+use core::fmt::Write as _;
+
+use homa_sim::figures::{Bin, Row};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::graph::{Line, slowdown_graph};
+use crate::page::{document, escape};
+
+/// The table that is printed.
+pub(crate) fn text(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "                                    slowdown               longest    longest    queue at the\n\
+         workload load protocol variant      p50    p99    p99 of   tenth:     1/100:     host's port, KB   load\n\
+         \u{20}                                 all    all    shorter  mean       p99        max     mean   carried\n\
+         \u{20}                                               half\n",
+    );
+    for row in rows {
+        let _ = writeln!(
+            text,
+            "{:<8} {:<4} {:<8} {:<12} {:<6} {:<6} {:<8} {:<10} {:<10} {:<7.0} {:<6.1} {:.3}",
+            row.workload,
+            row.load,
+            row.protocol.to_string(),
+            row.variant,
+            number(row.p50_slowdown_all),
+            number(row.p99_slowdown_all),
+            number(row.p99_slowdown_short_half),
+            number(row.mean_slowdown_top_tenth),
+            number(row.p99_slowdown_top_hundredth),
+            row.tor_queue_max_bytes as f64 / 1e3,
+            row.tor_queue_mean_bytes / 1e3,
+            row.delivered_load,
+        );
+    }
+    for row in rows
+        .iter()
+        .filter(|row| row.unfinished > 0 || row.drops > 0 || row.failures > 0)
+    {
+        let _ = writeln!(
+            text,
+            "{} {} {} {}: {} messages did not end in time, {} packets dropped, {} calls failed",
+            row.workload,
+            row.load,
+            row.protocol,
+            row.variant,
+            row.unfinished,
+            row.drops,
+            row.failures
+        );
+    }
+    text
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"))
+}
+
+/// All figures, as programs read them.
+pub(crate) fn json(rows: &[Row]) -> Value {
+    json!({ "rows": rows.iter().map(row).collect::<Vec<_>>() })
+}
+
+fn row(row: &Row) -> Value {
+    json!({
+        "workload": row.workload,
+        "load": row.load,
+        "protocol": row.protocol.to_string(),
+        "variant": row.variant,
+        "p99_slowdown_short_half": row.p99_slowdown_short_half,
+        "p99_slowdown_all": row.p99_slowdown_all,
+        "p50_slowdown_all": row.p50_slowdown_all,
+        "mean_slowdown_top_tenth": row.mean_slowdown_top_tenth,
+        "p99_slowdown_top_hundredth": row.p99_slowdown_top_hundredth,
+        "tor_queue_max_bytes": row.tor_queue_max_bytes,
+        "tor_queue_mean_bytes": row.tor_queue_mean_bytes,
+        "buffer_max_bytes": row.buffer_max_bytes,
+        "delivered_load": row.delivered_load,
+        "level_shares": row.level_shares,
+        "samples_per_bin_min": row.samples_per_bin_min,
+        "unfinished": row.unfinished,
+        "drops": row.drops,
+        "failures": row.failures,
+        "data_packets": row.data_packets,
+        "bins": row.bins.iter().map(bin).collect::<Vec<_>>(),
+    })
+}
+
+fn bin(bin: &Bin) -> Value {
+    json!({
+        "size_max_bytes": bin.size_max,
+        "samples": bin.samples,
+        "p50_slowdown": bin.p50,
+        "p99_slowdown": bin.p99,
+    })
+}
+
+/// A page with two graphs for each workload and load.
+///
+/// # Errors
+/// A graph cannot be drawn.
+pub(crate) fn html(rows: &[Row]) -> Result<String, Failure> {
+    let title = "Homa on a virtual network";
+    let mut body = format!("<pre>{}</pre>\n", escape(&text(rows)));
+    let mut shown: Vec<(&str, f64)> = Vec::new();
+    for row in rows {
+        let of = (row.workload.as_str(), row.load);
+        if shown.contains(&of) {
+            continue;
+        }
+        shown.push(of);
+        let group: Vec<&Row> = rows
+            .iter()
+            .filter(|row| (row.workload.as_str(), row.load) == of)
+            .collect();
+        let _ = writeln!(
+            body,
+            "<h2>{} at load {}: 99th percentile</h2>\n{}\n<h2>Median</h2>\n{}",
+            escape(of.0),
+            of.1,
+            graph(&group, |bin| bin.p99)?,
+            graph(&group, |bin| bin.p50)?,
+        );
+    }
+    Ok(document(title, &body))
+}
+
+fn graph(rows: &[&Row], figure: fn(&Bin) -> Option<f64>) -> Result<String, Failure> {
+    let lines: Vec<Line> = rows
+        .iter()
+        .map(|row| {
+            let points = row.bins.iter().enumerate();
+            let points = points.filter_map(|(place, bin)| Some((place as f64, figure(bin)?)));
+            (
+                format!("{}, {}", row.protocol, row.variant),
+                points.collect(),
+            )
+        })
+        .collect();
+    let highest = lines.iter().flat_map(|(_, points)| points);
+    let highest = highest.map(|point| point.1).fold(4.0, f64::max) * 2.0;
+    let sizes: Vec<usize> = rows
+        .first()
+        .map(|row| row.bins.iter().map(|bin| bin.size_max).collect())
+        .unwrap_or_default();
+    slowdown_graph(&lines, &sizes, highest)
+}
