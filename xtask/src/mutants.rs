@@ -141,7 +141,7 @@ fn run(options: &Options) -> Result<Report, String> {
                     started = Instant::now();
                 }
                 tried_count += 1;
-                let trial = tree.with(&mutant, trial::judge)?;
+                let trial = tree.with(&mutant, |tree| trial::judge(tree, Some(&mutant.file)))?;
                 memory.keep(&mutant, &trial)?;
                 tell(&report, wanted, &mutant, &trial, started, tried_count);
                 trial
@@ -154,7 +154,7 @@ fn run(options: &Options) -> Result<Report, String> {
 
 fn require_that_unchanged_code_passes(tree: &Tree) -> Result<(), String> {
     println!("building, and testing the unchanged code");
-    let trial = trial::judge(tree)?;
+    let trial = trial::judge(tree, None)?;
     if trial.verdict == Verdict::Survived {
         return Ok(());
     }

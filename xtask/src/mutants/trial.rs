@@ -6,22 +6,26 @@ use std::process::{Command, Stdio};
 
 use super::tree::Tree;
 
-/// The tests in the order in which they run, each built only if those before it saw nothing. The
-/// first kill nine of ten, and to build them alone costs a third of building all.
+/// The tests in the order in which they run, each built only if those before it saw nothing: the
+/// first kill most.
 const STAGES: [Stage; 4] = [
     Stage {
+        concerns: ENGINE,
         target: &["--package", "homa-proto", "--test", "pair"],
         kills: Verdict::KilledByTests,
     },
     Stage {
+        concerns: "crates/homa-proto/src/wire",
         target: &["--package", "homa-proto", "--test", "wire"],
         kills: Verdict::KilledByTests,
     },
     Stage {
+        concerns: ENGINE,
         target: &["--package", "homa-proto", "--lib"],
         kills: Verdict::KilledByTests,
     },
     Stage {
+        concerns: ENGINE,
         target: &["--package", "homa-sim", "--test", "swarm"],
         kills: Verdict::KilledBySwarm,
     },
@@ -45,7 +49,11 @@ const PROFILE: [(&str, &str); 3] = [
     ("CARGO_PROFILE_DEV_LTO", "off"),
 ];
 
+const ENGINE: &str = "crates/homa-proto/src/";
+
 struct Stage {
+    /// Starts the paths of the files that it has to do with.
+    concerns: &'static str,
     target: &'static [&'static str],
     kills: Verdict,
 }
@@ -95,9 +103,11 @@ pub(crate) struct Trial {
     pub(crate) by: String,
 }
 
-/// Tests what is in the tree, stage by stage.
-pub(crate) fn judge(tree: &Tree) -> Result<Trial, String> {
-    for stage in &STAGES {
+/// Tests what is in the tree, stage by stage: a mutant of that file, or without one the unchanged
+/// code.
+pub(crate) fn judge(tree: &Tree, file: Option<&str>) -> Result<Trial, String> {
+    let concerned = |stage: &&Stage| file.is_none_or(|file| file.starts_with(stage.concerns));
+    for stage in STAGES.iter().filter(concerned) {
         let Some(program) = build(tree, stage)? else {
             return Ok(Trial {
                 verdict: Verdict::Unviable,
