@@ -30,7 +30,7 @@ impl RpcKey {
     /// no RPC is refused where it is used.
     pub const fn from_bits(bits: u64) -> Self {
         Self {
-            index: (bits & 0xffff_ffff) as u32,
+            index: bits as u32,
             generation: (bits >> 32) as u32,
         }
     }

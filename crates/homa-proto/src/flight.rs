@@ -199,6 +199,31 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_grows_only_where_it_was_in_the_way_and_has_an_end() {
+        let mut flight = Flight::new();
+        flight.used = LIMIT_AT_FIRST / 2 - 1;
+        flight.arrived(700);
+        assert_eq!(flight.limit, LIMIT_AT_FIRST);
+        flight.used = LIMIT_AT_FIRST / 2;
+        flight.arrived(700);
+        assert_eq!(flight.limit, LIMIT_AT_FIRST + 700);
+        flight.used = u64::from(u32::MAX);
+        flight.arrived(1 << 40);
+        assert_eq!(flight.limit, *LIMITS.end());
+        for seconds in 1..30 {
+            flight.cut(Instant::from_nanos(seconds * 1_000_000_000), 1_000_000_000);
+        }
+        assert_eq!(flight.limit, *LIMITS.start());
+    }
+
+    #[test]
+    fn a_request_costs_its_bytes_and_something_for_each_packet() {
+        assert_eq!(cost(100, 1_400), 700);
+        assert_eq!(cost(1_400, 1_400), 2_000);
+        assert_eq!(cost(1_401, 1_400), 2_601);
+    }
+
+    #[test]
     fn one_request_goes_in_any_case() {
         let mut flight = Flight::new();
         assert!(flight.has_room(1 << 30));

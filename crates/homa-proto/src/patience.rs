@@ -117,6 +117,45 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_estimate_follows_its_samples_as_rfc_6298_says() {
+        let mut estimate = Estimate::default();
+        assert_eq!(estimate.bound(), 0);
+        estimate.sample(8_000);
+        assert_eq!((estimate.smoothed, estimate.variation), (8_000, 4_000));
+        assert_eq!(estimate.bound(), 24_000);
+        estimate.sample(16_000);
+        assert_eq!((estimate.smoothed, estimate.variation), (9_000, 5_000));
+        estimate.sample(1_000);
+        assert_eq!((estimate.smoothed, estimate.variation), (8_000, 5_750));
+        estimate.sample(u64::MAX);
+        assert_eq!(estimate.smoothed, 7_000 + u32::MAX / 8);
+    }
+
+    #[test]
+    fn an_ack_is_waited_for_as_long_as_acks_take_but_not_for_ever() {
+        let config = Config::default();
+        let mut patience = Patience::default();
+        assert_eq!(patience.for_ack(&config), 2_000_000);
+        (0..100).for_each(|_| patience.ack.sample(4_000_000));
+        assert!((4_000_000..4_100_000).contains(&patience.for_ack(&config)));
+        (0..100).for_each(|_| patience.ack.sample(1_000_000_000));
+        assert_eq!(patience.for_ack(&config), 25_000_000);
+    }
+
+    #[test]
+    fn on_a_slow_path_everything_is_waited_for_longer() {
+        let config = Config::default();
+        let mut patience = Patience::default();
+        assert_eq!(patience.timeout(&config), 100_000_000);
+        (0..100).for_each(|_| patience.round_trip.sample(20_000_000));
+        let bound = patience.round_trip.bound();
+        assert!((20_000_000..21_000_000).contains(&bound));
+        assert_eq!(patience.for_bytes(&config), bound);
+        assert_eq!(patience.for_response(&config), bound);
+        assert_eq!(patience.timeout(&config), 20 * bound);
+    }
+
+    #[test]
     fn questions_to_a_peer_are_counted_over_all_its_rpcs() {
         let config = Config::default();
         let mut patience = Patience::default();

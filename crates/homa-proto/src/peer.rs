@@ -389,3 +389,35 @@ impl Peers {
         self.rpc_links.remove(list, rpc);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_halved_once_an_interval_down_to_a_sixteenth() {
+        let mut share = Share::FULL;
+        let mut now = Instant::from_nanos(1_000_000_000);
+        assert_eq!(share.of(40_000), 40_000);
+        for expected in [20_000, 10_000, 5_000, 2_500] {
+            assert!(share.halve(now, 1_000));
+            assert!(!share.halve(now, 1_000));
+            assert_eq!(share.of(40_000), expected);
+            now = Instant::from_nanos(now.as_nanos() + 1_000);
+        }
+        assert!(!share.halve(now, 1_000));
+        assert_eq!(share.of(40_000), 2_500);
+    }
+
+    #[test]
+    fn a_share_recovers_by_a_sixty_fourth_for_each_message_up_to_the_whole() {
+        let mut share = Share::FULL;
+        assert!(share.halve(Instant::from_nanos(1_000_000_000), 1_000));
+        share.recover();
+        assert_eq!(share.of(64_000), 33_000);
+        (0..31).for_each(|_| share.recover());
+        assert_eq!(share.of(64_000), 64_000);
+        share.recover();
+        assert_eq!(share.of(64_000), 64_000);
+    }
+}

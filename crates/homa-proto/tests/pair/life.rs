@@ -256,6 +256,17 @@ fn keys_of_finished_rpcs_and_keys_that_never_were_do_nothing() {
 }
 
 #[test]
+fn keys_of_live_rpcs_count_up_from_nothing_and_survive_as_numbers() {
+    let mut world = World::pair();
+    let keys: Vec<RpcKey> = (0..100).map(|_| world.call(0, 1, 100)).collect();
+    let indices: Vec<usize> = keys.iter().map(|key| key.index()).collect();
+    assert!(indices.into_iter().eq(0..100));
+    for key in keys {
+        assert_eq!(RpcKey::from_bits(key.to_bits()), key);
+    }
+}
+
+#[test]
 fn a_server_cannot_abort_and_a_client_cannot_reply() {
     let mut world = World::pair();
     let client = world.call(0, 1, 10);

@@ -411,41 +411,62 @@ fn incomplete_requests_of_strangers_are_forgotten_within_a_second() {
     world.assert_forgotten_later();
 }
 
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// What makes the default configuration one that contradicts itself.
+const SPOILS: &[fn(&mut Config)] = &[
+    |c| c.overcommitment = 0,
+    |c| c.overcommitment = 9,
+    |c| c.priorities = 0,
+    |c| c.priorities = 9,
+    |c| c.fifo_grant_permille = 501,
+    |c| c.pacer_fifo_permille = 501,
+    |c| c.max_message_bytes = 0,
+    |c| c.receive_budget_bytes = 999_999,
+    |c| c.unscheduled_bytes = 0,
+    |c| c.burst_packets = 65,
+    |c| c.burst_packets = 0,
+    |c| c.burst_bytes = 1_499,
+    |c| c.burst_bytes = 65_508,
+    |c| c.link_bits_per_second = Some(999_999),
+    |c| c.resend_interval = Duration::from_micros(999),
+    |c| c.ack_interval = Duration::from_micros(999),
+    |c| c.timeout = Duration::from_micros(9_999),
+    |c| c.ping_interval_max = Duration::from_micros(4_999),
+    |c| c.service_silence = Duration::from_micros(3_999_999),
+    |c| c.max_message_bytes = (1 << 30) + 1,
+    |c| c.max_client_rpcs = 0,
+    |c| c.max_client_rpcs = 1 << 30,
+    |c| c.max_server_rpcs = 0,
+    |c| c.max_server_rpcs = 1 << 30,
+    |c| c.max_peers = 0,
+    |c| c.max_peers = 1 << 30,
+    |c| c.max_tombstone_blocks = 0,
+    |c| c.max_tombstone_blocks = 1 << 30,
+    // Nothing would ever be granted, or sent again.
+    |c| c.fifo_grant_bytes = 1_499,
+    |c| c.max_incoming_bytes = 1_499,
+    |c| c.window_bytes = Some(1_499),
+    |c| c.max_gaps = 0,
+    |c| c.max_gaps = 1 << 30,
+    |c| c.max_gaps_per_message = 0,
+    // Sums of longer times would overflow.
+    |c| c.pacer_backlog = DAY + Duration::from_nanos(1),
+    |c| c.resend_interval = DAY + Duration::from_nanos(1),
+    |c| c.timeout = Duration::MAX,
+    |c| c.ack_interval = DAY + Duration::from_nanos(1),
+    |c| c.ping_interval_max = DAY + Duration::from_nanos(1),
+    |c| c.service_silence = DAY + Duration::from_nanos(1),
+    |c| c.packet_lifetime = DAY + Duration::from_nanos(1),
+    |c| c.quiet_start = DAY + Duration::from_nanos(1),
+    |c| c.peer_idle = DAY + Duration::from_nanos(1),
+];
+
 #[test]
 fn configurations_that_contradict_themselves_are_refused_with_the_rule() {
-    let good = Config::default();
-    assert_eq!(good.check(), Ok(()));
+    assert_eq!(Config::default().check(), Ok(()));
     assert_eq!(Config::user_space().check(), Ok(()));
-    type Spoil = fn(&mut Config);
-    let spoils: [Spoil; 24] = [
-        |c| c.overcommitment = 0,
-        |c| c.overcommitment = 9,
-        |c| c.priorities = 0,
-        |c| c.priorities = 9,
-        |c| c.fifo_grant_permille = 501,
-        |c| c.pacer_fifo_permille = 501,
-        |c| c.max_message_bytes = 0,
-        |c| c.receive_budget_bytes = 999_999,
-        |c| c.unscheduled_bytes = 0,
-        |c| c.burst_packets = 65,
-        |c| c.burst_bytes = 1_000,
-        |c| c.link_bits_per_second = Some(0),
-        |c| c.resend_interval = Duration::ZERO,
-        |c| c.ack_interval = Duration::ZERO,
-        |c| c.timeout = Duration::from_millis(6),
-        |c| c.ping_interval_max = Duration::from_millis(4),
-        |c| c.service_silence = Duration::from_secs(3),
-        |c| c.max_client_rpcs = 0,
-        |c| c.max_tombstone_blocks = 0,
-        // Nothing would ever be granted, or sent again.
-        |c| c.max_incoming_bytes = 0,
-        |c| c.window_bytes = Some(0),
-        |c| c.max_gaps = 0,
-        |c| c.max_gaps_per_message = 0,
-        // Sums of such times would overflow.
-        |c| c.timeout = Duration::MAX,
-    ];
-    for (number, spoil) in spoils.into_iter().enumerate() {
+    for (number, spoil) in SPOILS.iter().enumerate() {
         let mut config = Config::default();
         spoil(&mut config);
         let refused = Engine::new(config, Seed([1, 2])).err();
@@ -454,6 +475,74 @@ fn configurations_that_contradict_themselves_are_refused_with_the_rule() {
         };
         assert!(!rule.is_empty());
     }
+}
+
+#[test]
+fn configurations_at_the_ends_of_what_is_allowed_are_accepted() {
+    let least = Config {
+        overcommitment: 1,
+        priorities: 1,
+        fifo_grant_permille: 0,
+        fifo_grant_bytes: 0,
+        pacer_fifo_permille: 0,
+        max_incoming_bytes: 1_500,
+        window_bytes: Some(1_500),
+        unscheduled_bytes: 1,
+        burst_packets: 1,
+        burst_bytes: 1_500,
+        link_bits_per_second: Some(1_000_000),
+        resend_interval: Duration::from_millis(1),
+        ack_interval: Duration::from_millis(1),
+        timeout: Duration::from_millis(2),
+        ping_interval_max: Duration::from_millis(1),
+        service_silence: Duration::from_millis(4),
+        packet_lifetime: Duration::ZERO,
+        max_message_bytes: 1,
+        receive_budget_bytes: 1,
+        max_client_rpcs: 1,
+        max_server_rpcs: 1,
+        max_peers: 1,
+        max_gaps: 1,
+        max_gaps_per_message: 1,
+        max_tombstone_blocks: 1,
+        ..Config::default()
+    };
+    assert_eq!(least.check(), Ok(()));
+    let greatest = Config {
+        overcommitment: 8,
+        priorities: 8,
+        fifo_grant_permille: 500,
+        fifo_grant_bytes: 1_500,
+        pacer_fifo_permille: 500,
+        burst_packets: 64,
+        burst_bytes: 65_507,
+        pacer_backlog: DAY,
+        timeout: DAY,
+        ack_interval: DAY,
+        service_silence: DAY,
+        packet_lifetime: DAY,
+        quiet_start: DAY,
+        peer_idle: DAY,
+        max_message_bytes: 1 << 30,
+        receive_budget_bytes: 1 << 30,
+        max_client_rpcs: (1 << 30) - 1,
+        ..Config::default()
+    };
+    assert_eq!(greatest.check(), Ok(()));
+}
+
+#[test]
+fn processes_are_given_ten_times_as_long_as_kernels_before_they_count_as_gone() {
+    let kernel = Config::default();
+    let process = Config::user_space();
+    assert_eq!(process.timeout, 10 * kernel.timeout);
+    assert_eq!(
+        Config {
+            timeout: kernel.timeout,
+            ..process
+        },
+        kernel
+    );
 }
 
 #[test]
