@@ -79,3 +79,61 @@ fn top_scheduled(config: &Config) -> u8 {
         .unwrap_or(0)
         .saturating_sub(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_shrinks_with_the_messages_beside_it_unless_it_is_fixed() {
+        let mut config = Config::default();
+        let windows = [0, 1, 3, 7].map(|active| Rules::new(&config).window(active));
+        assert_eq!(windows, [400_000, 200_000, 100_000, 50_000]);
+        config.window_bytes = Some(60_000);
+        assert_eq!(Rules::new(&config).window(7), 60_000);
+    }
+
+    #[test]
+    fn active_messages_take_the_low_levels_in_order_of_rank() {
+        let rules = Rules::new(&Config::default());
+        let levels =
+            |active| -> [u8; 5] { core::array::from_fn(|rank| rules.priority(rank, active).get()) };
+        // Unscheduled packets use the levels from 4 on.
+        assert_eq!(levels(1), [0, 0, 0, 0, 0]);
+        assert_eq!(levels(2), [1, 0, 0, 0, 0]);
+        assert_eq!(levels(4), [3, 2, 1, 0, 0]);
+        assert_eq!(levels(8), [3, 2, 1, 0, 0]);
+    }
+
+    #[test]
+    fn fifo_grants_follow_each_other_at_their_share_of_the_link() {
+        let mut config = Config {
+            link_bits_per_second: Some(10_000_000_000),
+            ..Config::default()
+        };
+        // 50,000 bytes at a twentieth of 10 Gbit/s.
+        assert_eq!(Rules::new(&config).fifo_interval, Some(800_000));
+        config.link_bits_per_second = None;
+        assert_eq!(Rules::new(&config).fifo_interval, Some(320_000));
+        config.fifo_grant_permille = 0;
+        assert_eq!(Rules::new(&config).fifo_interval, None);
+    }
+
+    #[test]
+    fn scheduled_packets_stay_below_the_lowest_level_of_unscheduled_ones() {
+        let top = |priorities, cutoffs| {
+            top_scheduled(&Config {
+                priorities,
+                cutoffs,
+                ..Config::default()
+            })
+        };
+        let usual = Config::default().cutoffs;
+        assert_eq!(
+            [1, 4, 5, 6, 8].map(|priorities| top(priorities, usual)),
+            [0, 0, 3, 3, 3]
+        );
+        assert_eq!(top(8, [u32::MAX, 0, 0, 0, 0, 0, 1_000_000, 999_999]), 5);
+        assert_eq!(top(8, [0; 8]), 0);
+    }
+}
