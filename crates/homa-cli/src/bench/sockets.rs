@@ -120,11 +120,17 @@ fn prepare(stream: &TcpStream, waiting: Waiting, congestion: Congestion) -> io::
 /// Runs a server on a thread of its own. It ends with its client, or with an error that is told.
 pub(super) fn spawn_server(serve: impl FnOnce() -> io::Result<()> + Send + 'static) {
     thread::spawn(|| match serve() {
-        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+        Err(error) if !is_about_client(&error) => {
             eprintln!("homa: the server of the benchmark stopped: {error}");
         }
         _ => {}
     });
+}
+
+/// A client ends when its turn does, whatever is still on its way to it.
+fn is_about_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 fn any_address(job: &Job) -> IpAddr {

@@ -1,11 +1,14 @@
 //! Two namespaces joined by a virtual cable.
 
 use core::net::Ipv4Addr;
+use core::time::Duration;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::thread;
+use std::time::Instant;
 
 use super::namespace::{self, Namespace};
-use super::netlink::{CREATE, Request, Socket};
+use super::netlink::{CREATE, Request, Socket, find};
 use super::offload;
 
 /// The server's end of the cable.
@@ -29,9 +32,11 @@ const MTU_BYTES: u32 = 1500;
 
 // Requests and attributes of linux/rtnetlink.h, linux/if_link.h, linux/veth.h and linux/if_addr.h.
 const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
@@ -40,7 +45,12 @@ const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFF_UP: u32 = 1;
+const IF_OPER_UP: u8 = 6;
 const AF_INET: u8 = 2;
+const LINK_HEADER_BYTES: usize = 16;
+
+/// How long a cable may take to come up.
+const CARRIES_MAX: Duration = Duration::from_secs(5);
 
 /// Two network namespaces and what joins them.
 pub(super) struct Cable {
@@ -73,6 +83,8 @@ impl Cable {
                 bring_up(addresses)
             })??;
         }
+        cable.server.enter(wait_until_it_carries)??;
+        cable.client.enter(wait_until_it_carries)??;
         Ok(cable)
     }
 }
@@ -114,9 +126,25 @@ fn bring_up(addresses: &[Ipv4Addr]) -> io::Result<()> {
     Ok(())
 }
 
+/// The kernel throws packets away until a worker of its own has seen that both ends are up; the
+/// first to be lost would be the question for the neighbour's address, which is asked again only
+/// after a second.
+fn wait_until_it_carries() -> io::Result<()> {
+    let (socket, begun) = (Socket::route()?, Instant::now());
+    while begun.elapsed() < CARRIES_MAX {
+        let answer = socket.ask(Request::new(RTM_GETLINK, 0, &link_header(INDEX, 0)))?;
+        let attributes = answer.get(LINK_HEADER_BYTES..).unwrap_or_default();
+        if find(attributes, IFLA_OPERSTATE) == Some(&[IF_OPER_UP]) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Err(io::Error::other("the cable does not come up"))
+}
+
 /// `struct ifinfomsg`: which device, and the flags that it shall have.
-fn link_header(index: u32, flags: u32) -> [u8; 16] {
-    let mut header = [0; 16];
+fn link_header(index: u32, flags: u32) -> [u8; LINK_HEADER_BYTES] {
+    let mut header = [0; LINK_HEADER_BYTES];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
     header[12..].copy_from_slice(&flags.to_ne_bytes());
