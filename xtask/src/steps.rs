@@ -99,6 +99,7 @@ pub(crate) const STEPS: &[Step] = &[
             line("homa bench rtt --rounds 1 --seconds 0.05 --allow-dirty"),
             line("homa bench bulk --rounds 1 --seconds 0.05 --allow-dirty"),
             line("homa bench rate --rounds 1 --seconds 0.05 --allow-dirty"),
+            line("homa bench mix --rounds 1 --seconds 0.05 --allow-dirty"),
             line("homa bench engine --rounds 1"),
         ],
     },

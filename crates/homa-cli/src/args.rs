@@ -396,7 +396,11 @@ fn hunted(text: &str) -> Result<Hunted, String> {
         .ok_or_else(|| format!("no planted bug has this name; there are {names}, and all"))
 }
 
-fn load(text: &str) -> Result<f64, String> {
+/// Reads a load.
+///
+/// # Errors
+/// It is no number, or out of range.
+pub(crate) fn load(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value <= LOAD_MAX => Ok(value),
         _ => Err(format!("a load is a number above 0 and up to {LOAD_MAX}")),
@@ -444,7 +448,7 @@ mod tests {
         );
         assert_eq!(
             problem("homa bench"),
-            "a command is missing; type: homa bench rtt|bulk|rate|engine"
+            "a command is missing; type: homa bench rtt|bulk|rate|mix|engine"
         );
     }
 

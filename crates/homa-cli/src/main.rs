@@ -1,5 +1,6 @@
 //! The `homa` command: serve, call, demo, bench, sim and dump.
 
+mod answer;
 mod args;
 mod bench;
 mod call;
@@ -19,6 +20,7 @@ mod progress;
 mod runtime;
 mod serve;
 mod sim;
+mod traffic;
 mod workload;
 
 use std::env;

@@ -115,6 +115,49 @@ fn rate_measures_many_rpcs_at_once() {
 }
 
 #[test]
+fn mix_compares_short_messages_and_slowdowns_at_each_load() {
+    // A light load, because this build is not optimised.
+    let (table, json) = measure(&["mix", "--load", "0.01,0.02"]);
+    expect_ratios(
+        &json,
+        &[
+            "0.01/tcp/homa_p99_short",
+            "0.02/tcp/homa_mean",
+            "tcp/homa_p99_short",
+            "tcp/homa_mean",
+        ],
+    );
+    let rows = json["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 6, "{table}");
+    for row in rows {
+        assert!(
+            row["short_p99_us"].as_f64() >= row["short_p50_us"].as_f64(),
+            "{row}"
+        );
+        assert!(row["mean_slowdown"].as_f64().unwrap() > 0.0, "{row}");
+    }
+}
+
+#[test]
+fn a_page_can_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("bench.html");
+    let words = [
+        "rtt",
+        "--only",
+        "udp_spin",
+        "--html",
+        file.to_str().unwrap(),
+    ];
+    assert!(bench(&[&words, &SHORT[..5]].concat()).status.success());
+    let page = fs::read_to_string(file).unwrap();
+    assert!(
+        page.starts_with("<!DOCTYPE html>") && page.contains("<svg"),
+        "{page}"
+    );
+}
+
+#[test]
 fn many_peers_leave_out_what_talks_to_one() {
     let (table, json) = measure(&["rate", "--peers", "64"]);
     assert_eq!(json["peers"], 64);

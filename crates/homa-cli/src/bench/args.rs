@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::network::Over;
+use crate::workload;
 
 /// Measure one thing on this machine.
 #[derive(Args, Debug)]
@@ -23,6 +24,9 @@ pub(crate) enum Benchmark {
     Bulk(Common),
     /// RPCs of 100 bytes, many at once: Homa, bare UDP and TCP, interleaved.
     Rate(Rate),
+    /// A published workload between one client and one server, at several loads: Homa and TCP,
+    /// interleaved. What counts is the latency of short messages and the slowdown of all.
+    Mix(Mix),
     Engine(BenchEngine),
 }
 
@@ -40,9 +44,10 @@ pub(crate) struct Common {
     #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
 
-    /// How long a turn is measured, in seconds, after a warm-up of a fifth of that.
-    #[arg(long, value_name = "SECONDS", default_value = "0.25", value_parser = seconds)]
-    pub(crate) seconds: Duration,
+    /// How long a turn is measured, in seconds, after a warm-up of a fifth of that; 0.25, or 1 for
+    /// mix, if not said.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) seconds: Option<Duration>,
 
     /// Measure only these variants, named as in the table; ratios that lack one are left out.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
@@ -73,6 +78,24 @@ pub(crate) struct Rate {
     /// Servers' addresses that the RPCs go to in turn; several leave out what talks to one only.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=250))]
     pub(crate) peers: u8,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Mix {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// The message sizes: w1 to w5, or a file of rows size_bytes,cumulative_fraction.
+    #[arg(long, value_name = "w1..w5|FILE.csv", default_value = "w4", value_parser = workload_name)]
+    pub(crate) workload: String,
+
+    /// Offered loads, as fractions of what TCP carries in bulk here.
+    #[arg(long, value_name = "FRACTION,...", default_value = "0.3,0.6", value_delimiter = ',', value_parser = crate::args::load)]
+    pub(crate) load: Vec<f64>,
+
+    /// Fixes sizes, arrival times and contents of all messages.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
 }
 
 /// The protocol engine alone: round trips of 100 bytes between two engines on one core.
@@ -110,6 +133,11 @@ pub(crate) struct EnginePoint {
 pub(crate) struct Process {
     /// What to do, as JSON.
     pub(crate) job: String,
+}
+
+/// A workload's name, which the processes of the benchmark are told.
+fn workload_name(word: &str) -> Result<String, String> {
+    workload::named(word).map(|_| word.to_owned())
 }
 
 /// Shorter windows hold less than the clocks can tell.

@@ -8,7 +8,8 @@ use homa::{CallOptions, Host, blocking};
 
 use super::meter::RESPONSE_MAX;
 use super::sockets::spawn_server;
-use super::suite::{Answer, Job, Waiting};
+use super::suite::{Job, Waiting};
+use crate::answer::Answer;
 use crate::runtime;
 
 /// What goes for every call.
@@ -45,7 +46,7 @@ pub(super) fn serve(job: &Job, waiting: Waiting, answer: Answer) -> io::Result<u
             let request = server.recv().map_err(io::Error::other)?;
             let response = answer.to(&request.message);
             // A client that is gone misses nothing.
-            let _ = request.responder.reply(response);
+            let _ = request.responder.reply(&response);
         }
     });
     Ok(port)
@@ -62,7 +63,7 @@ fn serve_tokio(listen: SocketAddr, answer: Answer) -> io::Result<u16> {
                 let request = server.recv().await.map_err(io::Error::other)?;
                 let response = answer.to(&request.message);
                 // A client that is gone misses nothing.
-                let _ = request.responder.reply(response).await;
+                let _ = request.responder.reply(&response).await;
             }
         })
     });

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::clocks::{Clocks, Reading, Usage};
+use super::mix;
 
 /// A response that takes longer is lost.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(3);
@@ -34,6 +35,8 @@ pub(super) struct Sample {
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
     pub(super) usage: Usage,
+    /// What a turn of `bench mix` found out beside that.
+    pub(super) mixed: Option<mix::Found>,
 }
 
 /// A turn under way.
@@ -93,6 +96,24 @@ impl Meter {
         reading.map_err(|error| self.problem = Some(error)).ok()
     }
 
+    /// Begins the window now, for a turn that knows better when its warm-up is over.
+    ///
+    /// # Errors
+    /// A clock cannot be read.
+    pub(super) fn open(&mut self) -> io::Result<()> {
+        self.start = Some(self.clocks.read()?);
+        Ok(())
+    }
+
+    /// Ends the window now.
+    ///
+    /// # Errors
+    /// A clock cannot be read.
+    pub(super) fn close(&mut self) -> io::Result<()> {
+        self.end = Some(self.clocks.read()?);
+        Ok(())
+    }
+
     /// RPCs have ended, that carried so many bytes.
     pub(super) const fn count(&mut self, rpcs: u64, bytes: u64) {
         if self.end.is_none() {
@@ -129,6 +150,7 @@ impl Meter {
             p50_us: micros(0.5),
             p99_us: micros(0.99),
             usage: self.clocks.usage(start, end),
+            mixed: None,
         })
     }
 }

@@ -8,9 +8,11 @@ mod awake;
 mod batch;
 mod bulk;
 mod clocks;
+mod conditions;
 mod engine;
 mod homa;
 mod meter;
+mod mix;
 mod page;
 pub(crate) mod process;
 mod rate;
@@ -20,6 +22,7 @@ mod rivals;
 mod rtt;
 mod run;
 mod sockets;
+mod stage;
 mod statistics;
 mod suite;
 mod tasks;
@@ -28,12 +31,11 @@ use std::io::{self, Write};
 
 use self::args::{Benchmark, Common};
 pub(crate) use self::engine::engine_point;
-use self::run::Extent;
-use self::suite::Suite;
+use self::suite::{Extent, Suite};
 use crate::failure::Failure;
 use crate::output::OutputFile;
 
-static SUITES: [Suite; 3] = [rtt::SUITE, bulk::SUITE, rate::SUITE];
+static SUITES: [Suite; 4] = [rtt::SUITE, bulk::SUITE, rate::SUITE, mix::SUITE];
 
 fn suite_named(name: &str) -> Option<&'static Suite> {
     SUITES.iter().find(|suite| suite.name == name)
@@ -51,6 +53,7 @@ pub(crate) fn run(what: &Benchmark) -> Result<(), Failure> {
             let outstanding = Some(rate.outstanding.into());
             compare("rate", &rate.common, outstanding, rate.peers)
         }
+        Benchmark::Mix(mix) => mix::run(mix),
         Benchmark::Engine(arguments) => engine::engine(arguments),
     }
 }

@@ -2,45 +2,24 @@
 
 use core::fmt;
 use std::collections::BTreeMap;
-use std::fs;
 
 use serde::Serialize;
 
-use super::args::Common;
+use super::conditions::Conditions;
 use super::meter::Sample;
-use super::run::{Extent, FOREIGN_MAX};
-use super::sockets;
 use super::statistics::{median, range};
-use super::suite::{Ratio, Suite, Variant};
-use crate::network::Over;
+use super::suite::{Extent, Ratio, Suite, Variant};
 
 /// What was measured.
 #[derive(Serialize)]
 pub(super) struct Report {
     bench: &'static str,
     title: &'static str,
-    over: Over,
     message_bytes: usize,
     outstanding: usize,
     peers: u8,
-    rounds: u32,
-    /// Length of a turn, without its warm-up.
-    seconds: f64,
-    /// Processors of client and server; null if they were not pinned.
-    cpus: Option<[usize; 2]>,
-    kernel: String,
-    /// What the system granted of the 4 MiB that every UDP socket asks for.
-    receive_buffer_bytes: usize,
-    /// Samples that were measured again because others took too much CPU time.
-    rejected_count: u32,
-    /// Turns that failed and were repeated, and why.
-    failures: Vec<String>,
-    /// Samples in the figures that had too much of it.
-    dirty_count: u32,
-    /// The largest share of others in a sample of the figures.
-    foreign_max: f64,
-    /// Variants that this machine does not allow, and why.
-    left_out: Vec<String>,
+    #[serde(flatten)]
+    conditions: Option<Conditions>,
     /// What `figure` counts.
     unit: &'static str,
     /// What CPU seconds are told for.
@@ -74,30 +53,14 @@ pub(super) struct Row {
 
 impl Report {
     /// No figures yet.
-    pub(super) fn new(
-        suite: &'static Suite,
-        common: &Common,
-        extent: Extent,
-        cpus: Option<[usize; 2]>,
-    ) -> Self {
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    pub(super) const fn new(suite: &'static Suite, extent: Extent) -> Self {
         Self {
             bench: suite.name,
             title: suite.title,
-            over: common.over,
             message_bytes: suite.message_bytes,
             outstanding: extent.outstanding,
             peers: extent.peers,
-            rounds: common.rounds,
-            seconds: common.seconds.as_secs_f64(),
-            cpus,
-            kernel: kernel.trim().to_owned(),
-            receive_buffer_bytes: sockets::receive_buffer_granted().unwrap_or(0),
-            rejected_count: 0,
-            failures: Vec::new(),
-            dirty_count: 0,
-            foreign_max: 0.0,
-            left_out: Vec::new(),
+            conditions: None,
             unit: suite.figure.unit,
             work: suite.work.unit,
             rows: Vec::new(),
@@ -107,25 +70,13 @@ impl Report {
         }
     }
 
-    /// Variants are not possible here.
-    pub(super) fn leave_out(&mut self, variants: &str, why: &str) {
-        self.left_out.push(format!("{variants}: {why}"));
-    }
-
-    /// A sample was disturbed and is measured again.
-    pub(super) const fn reject(&mut self) {
-        self.rejected_count += 1;
-    }
-
-    /// A turn failed and is repeated.
-    pub(super) fn fail(&mut self, why: String) {
-        self.failures.push(why);
+    /// Says how it was measured.
+    pub(super) fn finish(&mut self, conditions: Conditions) {
+        self.conditions = Some(conditions);
     }
 
     /// Enters the sample of a turn.
     pub(super) fn add(&mut self, variant: &Variant, sample: Sample) {
-        self.foreign_max = self.foreign_max.max(sample.usage.foreign);
-        self.dirty_count += u32::from(sample.usage.foreign > FOREIGN_MAX);
         let known = self.rows.iter().position(|row| row.variant == variant.name);
         let index = known.unwrap_or_else(|| {
             self.rows.push(Row {
@@ -159,61 +110,15 @@ impl Report {
 
     /// How it was measured, in sentences.
     pub(super) fn method(&self) -> Vec<String> {
-        let Self {
-            title,
-            over,
-            rounds,
-            seconds,
-            kernel,
-            ..
-        } = self;
-        let mut first = format!("{title}, over {over}, ");
-        if self.outstanding > 1 && self.work == super::suite::MILLION_RPCS.unit {
-            first += &format!("{} under way, ", self.outstanding);
+        let mut what = self.title.to_owned();
+        if self.suite.outstanding > 2 {
+            what += &format!(", {} under way", self.outstanding);
         }
         if self.peers > 1 {
-            first += &format!("{} peers, ", self.peers);
+            what += &format!(", {} peers", self.peers);
         }
-        first += &match self.cpus {
-            Some([client, server]) => format!("client on CPU {client}, server on CPU {server}."),
-            None => "client and server not pinned (one CPU only).".to_owned(),
-        };
-        let mut lines = vec![
-            first,
-            format!(
-                "Medians and ranges of {rounds} rounds of {seconds} s, in which the variants \
-                 alternate; Linux {kernel}; UDP receive buffers of {} bytes; TCP without delay, \
-                 with cubic where nothing else is said.",
-                self.receive_buffer_bytes
-            ),
-        ];
-        lines.push(self.quietness());
-        lines.extend(
-            self.failures
-                .iter()
-                .map(|what| format!("A turn failed and was repeated: {what}.")),
-        );
-        lines.extend(
-            self.left_out
-                .iter()
-                .map(|what| format!("Left out: {what}.")),
-        );
-        lines
-    }
-
-    fn quietness(&self) -> String {
-        let (limit, most) = (FOREIGN_MAX * 100.0, self.foreign_max * 100.0);
-        match (self.dirty_count, self.rejected_count) {
-            (0, 0) => format!("Others took at most {most:.1} % of the processors' time."),
-            (0, rejected) => format!(
-                "Others took at most {most:.1} % of the processors' time; {rejected} samples with \
-                 more than {limit:.0} % were measured again."
-            ),
-            (dirty, _) => format!(
-                "DIRTY: in {dirty} samples others took more than {limit:.0} % of the processors' \
-                 time, up to {most:.0} %; trust no figure that matters."
-            ),
-        }
+        let conditions = self.conditions.as_ref();
+        conditions.map_or_else(|| vec![what.clone()], |known| known.sentences(&what))
     }
 
     /// Which benchmark it is.
@@ -334,10 +239,10 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use core::time::Duration;
-
     use super::*;
+    use crate::bench::args::Common;
     use crate::bench::clocks::Usage;
+    use crate::network::Over;
 
     fn sample(p50_us: f64, foreign: f64) -> Sample {
         Sample {
@@ -351,25 +256,29 @@ pub(super) mod tests {
                 server_s: 0.125,
                 foreign,
             },
+            mixed: None,
         }
     }
 
-    fn empty(suite: &str) -> Report {
+    fn conditions() -> Conditions {
         let common = Common {
             over: Over::Veth,
             rounds: 3,
-            seconds: Duration::from_millis(500),
+            seconds: None,
             only: Vec::new(),
             allow_dirty: false,
             json: None,
             html: None,
         };
+        Conditions::new(&common, 0.5, Some([0, 1]))
+    }
+
+    fn empty(suite: &str) -> Report {
         let extent = Extent {
             outstanding: 1,
             peers: 1,
         };
-        let suite = crate::bench::suite_named(suite).unwrap();
-        Report::new(suite, &common, extent, Some([0, 1]))
+        Report::new(crate::bench::suite_named(suite).unwrap(), extent)
     }
 
     pub(in crate::bench) fn example() -> Report {
@@ -379,6 +288,7 @@ pub(super) mod tests {
             report.add(suite.variant("homa_spin").unwrap(), sample(homa, 0.01));
             report.add(suite.variant("udp_spin").unwrap(), sample(udp, 0.02));
         }
+        report.finish(conditions());
         report
     }
 
@@ -411,8 +321,8 @@ pub(super) mod tests {
         );
         assert_eq!(json["ratios"]["homa_spin/udp_spin"], 1.5);
         assert_eq!(
-            (&json["dirty_count"], &json["foreign_max"]),
-            (&0.into(), &0.02.into())
+            (&json["dirty_count"], &json["rounds"]),
+            (&0.into(), &3.into())
         );
     }
 
@@ -438,24 +348,29 @@ pub(super) mod tests {
 
     #[test]
     fn disturbed_samples_are_never_silent() {
-        let mut report = example();
-        assert!(report.to_string().contains("Others took at most 2.0 %"));
-        report.reject();
+        let (mut report, mut conditions) = (example(), conditions());
+        conditions.admit(&sample(1.0, 0.02));
+        conditions.reject();
+        report.finish(conditions);
+        let text = report.to_string();
+        assert!(text.contains("Others took at most 2.0 %"), "{text}");
         assert!(
-            report
-                .to_string()
-                .contains("1 samples with more than 5 % were measured again")
+            text.contains("1 samples with more than 5 % were measured again"),
+            "{text}"
         );
-        let suite = report.suite;
-        report.add(suite.variant("tcp_spin").unwrap(), sample(1.0, 0.06));
+
+        let mut conditions = tests::conditions();
+        conditions.admit(&sample(1.0, 0.06));
+        report.finish(conditions);
         assert!(report.to_string().contains("DIRTY: in 1 samples"));
     }
 
     #[test]
     fn what_was_left_out_or_failed_is_said() {
-        let mut report = example();
-        report.leave_out("quinn", "this build lacks it");
-        report.fail("udp_spin: 7 of 9 bytes were lost".to_owned());
+        let (mut report, mut conditions) = (example(), conditions());
+        conditions.leave_out("quinn", "this build lacks it");
+        conditions.fail("udp_spin: 7 of 9 bytes were lost".to_owned());
+        report.finish(conditions);
         let text = report.to_string();
         assert!(
             text.contains("Left out: quinn: this build lacks it."),

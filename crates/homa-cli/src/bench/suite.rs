@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clocks::Clocks;
 use super::meter::{Meter, Sample, Turn};
+use super::mix;
 
 /// How a thread waits for a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -88,23 +89,22 @@ pub(super) struct Ratio {
     pub(super) to: &'static [&'static str],
 }
 
-/// What a server answers a request with.
-#[derive(Clone, Copy)]
-pub(super) enum Answer {
-    /// The request itself.
-    Echo,
-    /// One byte: the request has arrived.
-    Receipt,
+/// How much goes on at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    /// RPCs under way.
+    pub(super) outstanding: usize,
+    /// Addresses of the server.
+    pub(super) peers: u8,
 }
 
-impl Answer {
-    /// The response.
-    pub(super) fn to(self, request: &[u8]) -> &[u8] {
-        match self {
-            Self::Echo => request,
-            Self::Receipt => &[1],
-        }
-    }
+/// What is to be done in a turn.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) enum Task {
+    /// What the suite does.
+    Compare,
+    /// A part of `bench mix`.
+    Mix(mix::Task),
 }
 
 /// What a process of a benchmark is told.
@@ -124,6 +124,7 @@ pub(super) struct Job {
     pub(super) message_bytes: usize,
     /// RPCs under way at once.
     pub(super) outstanding: usize,
+    pub(super) task: Task,
 }
 
 impl Suite {

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::meter::{Meter, Sample};
-use super::suite::{Answer, Job};
+use super::suite::Job;
+use crate::answer::Answer;
 
 /// Runs the tasks on this thread; each calls again and again, and expects `answer`. `call` is given
 /// the number of the task and the request.

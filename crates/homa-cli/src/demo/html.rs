@@ -2,8 +2,8 @@
 
 use core::fmt::Write as _;
 
+use super::protocol::Protocol;
 use super::report::{Report, Row};
-use super::transport::Protocol;
 use crate::failure::Failure;
 use crate::graph::slowdown_graph;
 use crate::page::{document, paragraph};

@@ -3,38 +3,30 @@
 //! In order: the goodput of each, the fastest unloaded round trips, then slices under load in which the
 //! protocols take turns with the same arrivals.
 
-mod client;
-mod frame;
-mod homa;
 mod html;
-mod plan;
-mod poller;
+mod protocol;
 mod report;
 pub(crate) mod server;
-mod tally;
-mod tcp;
-mod transport;
 
 use core::time::Duration;
 use std::io::{self, Write};
 
-use client::Client;
-use plan::{Pattern, Planner};
+use protocol::{POOL_CONNECTIONS, Protocol};
 use report::{Report, UnloadedRow, gbps};
 use server::Addresses;
-use tally::{Bins, Problems, Tally, Unloaded};
-use tcp::{POOL_CONNECTIONS, TcpTransport};
-use transport::{Protocol, Transport};
 
+use crate::answer::Answer;
 use crate::args::{Demo, Which};
 use crate::child::ChildProcess;
 use crate::failure::Failure;
 use crate::host::LinkOption;
 use crate::output::OutputFile;
 use crate::progress::Progress;
-
-/// Sizes at which the unloaded round trip is measured.
-const UNLOADED_SIZES: u32 = 10;
+use crate::traffic::client::Client;
+use crate::traffic::plan::{Pattern, Planner, SPREAD_SIZES, spread};
+use crate::traffic::tally::{Bins, Problems, Tally, Unloaded};
+use crate::traffic::tcp::TcpTransport;
+use crate::traffic::transport::Transport;
 
 /// Turns that each protocol has at each of those sizes, and the limits of a turn.
 const UNLOADED_TURNS: u32 = 6;
@@ -83,7 +75,8 @@ fn measure(arguments: &Demo) -> Result<Report, Failure> {
     let slices = Slices::new(arguments);
     let goodput_length = (slices.total() / 8).min(GOODPUT_LENGTH_MAX);
     let progress = Progress::start(expected_time(goodput_length, &slices));
-    let tcp = TcpTransport::connect(server.told.tcp).map_err(Failure::work("TCP"))?;
+    let tcp =
+        TcpTransport::connect(server.told.tcp, POOL_CONNECTIONS).map_err(Failure::work("TCP"))?;
     let congestion = tcp.congestion();
     let mut demo = Measurement {
         server,
@@ -163,7 +156,7 @@ impl Slices {
 }
 
 fn expected_time(goodput_length: Duration, slices: &Slices) -> Duration {
-    let turns = UNLOADED_SIZES * UNLOADED_TURNS * Protocol::ALL.len() as u32;
+    let turns = SPREAD_SIZES * UNLOADED_TURNS * Protocol::ALL.len() as u32;
     goodput_length * 2 + UNLOADED_TURN * turns / 2 + slices.total()
 }
 
@@ -198,6 +191,7 @@ impl Measurement<'_> {
             transport: transport.as_mut(),
             pattern: self.planner.pattern,
             problems: &mut self.problems,
+            answer: Answer::Echo,
             left_over: false,
         };
         let result = work(&mut client);
@@ -222,7 +216,7 @@ impl Measurement<'_> {
 
     fn unloaded(&mut self) -> Result<(Vec<UnloadedRow>, Unloaded), Failure> {
         let workload = self.planner.workload;
-        let sizes = spread(workload.size_min(), workload.size_max());
+        let sizes = spread(workload);
         let (mut rows, mut points) = (Vec::new(), Vec::new());
         for message in self.planner.one_of_each(&sizes) {
             let mut fastest: [Option<Duration>; Protocol::ALL.len()] = [None; _];
@@ -266,34 +260,10 @@ impl Measurement<'_> {
             let plan = self.planner.slice(index, slices.length, bytes_per_second);
             for (protocol, tally) in &mut *tallies {
                 self.with_client(*protocol, |client| {
-                    client.open_loop(&plan, slices.length, tally)
+                    client.open_loop(&plan, slices.length, Duration::ZERO, tally)
                 })?;
             }
         }
         Ok(())
-    }
-}
-
-/// Sizes from `low` to `high`, each larger by about the same factor than the one before.
-fn spread(low: usize, high: usize) -> Vec<usize> {
-    let factor = high as f64 / low as f64;
-    let steps = (0..UNLOADED_SIZES).map(|step| f64::from(step) / f64::from(UNLOADED_SIZES - 1));
-    let mut sizes: Vec<usize> = steps
-        .map(|share| (low as f64 * factor.powf(share)).round() as usize)
-        .collect();
-    sizes.dedup();
-    sizes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_spread_from_the_shortest_to_the_longest() {
-        let sizes = spread(53, 1_000_000);
-        assert_eq!((sizes.len(), sizes[0], sizes[9]), (10, 53, 1_000_000));
-        assert!(sizes.windows(2).all(|pair| pair[0] < pair[1]));
-        assert_eq!(spread(7, 7), [7]);
     }
 }

@@ -4,8 +4,8 @@ use core::fmt::{self, Write as _};
 
 use serde::Serialize;
 
-use super::tally::{BinFigures, Problems, Tally};
-use super::transport::Protocol;
+use super::protocol::Protocol;
+use crate::traffic::tally::{BinFigures, Problems, Tally};
 
 /// RPCs that start later than this after their planned time, in microseconds, are worth a warning:
 /// the client itself was the bottleneck.

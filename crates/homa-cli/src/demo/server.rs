@@ -1,17 +1,18 @@
 //! The server process: an echo server of each protocol, each on a thread of its own.
 
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
 use std::io;
 use std::net::TcpListener;
 use std::thread;
 
 use serde::{Deserialize, Serialize};
 
-use super::homa::HomaServer;
-use super::tcp;
+use crate::answer::Answer;
 use crate::child;
 use crate::failure::Failure;
 use crate::host::LinkOption;
+use crate::traffic::homa::HomaServer;
+use crate::traffic::tcp;
 
 /// Where the echo servers listen.
 #[derive(Debug, Deserialize, Serialize)]
@@ -27,7 +28,8 @@ pub(crate) struct Addresses {
 pub(crate) fn run(link: LinkOption) -> Result<(), Failure> {
     let listener =
         TcpListener::bind("127.0.0.1:0").map_err(Failure::work("cannot listen for TCP"))?;
-    let homa = HomaServer::bind(link).map_err(Failure::work("cannot listen for Homa"))?;
+    let homa = HomaServer::bind(Ipv4Addr::LOCALHOST.into(), link)
+        .map_err(Failure::work("cannot listen for Homa"))?;
     let tcp = listener
         .local_addr()
         .map_err(Failure::work("cannot tell the port"))?;
@@ -35,8 +37,8 @@ pub(crate) fn run(link: LinkOption) -> Result<(), Failure> {
         homa: homa.address(),
         tcp,
     };
-    thread::spawn(move || report(tcp::serve(&listener)));
-    thread::spawn(move || report(homa.serve()));
+    thread::spawn(move || report(tcp::serve(&listener, Answer::Echo)));
+    thread::spawn(move || report(homa.serve(Answer::Echo)));
     child::live_with_parent(&addresses)
 }
 

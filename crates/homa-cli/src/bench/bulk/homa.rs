@@ -4,9 +4,10 @@ use std::io;
 
 use homa::blocking::Client;
 
+use crate::answer::Answer;
 use crate::bench::homa::{OPTIONS, host};
 use crate::bench::meter::{Meter, RESPONSE_MAX, Sample};
-use crate::bench::suite::{Answer, Job, Waiting};
+use crate::bench::suite::{Job, Waiting};
 
 /// While a message ends, the next one begins. How much of them is on its way is the protocol's
 /// affair: its receiver grants no more than `Config::max_incoming_bytes`, less than the others have.

@@ -5,9 +5,10 @@ use std::io;
 use homa::blocking::Client;
 
 use super::slots::{Slots, peer_of};
+use crate::answer::Answer;
 use crate::bench::homa::{OPTIONS, host, serve as serve_one};
 use crate::bench::meter::{Meter, RESPONSE_MAX, Sample};
-use crate::bench::suite::{Answer, Job, Waiting};
+use crate::bench::suite::{Job, Waiting};
 use crate::bench::tasks;
 use crate::runtime;
 

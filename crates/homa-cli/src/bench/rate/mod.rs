@@ -9,10 +9,10 @@ mod udp;
 #[cfg(feature = "rivals")]
 use super::rivals;
 use super::sockets::{BBR, CUBIC};
-#[cfg(feature = "rivals")]
-use super::suite::Answer;
 use super::suite::Waiting::{Spin, Tokio};
 use super::suite::{Figure, MILLION_RPCS, Ratio, Suite, Variant};
+#[cfg(feature = "rivals")]
+use crate::answer::Answer;
 
 pub(super) const SUITE: Suite = Suite {
     name: "rate",

@@ -13,9 +13,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::answer::Answer;
 use crate::bench::meter::{Meter, Sample};
 use crate::bench::sockets::{Congestion, tcp_client, tcp_server};
-use crate::bench::suite::{Answer, Job, Waiting};
+use crate::bench::suite::{Job, Waiting};
 use crate::bench::tasks;
 use crate::runtime;
 

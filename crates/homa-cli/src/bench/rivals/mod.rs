@@ -9,8 +9,9 @@ pub(super) mod tonic;
 use std::io;
 
 use super::meter::{Meter, Sample};
-use super::suite::{Answer, Job};
+use super::suite::Job;
 use super::tasks;
+use crate::answer::Answer;
 use crate::runtime;
 
 /// A task for each RPC under way, over QUIC.

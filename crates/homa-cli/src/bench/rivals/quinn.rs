@@ -12,8 +12,9 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
+use crate::answer::Answer;
 use crate::bench::sockets::{spawn_server, udp, udp_client};
-use crate::bench::suite::{Answer, Job, Waiting};
+use crate::bench::suite::{Job, Waiting};
 use crate::runtime;
 
 /// The longest message of any benchmark.
@@ -45,7 +46,7 @@ async fn answer_all(connection: Connection, answer: Answer) {
     while let Ok((mut send, mut receive)) = connection.accept_bi().await {
         tokio::spawn(async move {
             let request = receive.read_to_end(MESSAGE_MAX_BYTES).await?;
-            send.write_all(answer.to(&request)).await?;
+            send.write_all(&answer.to(&request)).await?;
             send.finish()?;
             Ok::<_, Box<dyn core::error::Error + Send + Sync>>(())
         });

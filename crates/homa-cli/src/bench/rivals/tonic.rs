@@ -20,8 +20,9 @@ use tonic::transport::{Channel, Endpoint, Server, Uri};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
+use crate::answer::Answer;
 use crate::bench::sockets::{CUBIC, spawn_server};
-use crate::bench::suite::{Answer, Job};
+use crate::bench::suite::Job;
 use crate::runtime;
 
 /// Requests and responses.

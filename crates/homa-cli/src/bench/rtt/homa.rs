@@ -5,9 +5,10 @@ use std::io;
 use homa::blocking;
 
 use super::RoundTrips;
+use crate::answer::Answer;
 use crate::bench::homa::{OPTIONS, host};
 use crate::bench::meter::{Meter, Sample};
-use crate::bench::suite::{Answer, Job, Waiting};
+use crate::bench::suite::{Job, Waiting};
 use crate::runtime;
 
 /// Starts an echo server.

@@ -13,10 +13,10 @@ use super::meter::Meter;
 #[cfg(feature = "rivals")]
 use super::rivals::{quinn, tonic};
 use super::sockets::{BBR, CUBIC};
-#[cfg(feature = "rivals")]
-use super::suite::Answer;
 use super::suite::Waiting::{Block, Spin, Tokio};
 use super::suite::{Figure, MILLION_RPCS, Ratio, Suite, Variant};
+#[cfg(feature = "rivals")]
+use crate::answer::Answer;
 
 pub(super) const SUITE: Suite = Suite {
     name: "rtt",

@@ -1,6 +1,6 @@
-//! RPCs over Homa: the client of the demo, and its echo server.
+//! RPCs over Homa: the a client, and a server.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::io;
 use std::time::Instant;
@@ -11,6 +11,7 @@ use homa::blocking::{Client, Request, Server};
 use super::client::OUTSTANDING_MAX_BYTES;
 use super::poller::SPIN;
 use super::transport::{Deliver, Transport};
+use crate::answer::Answer;
 use crate::host::LinkOption;
 
 /// Completions taken in a row before arrivals have their turn.
@@ -83,18 +84,19 @@ impl Transport for HomaTransport {
     }
 }
 
-/// The echo server.
+/// The server.
 pub(crate) struct HomaServer {
     server: Server,
 }
 
 impl HomaServer {
-    /// Binds a free port of loopback.
+    /// Binds a free port of that address.
     ///
     /// # Errors
     /// The system refuses sockets or memory.
-    pub(crate) fn bind(link: LinkOption) -> io::Result<Self> {
-        let server = Server::bind_on(&host(link)?, "127.0.0.1:0").map_err(io::Error::other)?;
+    pub(crate) fn bind(address: IpAddr, link: LinkOption) -> io::Result<Self> {
+        let server = Server::bind_on(&host(link)?, SocketAddr::new(address, 0));
+        let server = server.map_err(io::Error::other)?;
         Ok(Self { server })
     }
 
@@ -103,17 +105,17 @@ impl HomaServer {
         self.server.local_addr()
     }
 
-    /// Echoes every request, on the calling thread, until something is wrong with the host itself.
+    /// Answers every request, on the calling thread, until something is wrong with the host itself.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn serve(&self) -> io::Result<()> {
+    pub(crate) fn serve(&self, answer: Answer) -> io::Result<()> {
         loop {
             let Request {
                 message, responder, ..
             } = self.server.recv().map_err(io::Error::other)?;
             // A client that is gone misses nothing.
-            let _ = responder.reply(&message);
+            let _ = responder.reply(&answer.to(&message));
         }
     }
 }

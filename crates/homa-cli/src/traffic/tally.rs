@@ -149,6 +149,16 @@ impl Tally {
         self.by_bin.iter().map(|bin| bin.latency_ns.len()).sum()
     }
 
+    /// Mean slowdown of all RPCs with a right answer; 0 if there is none.
+    pub(crate) fn mean_slowdown(&self) -> f64 {
+        let sum: f64 = self
+            .by_bin
+            .iter()
+            .map(|bin| bin.slowdown.mean() * bin.slowdown.len() as f64)
+            .sum();
+        sum / SLOWDOWN_SCALE / self.answered_count().max(1) as f64
+    }
+
     /// RPCs that had no answer when their slice was over, those never started among them.
     pub(crate) const fn unfinished_count(&self) -> u64 {
         self.unfinished_count
@@ -271,6 +281,7 @@ mod tests {
         assert!(close(figures[0].slowdown_p50, 50.0) && close(figures[0].slowdown_p99, 99.0));
         assert_eq!((figures[1].size_max, figures[1].count), (20, 1));
         assert!(close(figures[1].slowdown_p50, 3.0));
+        assert!(close(tally.mean_slowdown(), (5050.0 + 3.0) / 101.0));
     }
 
     #[test]

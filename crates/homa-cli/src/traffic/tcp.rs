@@ -1,4 +1,4 @@
-//! RPCs over a pool of TCP connections: the client of the demo, and its echo server.
+//! RPCs over a pool of TCP connections: the a client, and a server.
 
 use core::net::SocketAddr;
 use std::collections::VecDeque;
@@ -9,16 +9,13 @@ use std::time::Instant;
 use super::frame::{FrameConnection, Received};
 use super::poller::{Poller, Ready};
 use super::transport::{Deliver, Transport};
+use crate::answer::Answer;
 use crate::congestion;
-
-/// Connections in the pool. More of them help short messages past long ones; measured with W4,
-/// 4 to 32 differ little in goodput.
-pub(crate) const POOL_CONNECTIONS: usize = 16;
 
 /// The listener's key; connections have those from 0 up.
 const LISTENER: usize = usize::MAX;
 
-/// Connections that the echo server accepts before it refuses more.
+/// Connections that the server accepts before it refuses more.
 const SERVER_CONNECTIONS_MAX: usize = 1024;
 
 /// The client end of the pool.
@@ -39,14 +36,14 @@ struct PoolConnection {
 }
 
 impl TcpTransport {
-    /// Opens all connections.
+    /// Opens so many connections.
     ///
     /// # Errors
     /// The server cannot be reached, or the process has too many files open.
-    pub(crate) fn connect(server: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn connect(server: SocketAddr, count: usize) -> io::Result<Self> {
         let poller = Poller::new()?;
-        let mut connections = Vec::with_capacity(POOL_CONNECTIONS);
-        for key in 0..POOL_CONNECTIONS {
+        let mut connections = Vec::with_capacity(count);
+        for key in 0..count {
             let stream = TcpStream::connect(server)?;
             congestion::choose(&stream);
             poller.add(&stream, key)?;
@@ -141,16 +138,16 @@ fn update_watch(
     Ok(())
 }
 
-/// Echoes every frame of every connection, on the calling thread, until something is wrong with the
+/// Answers every frame of every connection, on the calling thread, until something is wrong with the
 /// listener itself.
 ///
 /// # Errors
 /// What is wrong with the listener.
-pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
+pub(crate) fn serve(listener: &TcpListener, answer: Answer) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let poller = Poller::new()?;
     poller.add(listener, LISTENER)?;
-    let mut connections: Vec<Option<EchoConnection>> = Vec::new();
+    let mut connections: Vec<Option<ServerConnection>> = Vec::new();
     let mut ready = Vec::new();
     loop {
         poller.wait(None, &mut ready)?;
@@ -163,7 +160,7 @@ pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
             // A broken connection is its client's affair; dropping it tells both.
             if slot
                 .as_mut()
-                .is_some_and(|echo| echo.turn(&poller, ready).is_err())
+                .is_some_and(|connection| connection.turn(&poller, ready, answer).is_err())
             {
                 *slot = None;
             }
@@ -171,15 +168,15 @@ pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
     }
 }
 
-/// A connection as the echo server sees it.
-struct EchoConnection {
+/// A connection as the server sees it.
+struct ServerConnection {
     frames: FrameConnection,
     watches_output: bool,
 }
 
-impl EchoConnection {
-    fn turn(&mut self, poller: &Poller, ready: &Ready) -> io::Result<()> {
-        if ready.readable && self.frames.echo()? == Received::End {
+impl ServerConnection {
+    fn turn(&mut self, poller: &Poller, ready: &Ready, answer: Answer) -> io::Result<()> {
+        if ready.readable && self.frames.answer(answer)? == Received::End {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.frames.flush()?;
@@ -190,7 +187,7 @@ impl EchoConnection {
 fn accept(
     listener: &TcpListener,
     poller: &Poller,
-    connections: &mut Vec<Option<EchoConnection>>,
+    connections: &mut Vec<Option<ServerConnection>>,
 ) -> io::Result<()> {
     let stream = match listener.accept() {
         Ok((stream, _)) => stream,
@@ -208,13 +205,13 @@ fn accept(
         return Ok(());
     }
     poller.add(&stream, key)?;
-    let echo = EchoConnection {
+    let connection = ServerConnection {
         frames: FrameConnection::new(stream)?,
         watches_output: false,
     };
     if key == connections.len() {
         connections.push(None);
     }
-    connections[key] = Some(echo);
+    connections[key] = Some(connection);
     Ok(())
 }

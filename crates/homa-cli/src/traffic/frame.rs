@@ -11,6 +11,7 @@
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::TcpStream;
 
+use crate::answer::Answer;
 use crate::workload::MESSAGE_MAX_BYTES;
 
 const HEADER_BYTES: usize = 12;
@@ -91,18 +92,18 @@ impl FrameConnection {
         })
     }
 
-    /// Reads once and sends every whole frame back.
+    /// Reads once and answers every whole frame.
     ///
     /// # Errors
     /// The connection is broken, or the other end announced a message above the limit.
-    pub(crate) fn echo(&mut self) -> io::Result<Received> {
+    pub(crate) fn answer(&mut self, answer: Answer) -> io::Result<Received> {
         let Self {
             stream,
             input,
             output,
         } = self;
         input.receive(stream, &mut |number, message| {
-            output.send(stream, number, message)
+            output.send(stream, number, &answer.to(message))
         })
     }
 }
@@ -281,7 +282,7 @@ mod tests {
         let mut responses = Vec::new();
         for _ in 0..100_000 {
             near.flush().unwrap();
-            far.echo().unwrap();
+            far.answer(Answer::Echo).unwrap();
             far.flush().unwrap();
             near.receive(&mut |number, message| responses.push((number, message.to_vec())))
                 .unwrap();
@@ -337,7 +338,9 @@ mod tests {
     fn a_frame_above_the_limit_is_refused() {
         let (near, mut far) = pair();
         near.stream().write_all(&[0xff; HEADER_BYTES]).unwrap();
-        let refused = (0..1_000_000).find_map(|_| far.echo().err()).unwrap();
+        let refused = (0..1_000_000)
+            .find_map(|_| far.answer(Answer::Echo).err())
+            .unwrap();
         assert_eq!(refused.kind(), ErrorKind::InvalidData);
     }
 
@@ -346,7 +349,7 @@ mod tests {
         let (near, mut far) = pair();
         drop(near);
         let seen = (0..1_000_000)
-            .map(|_| far.echo().unwrap())
+            .map(|_| far.answer(Answer::Echo).unwrap())
             .find(|r| *r != Received::Nothing);
         assert_eq!(seen, Some(Received::End));
     }

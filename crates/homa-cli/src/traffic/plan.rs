@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use homa_sim::{Random, Workload};
 
+use crate::answer::Answer;
 use crate::workload::MESSAGE_MAX_BYTES;
 
 /// Messages that start at different places of the pattern, and so differ, before places repeat.
@@ -82,9 +83,15 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// Whether `response` is the echo of this message.
-    pub(crate) fn is_echoed_by(&self, response: &[u8]) -> bool {
-        response.len() == self.size && crc32fast::hash(response) == self.checksum
+    /// Whether `response` is that answer to this message.
+    pub(crate) fn is_answered_by(&self, response: &[u8], answer: Answer) -> bool {
+        match answer {
+            Answer::Echo => {
+                response.len() == self.size && crc32fast::hash(response) == self.checksum
+            }
+            Answer::Checksum => response == self.checksum.to_be_bytes(),
+            Answer::Receipt => *response == *answer.to(&[]),
+        }
     }
 }
 
@@ -146,6 +153,22 @@ impl Planner<'_> {
     }
 }
 
+/// How many sizes [`spread`] gives, at most.
+pub(crate) const SPREAD_SIZES: u32 = 10;
+
+/// Sizes from the shortest to the longest of a workload, each larger by about the same factor than
+/// the one before.
+pub(crate) fn spread(workload: &Workload) -> Vec<usize> {
+    let (low, high) = (workload.size_min(), workload.size_max());
+    let factor = high as f64 / low as f64;
+    let steps = (0..SPREAD_SIZES).map(|step| f64::from(step) / f64::from(SPREAD_SIZES - 1));
+    let mut sizes: Vec<usize> = steps
+        .map(|share| (low as f64 * factor.powf(share)).round() as usize)
+        .collect();
+    sizes.dedup();
+    sizes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,11 +213,20 @@ mod tests {
         };
         let messages = planner.one_of_each(&[100, 100]);
         let echo = pattern.message(&messages[0]);
-        assert!(messages[0].is_echoed_by(echo));
-        assert!(!messages[1].is_echoed_by(echo));
-        assert!(!messages[0].is_echoed_by(&echo[..99]));
+        assert!(messages[0].is_answered_by(echo, Answer::Echo));
+        assert!(!messages[1].is_answered_by(echo, Answer::Echo));
+        assert!(!messages[0].is_answered_by(&echo[..99], Answer::Echo));
         let mut damaged = echo.to_vec();
         damaged[50] ^= 1;
-        assert!(!messages[0].is_echoed_by(&damaged));
+        assert!(!messages[0].is_answered_by(&damaged, Answer::Echo));
+    }
+
+    #[test]
+    fn sizes_spread_from_the_shortest_to_the_longest() {
+        let sizes = spread(&crate::workload::named("w4").unwrap());
+        assert_eq!((sizes.len(), sizes[0], sizes[9]), (10, 53, 1_000_000));
+        assert!(sizes.windows(2).all(|pair| pair[0] < pair[1]));
+        let one_size = Workload::parse("x", "size_bytes,cumulative_fraction\n7,1\n").unwrap();
+        assert_eq!(spread(&one_size), [7]);
     }
 }

@@ -12,6 +12,7 @@ use super::plan::{Arrival, Message, Pattern};
 use super::poller::SPIN;
 use super::tally::{Problems, Tally};
 use super::transport::Transport;
+use crate::answer::Answer;
 
 /// RPCs under way at once, at most; further arrivals wait, and are charged for the wait.
 const OUTSTANDING_MAX_COUNT: usize = 10_000;
@@ -36,6 +37,7 @@ struct Run<'a> {
     transport: &'a mut dyn Transport,
     pattern: &'a Pattern,
     problems: &'a mut Problems,
+    answer: Answer,
     left_over: &'a mut bool,
     outstanding: HashMap<u64, (Message, Instant)>,
     outstanding_bytes: usize,
@@ -46,6 +48,8 @@ pub(crate) struct Client<'a> {
     pub(crate) transport: &'a mut dyn Transport,
     pub(crate) pattern: &'a Pattern,
     pub(crate) problems: &'a mut Problems,
+    /// What the server answers with.
+    pub(crate) answer: Answer,
     /// Set when RPCs were given up: their answers may still come.
     pub(crate) left_over: bool,
 }
@@ -111,7 +115,8 @@ impl Client<'_> {
     }
 
     /// Starts every RPC of `plan` at its time, whatever happened to those before, and enters what
-    /// becomes of them in `tally`. Latency counts from the planned time.
+    /// becomes of them in `tally`, but for those planned before `counted_from`: they warm up.
+    /// Latency counts from the planned time.
     ///
     /// # Errors
     /// The transport is broken.
@@ -119,6 +124,7 @@ impl Client<'_> {
         &mut self,
         plan: &[Arrival],
         length: Duration,
+        counted_from: Duration,
         tally: &mut Tally,
     ) -> io::Result<()> {
         let begin = Instant::now();
@@ -140,7 +146,9 @@ impl Client<'_> {
             }
             let until = next.filter(|_| !run.is_full()).unwrap_or(last_end);
             run.poll(wake_before(until, now), &mut |message, done| {
-                tally.record_answer(message.size, done.latency);
+                if done.at - done.latency >= begin + counted_from {
+                    tally.record_answer(message.size, done.latency);
+                }
                 end = end.max(done.at);
             })?;
         }
@@ -155,6 +163,7 @@ impl Client<'_> {
             transport: self.transport,
             pattern: self.pattern,
             problems: self.problems,
+            answer: self.answer,
             left_over: &mut self.left_over,
             outstanding: HashMap::new(),
             outstanding_bytes: 0,
@@ -194,6 +203,7 @@ impl Run<'_> {
         let Self {
             transport,
             problems,
+            answer,
             outstanding,
             outstanding_bytes,
             ..
@@ -206,7 +216,7 @@ impl Run<'_> {
             };
             *outstanding_bytes -= message.size;
             match response {
-                Ok(bytes) if message.is_echoed_by(bytes) => {
+                Ok(bytes) if message.is_answered_by(bytes, *answer) => {
                     answered(
                         &message,
                         Done {
@@ -250,18 +260,18 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::demo::tally::{Bins, Unloaded};
-    use crate::demo::transport::Deliver;
+    use crate::traffic::tally::{Bins, Unloaded};
+    use crate::traffic::transport::Deliver;
     use homa_sim::Random;
     use homa_sim::Workload;
 
     /// What becomes of one request: the answers to it.
-    type Answer = fn(u64, Vec<u8>) -> Vec<(u64, Result<Vec<u8>, String>)>;
+    type Behaviour = fn(u64, Vec<u8>) -> Vec<(u64, Result<Vec<u8>, String>)>;
 
     /// A server in this process, which may answer wrongly.
     struct Echo {
         waiting: VecDeque<(u64, Vec<u8>)>,
-        answer: Answer,
+        behaviour: Behaviour,
     }
 
     impl Transport for Echo {
@@ -272,7 +282,7 @@ mod tests {
 
         fn poll(&mut self, _: Instant, deliver: &mut Deliver<'_>) -> io::Result<()> {
             for (number, message) in self.waiting.drain(..) {
-                for (number, response) in (self.answer)(number, message) {
+                for (number, response) in (self.behaviour)(number, message) {
                     deliver(number, response.as_deref().map_err(Clone::clone));
                 }
             }
@@ -282,7 +292,7 @@ mod tests {
 
     fn arrivals(pattern: &Pattern) -> Vec<Arrival> {
         let workload = Workload::parse("ten", "size_bytes,cumulative_fraction\n10,1\n").unwrap();
-        let planner = crate::demo::plan::Planner {
+        let planner = crate::traffic::plan::Planner {
             workload: &workload,
             pattern,
             seed: 1,
@@ -298,13 +308,13 @@ mod tests {
             .collect()
     }
 
-    fn run(answer: Answer) -> (Tally, Problems) {
+    fn run(behaviour: Behaviour) -> (Tally, Problems) {
         let pattern = Pattern::new(1);
         let (mut problems, mut echo) = (
             Problems::default(),
             Echo {
                 waiting: VecDeque::new(),
-                answer,
+                behaviour,
             },
         );
         let unloaded = Unloaded::new(vec![(10, Duration::from_micros(1))]);
@@ -315,10 +325,11 @@ mod tests {
             transport: &mut echo,
             pattern: &pattern,
             problems: &mut problems,
+            answer: Answer::Echo,
             left_over: false,
         };
         client
-            .open_loop(&plan, Duration::from_micros(1), &mut tally)
+            .open_loop(&plan, Duration::from_micros(1), Duration::ZERO, &mut tally)
             .unwrap();
         (tally, problems)
     }
