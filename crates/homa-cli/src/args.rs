@@ -448,7 +448,7 @@ mod tests {
         );
         assert_eq!(
             problem("homa bench"),
-            "a command is missing; type: homa bench rtt|bulk|rate|mix|engine"
+            "a command is missing; type: homa bench rtt|bulk|rate|mix|engine|doctor"
         );
     }
 

@@ -266,3 +266,29 @@ fn children_of(parent: Pid) -> Vec<i32> {
 fn namespace_of(process: i32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{process}/ns/net")).ok()
 }
+
+#[test]
+fn the_doctor_says_what_spoils_a_measurement_and_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("doctor.json");
+    let output = bench(&["doctor", "--json", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let subjects = [
+        "congestion control",
+        "pinning",
+        "offloads",
+        "steal",
+        "foreign load",
+        "frequency",
+        "buffer limits",
+    ];
+    for subject in subjects {
+        assert!(text.contains(subject), "{subject}: {text}");
+    }
+    let json: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    for finding in json.as_array().unwrap() {
+        let is_fine = finding["verdict"] == "fine";
+        assert_eq!(finding["advice"] == "", is_fine, "{finding}");
+    }
+}

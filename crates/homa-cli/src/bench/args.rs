@@ -28,6 +28,7 @@ pub(crate) enum Benchmark {
     /// interleaved. What counts is the latency of short messages and the slowdown of all.
     Mix(Mix),
     Engine(BenchEngine),
+    Doctor(Doctor),
 }
 
 /// What all benchmarks have in common.
@@ -126,6 +127,14 @@ pub(crate) struct BenchEngine {
 pub(crate) struct EnginePoint {
     /// What to measure, as JSON.
     pub(crate) task: String,
+}
+
+/// What spoils a measurement on this machine, and what to do about it.
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// Write the findings to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// A process of a benchmark.

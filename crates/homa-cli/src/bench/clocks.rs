@@ -47,10 +47,10 @@ pub(super) struct Reading {
 
 /// A line of /proc/stat.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct CpuTimes {
-    idle: Duration,
+pub(super) struct CpuTimes {
+    pub(super) idle: Duration,
     interrupts: Duration,
-    stolen: Duration,
+    pub(super) stolen: Duration,
 }
 
 /// What was used between two readings.
@@ -134,7 +134,7 @@ fn run_time(thread: i32) -> Duration {
 }
 
 /// The lines of the given processors, or of all together.
-fn cpu_times(stat: &str, cpus: Option<[usize; 2]>) -> Vec<CpuTimes> {
+pub(super) fn cpu_times(stat: &str, cpus: Option<[usize; 2]>) -> Vec<CpuTimes> {
     let names = match cpus {
         Some(numbers) => numbers.map(|number| format!("cpu{number}")).to_vec(),
         None => vec!["cpu0".to_owned()],

@@ -101,6 +101,9 @@ impl Conditions {
             ),
             self.quietness(),
         ];
+        if cfg!(debug_assertions) {
+            lines.push("This build is not optimised: the figures say nothing.".to_owned());
+        }
         lines.extend(failures.map(|why| format!("A turn failed and was repeated: {why}.")));
         lines.extend(left_out.map(|what| format!("Left out: {what}.")));
         lines

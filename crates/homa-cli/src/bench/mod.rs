@@ -9,6 +9,7 @@ mod batch;
 mod bulk;
 mod clocks;
 mod conditions;
+mod doctor;
 mod engine;
 mod homa;
 mod meter;
@@ -54,6 +55,7 @@ pub(crate) fn run(what: &Benchmark) -> Result<(), Failure> {
             compare("rate", &rate.common, outstanding, rate.peers)
         }
         Benchmark::Mix(mix) => mix::run(mix),
+        Benchmark::Doctor(arguments) => doctor::run(arguments),
         Benchmark::Engine(arguments) => engine::engine(arguments),
     }
 }

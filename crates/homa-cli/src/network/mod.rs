@@ -115,6 +115,20 @@ impl Network {
     }
 }
 
+/// Whether this process may lay virtual cables. Without root it enters a user namespace to find
+/// out, so it is asked by processes that end soon.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn may_lay_cables() -> Result<(), String> {
+    namespace::gain_right().map_err(|error| refused(error).to_string())
+}
+
+/// The offloads in force of a device, by the kernel's names; none if it cannot tell.
+pub(crate) fn active_offloads(device: &str) -> Vec<String> {
+    offload::active(device).unwrap_or_default()
+}
+
 fn refused(error: io::Error) -> Failure {
     let way_out = match error.kind() {
         io::ErrorKind::PermissionDenied => {

@@ -56,6 +56,14 @@ pub(super) fn as_on_a_wire(device: &str) -> io::Result<()> {
     }
 }
 
+/// The features in force of a device in the namespace of this thread, by the kernel's names.
+///
+/// # Errors
+/// There is no such device, or the kernel has no ethtool netlink family (before 5.6).
+pub(super) fn active(device: &str) -> io::Result<Vec<String>> {
+    Ethtool::open()?.active(device)
+}
+
 fn is_in(active: &[String], name: &str) -> bool {
     active.iter().any(|known| known == name)
 }
@@ -142,10 +150,6 @@ const fn generic_header(command: u8) -> [u8; GENERIC_HEADER_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn active(device: &str) -> io::Result<Vec<String>> {
-        Ethtool::open()?.active(device)
-    }
 
     #[test]
     fn loopback_cuts_nothing_that_it_carries() {
