@@ -1,21 +1,29 @@
-//! Which processor a measuring thread runs on.
+//! Which processors a measuring thread runs on.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Two processors that this process may use, for a client and its server: the first ones. `None` if
-/// there is only one, or the system does not tell.
-pub(crate) fn pair() -> Option<[usize; 2]> {
-    let allowed = sched_getaffinity(None).ok()?;
-    let mut numbers = (0..CpuSet::MAX_CPU).filter(|number| allowed.is_set(*number));
-    Some([numbers.next()?, numbers.next()?])
+/// The processors that this process may use; none if the system does not tell.
+pub(crate) fn allowed() -> Vec<usize> {
+    let Ok(allowed) = sched_getaffinity(None) else {
+        return Vec::new();
+    };
+    (0..CpuSet::MAX_CPU)
+        .filter(|number| allowed.is_set(*number))
+        .collect()
 }
 
-/// Keeps the calling thread, and threads it starts from now on, on one processor.
+/// Keeps the calling thread, and threads it starts from now on, on these processors; none stand for
+/// all.
 ///
 /// # Errors
-/// The processor is not there or not allowed.
-pub(crate) fn pin(number: usize) -> std::io::Result<()> {
+/// A processor is not there or not allowed.
+pub(crate) fn pin(numbers: &[usize]) -> std::io::Result<()> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
     let mut set = CpuSet::new();
-    set.set(number);
+    for number in numbers {
+        set.set(*number);
+    }
     Ok(sched_setaffinity(None, &set)?)
 }

@@ -292,3 +292,14 @@ fn the_doctor_says_what_spoils_a_measurement_and_what_to_do() {
         assert_eq!(finding["advice"] == "", is_fine, "{finding}");
     }
 }
+
+#[test]
+fn several_engines_are_compared_with_one() {
+    if thread::available_parallelism().is_ok_and(|count| count.get() > 1) {
+        let (_, json) = measure(&["rate", "--engines", "2"]);
+        assert_eq!(json["peers"], 64);
+        expect_ratios(&json, &["engines_2/engines_1"]);
+    }
+    let output = bench(&["rate", "--engines", "3"]);
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::rate::ENGINE_COUNTS;
 use crate::network::Over;
 use crate::workload;
 
@@ -77,8 +78,13 @@ pub(crate) struct Rate {
     pub(crate) outstanding: u16,
 
     /// Servers' addresses that the RPCs go to in turn; several leave out what talks to one only.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=250))]
-    pub(crate) peers: u8,
+    /// 1 if not said, 64 with --engines.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=250))]
+    pub(crate) peers: Option<u8>,
+
+    /// Compare that many engines in one process, 2, 4 or 8, with one engine.
+    #[arg(long, value_name = "N", conflicts_with = "only", value_parser = engines)]
+    pub(crate) engines: Option<usize>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -147,6 +153,13 @@ pub(crate) struct Process {
 /// A workload's name, which the processes of the benchmark are told.
 fn workload_name(word: &str) -> Result<String, String> {
     workload::named(word).map(|_| word.to_owned())
+}
+
+fn engines(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok();
+    count
+        .filter(|count| ENGINE_COUNTS.contains(count))
+        .ok_or_else(|| "a number of engines to compare with one is 2, 4 or 8".to_owned())
 }
 
 /// Shorter windows hold less than the clocks can tell.

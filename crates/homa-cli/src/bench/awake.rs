@@ -30,7 +30,7 @@ impl Awake {
         let threads = cpus.iter().map(|number| {
             let (done, number) = (Arc::clone(&done), *number);
             thread::spawn(move || {
-                if cpu::pin(number).is_ok() && become_idle() {
+                if cpu::pin(&[number]).is_ok() && become_idle() {
                     while !done.load(Ordering::Relaxed) {
                         hint::spin_loop();
                     }

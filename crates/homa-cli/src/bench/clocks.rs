@@ -15,20 +15,21 @@ use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::placement::Placement;
+
 /// `USER_HZ`, in which /proc/stat counts: 100 on every architecture that Linux runs on today.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Whose time is ours, and on which processors.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Clocks {
-    /// Of client and server; nothing if they are not pinned.
-    pub(super) cpus: Option<[usize; 2]>,
+    pub(super) placement: Placement,
     /// The server process.
     pub(super) server: i32,
     /// The process that conducts the benchmark, whose idle-priority threads keep the processors
     /// awake.
     pub(super) conductor: i32,
-    /// The kernel's threads that do what interrupts put off, on either processor.
+    /// The kernel's threads that do what interrupts put off, on these processors.
     pub(super) softirq_threads: Vec<i32>,
     /// Whether the kernel charges interrupts to nobody (CONFIG_IRQ_TIME_ACCOUNTING) instead of to
     /// the process that they hit.
@@ -66,12 +67,12 @@ pub(super) struct Usage {
 
 impl Clocks {
     /// Clocks for a benchmark conducted by this process.
-    pub(super) fn of_conductor(cpus: Option<[usize; 2]>) -> Self {
+    pub(super) fn of_conductor(placement: Placement) -> Self {
         Self {
-            cpus,
             server: 0,
             conductor: std::process::id() as i32,
-            softirq_threads: softirq_threads(cpus),
+            softirq_threads: softirq_threads(&placement.cpus()),
+            placement,
             separate_interrupts: interrupts_are_separate(),
         }
     }
@@ -82,7 +83,7 @@ impl Clocks {
     /// A process is gone.
     pub(super) fn read(&self) -> io::Result<Reading> {
         let softirq_threads = self.softirq_threads.iter().map(|pid| run_time(*pid)).sum();
-        let cpus = cpu_times(&fs::read_to_string("/proc/stat")?, self.cpus);
+        let cpus = cpu_times(&fs::read_to_string("/proc/stat")?, &self.placement.cpus());
         Ok(Reading {
             softirq_threads,
             cpus,
@@ -98,10 +99,22 @@ impl Clocks {
         let elapsed = (end.at - start.at).as_secs_f64();
         let used = |end: Duration, start: Duration| end.saturating_sub(start).as_secs_f64();
         let pairs = || end.cpus.iter().zip(&start.cpus);
-        let interrupts: Vec<f64> = pairs()
-            .map(|(end, start)| used(end.interrupts, start.interrupts))
-            .map(|time| if self.separate_interrupts { time } else { 0.0 })
-            .collect();
+        let interrupts = |side: &[usize]| -> f64 {
+            let ours = self.placement.cpus();
+            let here = pairs().zip(ours).filter(|(_, cpu)| side.contains(cpu));
+            let times = here.map(|((end, start), _)| used(end.interrupts, start.interrupts));
+            if self.separate_interrupts {
+                times.sum()
+            } else {
+                0.0
+            }
+        };
+        let [mut client_interrupts, mut server_interrupts] =
+            [&self.placement.client, &self.placement.server].map(|side| interrupts(side));
+        if self.placement.is_shared() {
+            client_interrupts /= 2.0;
+            server_interrupts /= 2.0;
+        }
         let softirq_threads = used(end.softirq_threads, start.softirq_threads);
         let [client, server] = [(end.client, start.client), (end.server, start.server)]
             .map(|(end, start)| used(end, start) + softirq_threads / 2.0);
@@ -111,10 +124,10 @@ impl Clocks {
             .sum();
         let ours = client + server + used(end.conductor, start.conductor);
         let all = elapsed * end.cpus.len() as f64;
-        let foreign = all - idle - ours - interrupts.iter().sum::<f64>();
+        let foreign = all - idle - ours - client_interrupts - server_interrupts;
         Usage {
-            client_s: client + interrupts.first().unwrap_or(&0.0),
-            server_s: server + interrupts.get(1).unwrap_or(&0.0),
+            client_s: client + client_interrupts,
+            server_s: server + server_interrupts,
             foreign: (foreign.max(stolen) / all).clamp(0.0, 1.0),
         }
     }
@@ -133,17 +146,14 @@ fn run_time(thread: i32) -> Duration {
     Duration::from_nanos(nanos.unwrap_or(0))
 }
 
-/// The lines of the given processors, or of all together.
-pub(super) fn cpu_times(stat: &str, cpus: Option<[usize; 2]>) -> Vec<CpuTimes> {
-    let names = match cpus {
-        Some(numbers) => numbers.map(|number| format!("cpu{number}")).to_vec(),
-        None => vec!["cpu0".to_owned()],
-    };
-    let line = |name: &String| {
+/// The lines of the given processors.
+pub(super) fn cpu_times(stat: &str, cpus: &[usize]) -> Vec<CpuTimes> {
+    let line = |cpu: &usize| {
+        let name = format!("cpu{cpu}");
         stat.lines()
-            .find(|line| line.split(' ').next() == Some(name))
+            .find(|line| line.split(' ').next() == Some(&*name))
     };
-    let lines = names.iter().filter_map(line);
+    let lines = cpus.iter().filter_map(line);
     lines
         .map(|line| {
             let ticks: Vec<u32> = line
@@ -167,10 +177,11 @@ pub(super) fn cpu_times(stat: &str, cpus: Option<[usize; 2]>) -> Vec<CpuTimes> {
 }
 
 /// The kernel's threads called ksoftirqd/N.
-fn softirq_threads(cpus: Option<[usize; 2]>) -> Vec<i32> {
-    let names = cpus
-        .unwrap_or_default()
-        .map(|cpu| format!("ksoftirqd/{cpu}\n"));
+fn softirq_threads(cpus: &[usize]) -> Vec<i32> {
+    let names: Vec<String> = cpus
+        .iter()
+        .map(|cpu| format!("ksoftirqd/{cpu}\n"))
+        .collect();
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -215,9 +226,20 @@ mod tests {
         }
     }
 
+    fn clocks(separate_interrupts: bool) -> Clocks {
+        Clocks {
+            placement: Placement {
+                client: vec![0],
+                server: vec![1],
+            },
+            separate_interrupts,
+            ..Clocks::default()
+        }
+    }
+
     #[test]
     fn the_lines_of_two_processors_are_found() {
-        let found = cpu_times(STAT, Some([0, 10]));
+        let found = cpu_times(STAT, &[0, 10]);
         let ticks = |count: u32| TICK * count;
         assert_eq!(
             found,
@@ -240,7 +262,7 @@ mod tests {
         let now = Instant::now();
         let start = reading(now, [0; 4], 0);
         let end = reading(now + Duration::from_secs(1), [600, 700, 100, 100], 100);
-        let usage = Clocks::default().usage(&start, &end);
+        let usage = clocks(false).usage(&start, &end);
         // Of 2 s, 200 ms were idle and 1.5 s ours.
         assert!((usage.foreign - 0.15).abs() < 1e-9, "{usage:?}");
         assert!((usage.client_s - 0.65).abs() < 1e-9, "{usage:?}");
@@ -252,11 +274,7 @@ mod tests {
         let now = Instant::now();
         let start = reading(now, [0; 4], 0);
         let end = reading(now + Duration::from_secs(1), [600, 700, 100, 100], 100);
-        let clocks = Clocks {
-            separate_interrupts: true,
-            ..Clocks::default()
-        };
-        let usage = clocks.usage(&start, &end);
+        let usage = clocks(true).usage(&start, &end);
         assert!((usage.foreign - 0.05).abs() < 1e-9, "{usage:?}");
         assert!((usage.client_s - 0.75).abs() < 1e-9, "{usage:?}");
     }
@@ -265,7 +283,7 @@ mod tests {
     fn our_own_clock_runs() {
         let clocks = Clocks {
             server: std::process::id() as i32,
-            ..Clocks::of_conductor(None)
+            ..Clocks::of_conductor(Placement::pair())
         };
         let start = clocks.read().unwrap();
         let usage = clocks.usage(&start, &clocks.read().unwrap());

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::args::Common;
 use super::meter::Sample;
+use super::placement::Placement;
 use super::sockets;
 use crate::network::Over;
 
@@ -19,8 +20,8 @@ pub(super) struct Conditions {
     rounds: u32,
     /// Length of a turn, without its warm-up.
     seconds: f64,
-    /// Processors of client and server; null if they were not pinned.
-    cpus: Option<[usize; 2]>,
+    /// Processors of client and server.
+    cpus: Placement,
     kernel: String,
     /// What the system granted of the 4 MiB that every UDP socket asks for.
     receive_buffer_bytes: usize,
@@ -38,7 +39,7 @@ pub(super) struct Conditions {
 
 impl Conditions {
     /// Before the first sample.
-    pub(super) fn new(common: &Common, seconds: f64, cpus: Option<[usize; 2]>) -> Self {
+    pub(super) fn new(common: &Common, seconds: f64, cpus: Placement) -> Self {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Self {
             over: common.over,
@@ -83,12 +84,9 @@ impl Conditions {
             rounds,
             seconds,
             kernel,
+            cpus,
             ..
         } = self;
-        let cpus = match self.cpus {
-            Some([client, server]) => format!("client on CPU {client}, server on CPU {server}"),
-            None => "client and server not pinned (one CPU only)".to_owned(),
-        };
         let failures = self.failures.iter();
         let left_out = self.left_out.iter();
         let mut lines = vec![

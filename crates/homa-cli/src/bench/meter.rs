@@ -182,11 +182,12 @@ pub(super) fn spin_patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> i
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::placement::Placement;
 
     fn meter(warm_up: Duration) -> Meter {
         let clocks = Clocks {
             server: std::process::id() as i32,
-            ..Clocks::of_conductor(None)
+            ..Clocks::of_conductor(Placement::pair())
         };
         let window = Duration::from_millis(1);
         Meter::begin(Turn { warm_up, window }, clocks)

@@ -15,6 +15,7 @@ mod homa;
 mod meter;
 mod mix;
 mod page;
+mod placement;
 pub(crate) mod process;
 mod rate;
 mod report;
@@ -30,13 +31,23 @@ mod tasks;
 
 use std::io::{self, Write};
 
-use self::args::{Benchmark, Common};
+use self::args::{Benchmark, Common, Rate};
 pub(crate) use self::engine::engine_point;
+use self::placement::Placement;
 use self::suite::{Extent, Suite};
 use crate::failure::Failure;
 use crate::output::OutputFile;
 
-static SUITES: [Suite; 4] = [rtt::SUITE, bulk::SUITE, rate::SUITE, mix::SUITE];
+static SUITES: [Suite; 5] = [
+    rtt::SUITE,
+    bulk::SUITE,
+    rate::SUITE,
+    rate::ENGINES,
+    mix::SUITE,
+];
+
+/// Peers of a benchmark that needs many and was not told how many.
+const MANY_PEERS: u8 = 64;
 
 fn suite_named(name: &str) -> Option<&'static Suite> {
     SUITES.iter().find(|suite| suite.name == name)
@@ -48,16 +59,41 @@ fn suite_named(name: &str) -> Option<&'static Suite> {
 /// The measurement failed or was disturbed too much, or a file cannot be written.
 pub(crate) fn run(what: &Benchmark) -> Result<(), Failure> {
     match what {
-        Benchmark::Rtt(common) => compare("rtt", common, None, 1),
-        Benchmark::Bulk(common) => compare("bulk", common, None, 1),
-        Benchmark::Rate(rate) => {
-            let outstanding = Some(rate.outstanding.into());
-            compare("rate", &rate.common, outstanding, rate.peers)
-        }
-        Benchmark::Mix(mix) => mix::run(mix),
+        Benchmark::Rtt(common) => compare("rtt", common, None, 1, Placement::pair()),
+        Benchmark::Bulk(common) => compare("bulk", common, None, 1, Placement::pair()),
+        Benchmark::Rate(arguments) => rate(arguments),
+        Benchmark::Mix(arguments) => mix::run(arguments),
         Benchmark::Doctor(arguments) => doctor::run(arguments),
         Benchmark::Engine(arguments) => engine::engine(arguments),
     }
+}
+
+fn rate(arguments: &Rate) -> Result<(), Failure> {
+    let outstanding = Some(arguments.outstanding.into());
+    let Some(engines) = arguments.engines else {
+        let peers = arguments.peers.unwrap_or(1);
+        return compare(
+            "rate",
+            &arguments.common,
+            outstanding,
+            peers,
+            Placement::pair(),
+        );
+    };
+    let common = Common {
+        only: [1, engines]
+            .map(|count| format!("engines_{count}"))
+            .to_vec(),
+        ..arguments.common.clone()
+    };
+    let peers = arguments.peers.unwrap_or(MANY_PEERS);
+    compare(
+        "engines",
+        &common,
+        outstanding,
+        peers,
+        Placement::of_engines(engines)?,
+    )
 }
 
 fn compare(
@@ -65,6 +101,7 @@ fn compare(
     common: &Common,
     outstanding: Option<usize>,
     peers: u8,
+    placement: Placement,
 ) -> Result<(), Failure> {
     let suite = suite_named(name).expect("the table of suites holds every benchmark");
     let json_file = OutputFile::create(common.json.as_deref())?;
@@ -73,7 +110,7 @@ fn compare(
         outstanding: outstanding.unwrap_or(suite.outstanding),
         peers,
     };
-    let report = run::run(suite, common, extent)?;
+    let report = run::run(suite, common, extent, placement)?;
     io::stdout()
         .write_all(report.to_string().as_bytes())
         .map_err(Failure::work("cannot print"))?;

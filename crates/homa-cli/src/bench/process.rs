@@ -56,9 +56,7 @@ pub(crate) fn client(arguments: &Process) -> Result<(), Failure> {
 
 fn prepare(arguments: &Process) -> Result<(Job, &'static Variant), Failure> {
     let job: Job = serde_json::from_str(&arguments.job).map_err(Failure::work("bad job"))?;
-    if let Some(number) = job.cpu {
-        cpu::pin(number).map_err(Failure::work("cannot pin a process"))?;
-    }
+    cpu::pin(&job.cpus).map_err(Failure::work("cannot pin a process"))?;
     let variant = suite_named(&job.suite)
         .and_then(|suite| suite.variant(&job.variant))
         .ok_or_else(|| Failure::Usage(format!("no variant is called {}", job.variant)))?;

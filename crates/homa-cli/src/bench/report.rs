@@ -242,6 +242,7 @@ pub(super) mod tests {
     use super::*;
     use crate::bench::args::Common;
     use crate::bench::clocks::Usage;
+    use crate::bench::placement::Placement;
     use crate::network::Over;
 
     fn sample(p50_us: f64, foreign: f64) -> Sample {
@@ -270,7 +271,7 @@ pub(super) mod tests {
             json: None,
             html: None,
         };
-        Conditions::new(&common, 0.5, Some([0, 1]))
+        Conditions::new(&common, 0.5, Placement::pair())
     }
 
     fn empty(suite: &str) -> Report {

@@ -4,6 +4,7 @@
 use core::time::Duration;
 
 use super::args::Common;
+use super::placement::Placement;
 use super::report::Report;
 use super::stage::Stage;
 use super::suite::{Extent, Suite, Task};
@@ -20,10 +21,13 @@ pub(super) fn run(
     suite: &'static Suite,
     common: &Common,
     extent: Extent,
+    placement: Placement,
 ) -> Result<Report, Failure> {
-    let mut stage = Stage::set(common, common.seconds.unwrap_or(WINDOW), extent.peers)?;
+    let window = common.seconds.unwrap_or(WINDOW);
+    let mut stage = Stage::set(common, window, extent.peers, placement)?;
     let chosen = stage.choose(suite, &common.only, extent.peers)?;
-    if !cfg!(feature = "rivals") {
+    let has_rivals = suite.ratios.iter().any(|ratio| ratio.to == ["quinn"]);
+    if has_rivals && !cfg!(feature = "rivals") {
         stage.conditions.leave_out(
             "quinn, tonic",
             "this build lacks them; `cargo build --release -p homa-cli --features rivals` adds them",

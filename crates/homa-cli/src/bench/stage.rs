@@ -13,11 +13,11 @@ use super::awake::Awake;
 use super::clocks::Clocks;
 use super::conditions::{Conditions, FOREIGN_MAX, is_dirty};
 use super::meter::{Sample, Turn};
+use super::placement::Placement;
 use super::process::{Listening, Measured};
 use super::sockets::Congestion;
 use super::suite::{Extent, Job, Suite, Task, Variant};
 use crate::child::ChildProcess;
-use crate::cpu;
 use crate::failure::Failure;
 use crate::network::Network;
 use crate::progress::Progress;
@@ -56,20 +56,24 @@ impl Stage {
     ///
     /// # Errors
     /// The network cannot be made.
-    pub(super) fn set(common: &Common, window: Duration, peers: u8) -> Result<Self, Failure> {
+    pub(super) fn set(
+        common: &Common,
+        window: Duration,
+        peers: u8,
+        placement: Placement,
+    ) -> Result<Self, Failure> {
         let network = Network::lay(common.over, peers)?;
-        let cpus = cpu::pair();
         Ok(Self {
             network,
-            _awake: Awake::keep(cpus.as_ref().map_or(&[], |cpus| &cpus[..])),
-            clocks: Clocks::of_conductor(cpus),
+            _awake: Awake::keep(&placement.cpus()),
+            clocks: Clocks::of_conductor(placement.clone()),
             turn: Turn {
                 warm_up: window / 5,
                 window,
             },
             allow_dirty: common.allow_dirty,
             end: Instant::now(),
-            conditions: Conditions::new(common, window.as_secs_f64(), cpus),
+            conditions: Conditions::new(common, window.as_secs_f64(), placement),
         })
     }
 
@@ -172,7 +176,7 @@ impl Stage {
         let mut job = Job {
             suite: suite.name.to_owned(),
             variant: variant.name.to_owned(),
-            cpu: self.clocks.cpus.map(|[_, server]| server),
+            cpus: self.clocks.placement.server.clone(),
             listen: self.network.listen_address(extent.peers),
             servers: Vec::new(),
             turn: self.turn,
@@ -186,7 +190,7 @@ impl Stage {
         })?;
         let Listening { process, ports } = &server.told;
         job.servers = self.network.server_addresses(ports, extent.peers);
-        job.cpu = self.clocks.cpus.map(|[client, _]| client);
+        job.cpus.clone_from(&self.clocks.placement.client);
         job.clocks.server = *process;
         let client = start(&job, "internal-bench-client", |start| {
             self.network.at_client(start)
@@ -201,7 +205,7 @@ impl Stage {
 fn never_quiet(variant: &Variant, sample: &Sample, tries: u32) -> Failure {
     Failure::Work(format!(
         "the machine is not quiet: other programs, or other guests of the host, took {:.0} % of the \
-         two processors during {}, tried {tries} times, and up to {:.0} % is allowed; end them and \
+         processors during {}, tried {tries} times, and up to {:.0} % is allowed; end them and \
          start again, or keep what they disturbed with --allow-dirty; `homa bench doctor` says more",
         sample.usage.foreign * 100.0,
         variant.name,

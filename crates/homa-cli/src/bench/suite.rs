@@ -112,8 +112,8 @@ pub(super) enum Task {
 pub(super) struct Job {
     pub(super) suite: String,
     pub(super) variant: String,
-    /// The processor to stay on.
-    pub(super) cpu: Option<usize>,
+    /// The processors to stay on.
+    pub(super) cpus: Vec<usize>,
     /// What the server binds to.
     pub(super) listen: IpAddr,
     /// Where the client finds it: one address for each peer.

@@ -10,7 +10,10 @@ use crate::network;
 
 /// All of them.
 pub(super) fn all() -> Vec<Finding> {
-    let cpus = cpu::pair();
+    let cpus = match cpu::allowed()[..] {
+        [client, server, ..] => Some([client, server]),
+        _ => None,
+    };
     let siblings = cpus.map(|[client, _]| {
         read(&format!(
             "/sys/devices/system/cpu/cpu{client}/topology/thread_siblings_list"

@@ -10,7 +10,7 @@ use super::Finding;
 use super::Verdict::Spoils;
 use crate::bench::clocks::{CpuTimes, cpu_times};
 use crate::bench::conditions::FOREIGN_MAX;
-use crate::cpu;
+use crate::bench::placement::Placement;
 
 /// How long to watch.
 const WATCH: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ fn steal(stolen: f64) -> Finding {
 
 fn times() -> Vec<CpuTimes> {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-    cpu_times(&stat, cpu::pair())
+    cpu_times(&stat, &Placement::pair().cpus())
 }
 
 /// The CPU time of every process so far, in ticks, with its name.

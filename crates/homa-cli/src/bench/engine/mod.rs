@@ -48,8 +48,8 @@ const ROUND: Duration = Duration::from_millis(1_500);
 pub(crate) fn engine(arguments: &BenchEngine) -> Result<(), Failure> {
     let json_file = OutputFile::create(arguments.json.as_deref())?;
     let html_file = OutputFile::create(arguments.html.as_deref())?;
-    if let Some([first, _]) = cpu::pair() {
-        cpu::pin(first).map_err(Failure::work("cannot pin this process"))?;
+    if let Some(first) = cpu::allowed().first() {
+        cpu::pin(&[*first]).map_err(Failure::work("cannot pin this process"))?;
     }
     let instrument = Instrument::find();
     let (text, json, html) = if arguments.sweep {

@@ -16,6 +16,7 @@ use self::report::Report;
 use self::turn::Protocol;
 use super::args::Mix;
 use super::bulk;
+use super::placement::Placement;
 use super::stage::Stage;
 use super::statistics::median;
 use super::suite::{Extent, Figure, GIGABYTE, Suite, Task as AnyTask, Variant};
@@ -132,7 +133,8 @@ pub(super) fn run(arguments: &Mix) -> Result<(), Failure> {
 
 fn measure(arguments: &Mix) -> Result<Report, Failure> {
     let common = &arguments.common;
-    let mut stage = Stage::set(common, common.seconds.unwrap_or(WINDOW), 1)?;
+    let window = common.seconds.unwrap_or(WINDOW);
+    let mut stage = Stage::set(common, window, 1, Placement::pair())?;
     let chosen = stage.choose(&SUITE, &common.only, 1)?;
     let variants = chosen.len() as u32;
     let loaded_turns = common.rounds * arguments.load.len() as u32 * variants;

@@ -1,5 +1,6 @@
 //! Homa with many calls under way, for threads and for tasks.
 
+use core::net::SocketAddr;
 use std::io;
 
 use homa::blocking::Client;
@@ -20,28 +21,63 @@ pub(super) fn serve(job: &Job, waiting: Waiting) -> io::Result<Vec<u16>> {
 /// One thread that spins.
 pub(super) fn measure(job: &Job, mut meter: Meter) -> io::Result<Sample> {
     let client = Client::on(&host(Waiting::Spin)?).map_err(io::Error::other)?;
-    let mut slots = Slots::new(job.outstanding);
-    let mut request = vec![0; job.message_bytes];
-    let submit = |slot: usize, request: &[u8]| {
-        let server = peer_of(slot, &job.servers);
-        let submitted = client.submit_with(server, request, slot as u64, OPTIONS);
-        submitted.map_err(io::Error::other)
-    };
-    for slot in 0..job.outstanding {
-        slots.write(slot, &mut request);
-        submit(slot, &request)?;
-    }
+    let mut calls = Calls::start(&client, &job.servers, job)?;
     while meter.goes_on() {
-        let next = client.next_completion(Some(RESPONSE_MAX));
+        calls.turn_round()?;
+        meter.count(1, job.message_bytes as u64);
+    }
+    meter.finish()
+}
+
+/// Calls of one client, as many under way as wanted.
+pub(super) struct Calls<'a> {
+    client: &'a Client,
+    servers: &'a [SocketAddr],
+    slots: Slots,
+    request: Vec<u8>,
+}
+
+impl<'a> Calls<'a> {
+    /// Starts the first ones.
+    ///
+    /// # Errors
+    /// The client takes no more.
+    pub(super) fn start(
+        client: &'a Client,
+        servers: &'a [SocketAddr],
+        job: &Job,
+    ) -> io::Result<Self> {
+        let mut calls = Self {
+            client,
+            servers,
+            slots: Slots::new(job.outstanding),
+            request: vec![0; job.message_bytes],
+        };
+        (0..job.outstanding).try_for_each(|slot| calls.submit(slot))?;
+        Ok(calls)
+    }
+
+    /// Waits for a response and starts another call in its place.
+    ///
+    /// # Errors
+    /// A call fails, or its response is wrong.
+    pub(super) fn turn_round(&mut self) -> io::Result<()> {
+        let next = self.client.next_completion(Some(RESPONSE_MAX));
         let done = next.map_err(io::Error::other)?;
         let done = done.ok_or(io::ErrorKind::TimedOut)?;
         let response = done.result.map_err(io::Error::other)?;
-        let slot = slots.answered(&response)?;
-        meter.count(1, response.len() as u64);
-        slots.write(slot, &mut request);
-        submit(slot, &request)?;
+        let slot = self.slots.answered(&response)?;
+        self.submit(slot)
     }
-    meter.finish()
+
+    fn submit(&mut self, slot: usize) -> io::Result<()> {
+        self.slots.write(slot, &mut self.request);
+        let server = peer_of(slot, self.servers);
+        let submitted = self
+            .client
+            .submit_with(server, &self.request, slot as u64, OPTIONS);
+        submitted.map_err(io::Error::other)
+    }
 }
 
 /// A task for each call.

@@ -1,5 +1,6 @@
 //! `homa bench rate`: as many short RPCs as go through, with many under way at once.
 
+mod engines;
 mod homa;
 mod slots;
 mod tcp;
@@ -119,4 +120,56 @@ const RATIOS: &[Ratio] = &[
     Ratio::of("homa_tokio/tcp_tokio", &["homa_tokio"], &["tcp_tokio"]),
     Ratio::of("homa_tokio/quinn", &["homa_tokio"], &["quinn"]),
     Ratio::of("homa_tokio/tonic", &["homa_tokio"], &["tonic"]),
+];
+
+/// `homa bench rate --engines N`: does a process do more with several engines?
+pub(super) const ENGINES: Suite = Suite {
+    name: "engines",
+    title: "RPCs of 100 bytes each way by several engines of one process, many at once for each",
+    figure: SUITE.figure,
+    work: MILLION_RPCS,
+    message_bytes: 100,
+    outstanding: 100,
+    variants: ENGINE_VARIANTS,
+    ratios: ENGINE_RATIOS,
+};
+
+/// Numbers of engines that can be asked for.
+pub(super) const ENGINE_COUNTS: [usize; 3] = [2, 4, 8];
+
+const ENGINE_VARIANTS: &[Variant] = &[
+    Variant {
+        name: "engines_1",
+        congestion: None,
+        many_peers: true,
+        serve: |job| engines::serve(job, 1),
+        measure: |job, meter| engines::measure(job, meter, 1),
+    },
+    Variant {
+        name: "engines_2",
+        congestion: None,
+        many_peers: true,
+        serve: |job| engines::serve(job, 2),
+        measure: |job, meter| engines::measure(job, meter, 2),
+    },
+    Variant {
+        name: "engines_4",
+        congestion: None,
+        many_peers: true,
+        serve: |job| engines::serve(job, 4),
+        measure: |job, meter| engines::measure(job, meter, 4),
+    },
+    Variant {
+        name: "engines_8",
+        congestion: None,
+        many_peers: true,
+        serve: |job| engines::serve(job, 8),
+        measure: |job, meter| engines::measure(job, meter, 8),
+    },
+];
+
+const ENGINE_RATIOS: &[Ratio] = &[
+    Ratio::of("engines_2/engines_1", &["engines_2"], &["engines_1"]),
+    Ratio::of("engines_4/engines_1", &["engines_4"], &["engines_1"]),
+    Ratio::of("engines_8/engines_1", &["engines_8"], &["engines_1"]),
 ];
