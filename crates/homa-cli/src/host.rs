@@ -1,7 +1,7 @@
 //! The options that say how a host of this command is set up, and the host itself.
 
 use clap::Args;
-use homa::{Config, Host, LinkKind};
+use homa::{Config, Host, LinkKind, default_config};
 
 use crate::failure::Failure;
 
@@ -25,7 +25,8 @@ pub(crate) struct HostOptions {
 /// How datagrams travel.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct LinkOption {
-    /// How datagrams travel: udp needs no rights.
+    /// How packets travel: udp and tunnel (as in the kernel module, UDP port 54321) need no rights;
+    /// ip is protocol 146, as the kernel module speaks it, and takes CAP_NET_RAW.
     #[arg(long, value_name = "WORD", default_value_t)]
     pub(crate) link: LinkKind,
 }
@@ -40,7 +41,7 @@ impl HostOptions {
         let config = Config {
             max_message_bytes: self.max_message,
             receive_budget_bytes: budget,
-            ..Config::user_space()
+            ..default_config(self.link.link)
         };
         let builder = Host::builder().config(config).link(self.link.link);
         builder

@@ -19,7 +19,9 @@ use std::os::fd::BorrowedFd;
 
 pub use config::{Config, MILLION, ParseError};
 
-use crate::link::{Capabilities, Counters, Link, Received, Refusal, Transmit, Undeliverable};
+use crate::link::{
+    Capabilities, Counters, Framing, Link, Received, Refusal, Transmit, Undeliverable,
+};
 
 /// How many later datagrams may overtake one that is held back.
 pub const REORDER_DISTANCE_MAX: u64 = 16;
@@ -110,6 +112,9 @@ impl<L: Link> Link for Faults<L> {
             faults_duplicated: inner.faults_duplicated + ours.faults_duplicated,
             ..inner
         }
+    }
+    fn framing(&self) -> Framing {
+        self.link.framing()
     }
 }
 

@@ -4,7 +4,9 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::str::FromStr;
 
+use crate::ip::Ip;
 use crate::link::Link;
+use crate::tunnel::Tunnel;
 use crate::udp::{BindError, Options, Udp};
 
 /// A kind of link.
@@ -13,17 +15,23 @@ pub enum LinkKind {
     /// UDP over IPv4 or IPv6; needs no privileges.
     #[default]
     Udp,
+    /// IP protocol 146, as the Homa kernel module speaks it; takes CAP_NET_RAW.
+    Ip,
+    /// The kernel module's UDP tunnel, from port 54321 to port 54321; needs no privileges.
+    Tunnel,
 }
 
 impl LinkKind {
     /// Every kind there is.
-    pub const ALL: &'static [Self] = &[Self::Udp];
+    pub const ALL: &'static [Self] = &[Self::Udp, Self::Ip, Self::Tunnel];
 
     /// The word that names it on a command line.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Udp => "udp",
+            Self::Ip => "ip",
+            Self::Tunnel => "tunnel",
         }
     }
 
@@ -35,6 +43,8 @@ impl LinkKind {
     pub fn bind(self, address: SocketAddr, options: &Options) -> Result<Box<dyn Link>, BindError> {
         match self {
             Self::Udp => Ok(Box::new(Udp::bind(address, options)?)),
+            Self::Ip => Ok(Box::new(Ip::bind(address, options)?)),
+            Self::Tunnel => Ok(Box::new(Tunnel::bind(address, options)?)),
         }
     }
 }
@@ -89,7 +99,7 @@ mod tests {
         let error = "carrier-pigeon".parse::<LinkKind>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "unknown link `carrier-pigeon`; known links: udp"
+            "unknown link `carrier-pigeon`; known links: udp ip tunnel"
         );
     }
 

@@ -1,10 +1,11 @@
 //! Datagrams in and out, in batches, on Linux.
 //!
 //! This crate decides how bytes reach the network with the fewest system calls. It knows nothing
-//! of Homa: not a header, not a timer, not what a datagram means.
+//! of Homa: not a timer, not what a datagram means; of a header no more than the two ports and the
+//! checksum, and those only where IP carries the datagram itself.
 //!
 //! [`Link`] is what a host needs of a datagram network. [`Udp`](udp::Udp) is the one that works on
-//! every machine, [`Memory`](memory::Memory) joins two hosts in one process, and
+//! every machine, [`Ip`](ip::Ip) and [`Tunnel`](tunnel::Tunnel) reach Homa in kernels, [`Memory`](memory::Memory) joins two hosts in one process, and
 //! [`Faults`](faults::Faults) wraps either to lose, reorder and duplicate datagrams on purpose.
 //! [`wait`](mod@wait) sleeps until a link has something to do.
 //!
@@ -37,15 +38,18 @@
 #![cfg(target_os = "linux")]
 
 pub mod faults;
+pub mod ip;
 mod kind;
 mod link;
 pub mod memory;
+mod ports;
 mod sys;
+pub mod tunnel;
 pub mod udp;
 pub mod wait;
 
 pub use kind::{LinkKind, UnknownLink};
 pub use link::{
-    Capabilities, Counters, Link, MAX_BATCH_BYTES, MAX_SEGMENTS, OFFENDING_MAX_BYTES, Received,
-    Refusal, Transmit, Undeliverable, Unreachable,
+    Capabilities, Counters, Framing, Link, MAX_BATCH_BYTES, MAX_SEGMENTS, OFFENDING_MAX_BYTES,
+    Received, Refusal, Transmit, Undeliverable, Unreachable,
 };

@@ -92,6 +92,11 @@ pub trait Link: Send {
 
     /// What this link has counted since it was made. Costs a system call or two.
     fn counters(&self) -> Counters;
+
+    /// Under which headers datagrams of this link travel.
+    fn framing(&self) -> Framing {
+        Framing::Udp
+    }
 }
 
 impl<L: Link + ?Sized> Link for Box<L> {
@@ -125,6 +130,34 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn counters(&self) -> Counters {
         (**self).counters()
+    }
+
+    fn framing(&self) -> Framing {
+        (**self).framing()
+    }
+}
+
+/// What is between the IP header and a datagram of the link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// A UDP header with the ports of the addresses.
+    #[default]
+    Udp,
+    /// A UDP header with [`TUNNEL_PORT`](crate::tunnel::TUNNEL_PORT) at both ends; the datagram
+    /// begins with the ports of the addresses.
+    Tunnel,
+    /// Nothing; the datagram begins with the ports of the addresses.
+    Ip,
+}
+
+impl Framing {
+    /// Bytes between the IP header and the datagram.
+    #[must_use]
+    pub const fn header_bytes(self) -> u32 {
+        match self {
+            Self::Udp | Self::Tunnel => 8,
+            Self::Ip => 0,
+        }
     }
 }
 

@@ -50,9 +50,14 @@ impl Envelope {
 
 /// A non-blocking UDP socket.
 pub(crate) fn udp_socket(family: c_int) -> Result<OwnedFd, Errno> {
-    let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    socket(family, libc::SOCK_DGRAM, 0)
+}
+
+/// A non-blocking socket of any kind.
+pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<OwnedFd, Errno> {
+    let kind = kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers.
-    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
+    let fd = check(unsafe { libc::socket(family, kind, protocol) })?;
     // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -75,6 +80,21 @@ pub(crate) fn set_option(
     let length = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: `value` points to `length` readable bytes for the duration of the call.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, value.cast(), length) })?;
+    Ok(())
+}
+
+/// Has the kernel drop what `filter`, a classic BPF program, returns 0 for.
+pub(crate) fn attach_filter(fd: BorrowedFd<'_>, filter: &[libc::sock_filter]) -> Result<(), Errno> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(|_| Errno(libc::EINVAL))?,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    let length = size_of_val(&program) as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    let pointer = (&raw const program).cast();
+    // SAFETY: `pointer` points to a live `sock_fprog`, whose own pointer leads to `len`
+    // instructions; the kernel copies and checks them and writes nothing.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, pointer, length) })?;
     Ok(())
 }
 

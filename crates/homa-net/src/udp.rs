@@ -22,14 +22,14 @@
 //! counted too.
 
 mod bind;
-mod errors;
-mod family;
-mod receive;
-mod route;
-mod send;
+pub(crate) mod errors;
+pub(crate) mod family;
+pub(crate) mod receive;
+pub(crate) mod route;
+pub(crate) mod send;
 #[cfg(test)]
 mod tests;
-mod verdict;
+pub(crate) mod verdict;
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -37,6 +37,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub use bind::{BindError, Options};
+pub(crate) use bind::{buffer_bytes, size_buffers};
 
 use self::family::Family;
 use crate::link::{
@@ -103,7 +104,9 @@ impl Link for Udp {
     }
 
     fn poll_errors(&mut self, sink: &mut dyn FnMut(Undeliverable<'_>)) -> io::Result<usize> {
-        self.drain_reports(sink)
+        let count = self.reports.drain(self.socket.as_fd(), sink)?;
+        self.counters.undeliverable += count as u64;
+        Ok(count)
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -123,13 +126,17 @@ impl Link for Udp {
     }
 
     fn counters(&self) -> Counters {
-        let fd = self.socket.as_fd();
-        let memory = sys::option_array::<MEMINFO_LENGTH>(fd, libc::SOL_SOCKET, libc::SO_MEMINFO);
         Counters {
-            receive_overflows: memory.map_or(0, |words| u64::from(words[MEMINFO_DROPS])),
+            receive_overflows: overflows(self.socket.as_fd()),
             ..self.counters
         }
     }
+}
+
+/// Datagrams that found the socket's receive buffer full.
+pub(crate) fn overflows(fd: BorrowedFd<'_>) -> u64 {
+    let memory = sys::option_array::<MEMINFO_LENGTH>(fd, libc::SOL_SOCKET, libc::SO_MEMINFO);
+    memory.map_or(0, |words| u64::from(words[MEMINFO_DROPS]))
 }
 
 /// What [`Capabilities`] says of a socket that can, or cannot, segment.

@@ -265,6 +265,14 @@ pub enum BindError {
     PermissionDenied(SocketAddr),
     /// This machine has no IPv4, or no IPv6.
     FamilyNotSupported(SocketAddr),
+    /// Raw IP takes the capability CAP_NET_RAW.
+    NeedsNetRaw(SocketAddr),
+    /// A kernel module of this machine has IP protocol 146.
+    KernelModule(SocketAddr),
+    /// The Homa port is taken on this machine.
+    HomaPortInUse(SocketAddr),
+    /// Another socket of this machine is the end of the UDP tunnel.
+    TunnelInUse(SocketAddr),
     /// The name leads to no address.
     Resolve(ResolveError),
     /// The configuration is out of range.
@@ -324,6 +332,26 @@ impl fmt::Display for BindError {
                 };
                 write!(f, "this machine has no {family}; use an {other} address")
             }
+            Self::NeedsNetRaw(_) => f.write_str(
+                "IP protocol 146 takes CAP_NET_RAW; run as root, or `sudo setcap cap_net_raw+ep \
+                 PROGRAM`, or go over UDP (link udp), which takes no right",
+            ),
+            Self::KernelModule(_) => f.write_str(
+                "a kernel module of this machine has IP protocol 146; unload it, or go over UDP \
+                 (link udp)",
+            ),
+            Self::HomaPortInUse(addr) => write!(
+                f,
+                "Homa port {} is taken on this machine; choose another, or stop the program that \
+                 has it (`ss -xlp | grep homa.ip146` names it)",
+                addr.port()
+            ),
+            Self::TunnelInUse(addr) => write!(
+                f,
+                "{} has an end of the tunnel already, and can have one; stop the program that has \
+                 it (`ss -ulpn 'sport = :54321'` names it), or go over UDP (link udp)",
+                addr.ip()
+            ),
             Self::Resolve(error) => error.fmt(f),
             Self::Config(error) => error.fmt(f),
             Self::TooManySockets => {
@@ -355,6 +383,10 @@ impl From<homa_net::udp::BindError> for BindError {
             Net::AddressNotAvailable(addr) => Self::AddressNotAvailable(addr),
             Net::PermissionDenied(addr) => Self::PermissionDenied(addr),
             Net::FamilyNotSupported(addr) => Self::FamilyNotSupported(addr),
+            Net::NeedsNetRaw(addr) => Self::NeedsNetRaw(addr),
+            Net::KernelModule(addr) => Self::KernelModule(addr),
+            Net::HomaPortInUse(addr) => Self::HomaPortInUse(addr),
+            Net::TunnelInUse(addr) => Self::TunnelInUse(addr),
             Net::Failed { step, source, .. } => Self::system(step, &source),
         }
     }

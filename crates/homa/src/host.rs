@@ -16,7 +16,7 @@ use crate::counters::Counters;
 use crate::driver;
 use crate::error::{BindError, ConfigError};
 use crate::links::Socket;
-use crate::options::Builder;
+use crate::options::{Builder, default_config};
 use crate::outgoing;
 use crate::pool::Pool;
 use crate::shared::{Guard, Shared};
@@ -60,11 +60,12 @@ impl Host {
     }
 
     pub(crate) fn new(builder: &Builder) -> Result<Self, BindError> {
-        if builder.send_budget_bytes < u64::from(builder.config.max_message_bytes) {
+        let asked = builder.config.clone();
+        let mut config = asked.unwrap_or_else(|| default_config(builder.link));
+        if builder.send_budget_bytes < u64::from(config.max_message_bytes) {
             let rule = "send_budget_bytes must hold one message of max_message_bytes";
             return Err(ConfigError::Invalid(rule).into());
         }
-        let mut config = builder.config.clone();
         fit_to_receive_buffer(&mut config, receive_buffer_bytes(builder)?);
         // Short messages and control packets, which are most, leave at the highest level.
         let highest = Priority::new(config.priorities.saturating_sub(1));
@@ -234,8 +235,9 @@ fn receive_buffer_bytes(builder: &Builder) -> Result<usize, BindError> {
     };
     let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
-    let opened = builder.link.bind(v4, &options);
-    let link = opened.or_else(|_| builder.link.bind(v6, &options))?;
+    // Other kinds of sockets get the same, and may be had only once, or by the right alone.
+    let opened = LinkKind::Udp.bind(v4, &options);
+    let link = opened.or_else(|_| LinkKind::Udp.bind(v6, &options))?;
     Ok(link.capabilities().receive_buffer_bytes)
 }
 

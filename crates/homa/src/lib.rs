@@ -39,7 +39,7 @@
 //! - [`CallOptions`] sets a deadline; [`Host::builder`] sets everything else, and lets several
 //!   clients and servers share one send queue and one set of grants.
 //!
-//! Over UDP, by default, no privileges are needed.
+//! Over UDP, by default, no privileges are needed. [`LinkKind::Ip`] speaks with Homa in kernels.
 #![forbid(unsafe_code)]
 
 pub mod blocking;
@@ -77,12 +77,12 @@ pub use client::{Client, Pending};
 pub use counters::{Counters, HostCounters};
 pub use error::{BindError, Blame, CallError, RecvError, ReplyError};
 pub use homa_net::{
-    Capabilities, Counters as LinkCounters, Link, LinkKind, Received, Refusal, Transmit,
+    Capabilities, Counters as LinkCounters, Framing, Link, LinkKind, Received, Refusal, Transmit,
     Undeliverable, Unreachable, faults, memory, udp,
 };
 pub use homa_proto::{Config, Counters as EngineCounters, Usage};
 pub use host::Host;
-pub use options::{Builder, CallOptions};
+pub use options::{Builder, CallOptions, default_config};
 pub use pool::Message;
 #[cfg(feature = "tokio")]
 pub use server::{Request, Responder, Server};

@@ -29,7 +29,7 @@ pub struct CallOptions {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing before `build`"]
 pub struct Builder {
-    pub(crate) config: Config,
+    pub(crate) config: Option<Config>,
     pub(crate) link: LinkKind,
     pub(crate) udp: udp::Options,
     pub(crate) faults: faults::Config,
@@ -38,10 +38,20 @@ pub struct Builder {
     pub(crate) pool_bytes: usize,
 }
 
+/// The numbers of the protocol engine that suit a kind of link: over UDP [`Config::user_space`];
+/// directly on IP and through the tunnel, where the other end may be a kernel, those of the kernel
+/// module.
+pub fn default_config(link: LinkKind) -> Config {
+    match link {
+        LinkKind::Udp => Config::user_space(),
+        LinkKind::Ip | LinkKind::Tunnel => Config::default(),
+    }
+}
+
 impl Default for Builder {
     fn default() -> Self {
         Self {
-            config: Config::user_space(),
+            config: None,
             link: LinkKind::default(),
             udp: udp::Options::default(),
             faults: faults::Config::default(),
@@ -53,12 +63,12 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The numbers of the protocol engine; default [`Config::user_space`].
+    /// The numbers of the protocol engine; default [`default_config`] of the link.
     ///
     /// `unscheduled_bytes` and `max_incoming_bytes` are upper bounds: less is used where the
     /// sockets' receive buffers hold less, see [`Host::config`].
     pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
+        self.config = Some(config);
         self
     }
 

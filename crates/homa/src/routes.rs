@@ -5,11 +5,11 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::collections::HashMap;
 
-use homa_net::Link;
+use homa_net::{Framing, Link};
 
-/// Bytes of IP and UDP headers.
-const IPV4_UDP_BYTES: u32 = 20 + 8;
-const IPV6_UDP_BYTES: u32 = 40 + 8;
+/// Bytes of IP headers.
+const IPV4_BYTES: u32 = 20;
+const IPV6_BYTES: u32 = 40;
 /// Bytes of a DATA packet's header.
 const DATA_HEADER_BYTES: u32 = 56;
 /// Largest payload of a UDP datagram.
@@ -19,12 +19,19 @@ const MTU_UNKNOWN: u32 = 1_280;
 /// Routes remembered. A peer asked about again costs some microseconds, no more.
 const ROUTES_MAX: usize = 4_096;
 
-/// Payload bytes of a packet, by peer.
+/// What is known of the way to each peer.
 #[derive(Default)]
 pub(crate) struct Routes {
-    segments: HashMap<IpAddr, u32>,
-    /// The entry that was asked for last: most hosts ask for it again.
+    routes: HashMap<IpAddr, Route>,
+    /// Payload bytes of the peer that was asked for last: most hosts ask for it again.
     last: Option<(IpAddr, u32)>,
+}
+
+#[derive(Clone, Copy)]
+struct Route {
+    /// Bytes of the largest IP packet.
+    mtu: u32,
+    framing: Framing,
 }
 
 impl Routes {
@@ -33,16 +40,20 @@ impl Routes {
         if let Some((_, bytes)) = self.last.filter(|last| last.0 == peer) {
             return bytes;
         }
-        if let Some(&bytes) = self.segments.get(&peer) {
+        if let Some(route) = self.routes.get(&peer) {
+            let bytes = route.segment_bytes(peer);
             self.last = Some((peer, bytes));
             return bytes;
         }
-        let mtu = link.route_mtu(peer).ok();
-        let bytes = segment_bytes(peer, mtu.unwrap_or(MTU_UNKNOWN));
-        if mtu.is_some() {
-            self.remember(peer, bytes);
+        let known = link.route_mtu(peer).ok();
+        let route = Route {
+            mtu: known.unwrap_or(MTU_UNKNOWN),
+            framing: link.framing(),
+        };
+        if known.is_some() {
+            self.remember(peer, route);
         }
-        bytes
+        route.segment_bytes(peer)
     }
 
     /// The network said that packets to `peer` may have `mtu` bytes; 0 if it did not say how many.
@@ -51,33 +62,39 @@ impl Routes {
         self.last = None;
         // Below 576 no IPv4 router goes (RFC 791); smaller figures are forged or broken.
         if mtu < 576 {
-            self.segments.remove(&peer);
+            self.routes.remove(&peer);
             return 0;
         }
-        let bytes = segment_bytes(peer, mtu);
-        let known = self.segments.get(&peer).copied().unwrap_or(u32::MAX);
-        self.remember(peer, bytes.min(known));
-        bytes
+        let known = self.routes.get(&peer).copied();
+        let route = Route {
+            mtu: known.map_or(mtu, |route| route.mtu.min(mtu)),
+            framing: known.map_or_else(Framing::default, |route| route.framing),
+        };
+        self.remember(peer, route);
+        Route { mtu, ..route }.segment_bytes(peer)
     }
 
-    fn remember(&mut self, peer: IpAddr, bytes: u32) {
-        if self.segments.len() >= ROUTES_MAX {
-            self.segments.clear();
+    fn remember(&mut self, peer: IpAddr, route: Route) {
+        if self.routes.len() >= ROUTES_MAX {
+            self.routes.clear();
         }
-        self.segments.insert(peer, bytes);
+        self.routes.insert(peer, route);
     }
 }
 
-/// Payload bytes of a DATA packet in an IP packet of `mtu` bytes.
-fn segment_bytes(peer: IpAddr, mtu: u32) -> u32 {
-    let headers = if peer.is_ipv4() {
-        IPV4_UDP_BYTES
-    } else {
-        IPV6_UDP_BYTES
-    };
-    mtu.saturating_sub(headers)
-        .clamp(2 * DATA_HEADER_BYTES, DATAGRAM_MAX_BYTES)
-        - DATA_HEADER_BYTES
+impl Route {
+    /// Payload bytes of a DATA packet.
+    fn segment_bytes(self, peer: IpAddr) -> u32 {
+        let ip = if peer.is_ipv4() {
+            IPV4_BYTES
+        } else {
+            IPV6_BYTES
+        };
+        self.mtu
+            .saturating_sub(ip + self.framing.header_bytes())
+            .clamp(2 * DATA_HEADER_BYTES, DATAGRAM_MAX_BYTES)
+            - DATA_HEADER_BYTES
+    }
 }
 
 /// The address in the engine's form; unspecified if the link cannot tell.
@@ -111,14 +128,28 @@ pub(crate) fn reachable(peer: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
 
+    fn segment_bytes(peer: IpAddr, mtu: u32, framing: Framing) -> u32 {
+        Route { mtu, framing }.segment_bytes(peer)
+    }
+
     #[test]
     fn a_packet_carries_its_mtu_less_the_headers() {
         let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
-        assert_eq!(segment_bytes(v4, 1_500), 1_416);
-        assert_eq!(segment_bytes(v6, 1_500), 1_396);
-        assert_eq!(segment_bytes(v4, 65_536), 65_451);
-        assert_eq!(segment_bytes(v6, 65_536), 65_432);
-        assert_eq!(segment_bytes(v4, 0), 56);
+        let udp = Framing::Udp;
+        assert_eq!(segment_bytes(v4, 1_500, udp), 1_416);
+        assert_eq!(segment_bytes(v6, 1_500, udp), 1_396);
+        assert_eq!(segment_bytes(v4, 65_536, udp), 65_451);
+        assert_eq!(segment_bytes(v6, 65_536, udp), 65_432);
+        assert_eq!(segment_bytes(v4, 0, udp), 56);
+    }
+
+    #[test]
+    fn directly_on_ip_a_packet_carries_what_the_reference_puts_into_one() {
+        let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+        assert_eq!(segment_bytes(v4, 1_500, Framing::Ip), 1_424);
+        assert_eq!(segment_bytes(v6, 1_500, Framing::Ip), 1_404);
+        assert_eq!(segment_bytes(v4, 9_000, Framing::Ip), 8_924);
+        assert_eq!(segment_bytes(v4, 1_500, Framing::Tunnel), 1_416);
     }
 
     #[test]
@@ -127,9 +158,9 @@ mod tests {
         let peer = Ipv4Addr::LOCALHOST.into();
         assert_eq!(routes.learn_mtu(peer, 9_000), 8_916);
         assert_eq!(routes.learn_mtu(peer, 1_500), 1_416);
-        assert_eq!(routes.segments[&peer], 1_416);
+        assert_eq!(routes.routes[&peer].mtu, 1_500);
         assert_eq!(routes.learn_mtu(peer, 60), 0);
-        assert!(routes.segments.is_empty());
+        assert!(routes.routes.is_empty());
     }
 
     #[test]

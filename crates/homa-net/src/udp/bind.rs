@@ -78,6 +78,14 @@ pub enum BindError {
     PermissionDenied(SocketAddr),
     /// The system has no IPv4, or no IPv6.
     FamilyNotSupported(SocketAddr),
+    /// A raw socket takes the capability CAP_NET_RAW.
+    NeedsNetRaw(SocketAddr),
+    /// A kernel module on this machine speaks Homa on protocol 146.
+    KernelModule(SocketAddr),
+    /// Another process, or another socket of this one, has the Homa port.
+    HomaPortInUse(SocketAddr),
+    /// Another socket of this machine is the end of the UDP tunnel.
+    TunnelInUse(SocketAddr),
     /// Something else went wrong.
     Failed {
         /// The address asked for.
@@ -116,6 +124,29 @@ impl fmt::Display for BindError {
                 family = if address.is_ipv4() { "IPv4" } else { "IPv6" },
                 other = if address.is_ipv4() { "IPv6" } else { "IPv4" }
             ),
+            Self::NeedsNetRaw(address) => write!(
+                f,
+                "cannot use IP protocol 146 at {address}: this takes CAP_NET_RAW; run as root, or \
+                 `sudo setcap cap_net_raw+ep PROGRAM`, or go over UDP (link `udp`), which takes \
+                 no right"
+            ),
+            Self::KernelModule(address) => write!(
+                f,
+                "cannot use IP protocol 146 at {address}: a kernel module of this machine has it; \
+                 unload the module (`lsmod` names it), or go over UDP (link `udp`)"
+            ),
+            Self::HomaPortInUse(address) => write!(
+                f,
+                "cannot use Homa port {port} at {address}: it is taken on this machine; choose \
+                 another, or end the process that has it (`ss -xlp | grep homa.ip146.port` names \
+                 it)",
+                port = address.port()
+            ),
+            Self::TunnelInUse(address) => write!(
+                f,
+                "cannot open the tunnel at {address}: UDP port 54321 is taken; one socket of a \
+                 machine's address can be its end (`ss -ulpn 'sport = :54321'` names it)"
+            ),
             Self::Failed {
                 address,
                 step,
@@ -135,17 +166,21 @@ impl core::error::Error for BindError {
 }
 
 impl BindError {
-    fn new(address: SocketAddr, step: &'static str, errno: Errno) -> Self {
+    pub(crate) const fn failed(address: SocketAddr, step: &'static str, source: io::Error) -> Self {
+        Self::Failed {
+            address,
+            step,
+            source,
+        }
+    }
+
+    pub(crate) fn new(address: SocketAddr, step: &'static str, errno: Errno) -> Self {
         match errno.0 {
             libc::EADDRINUSE => Self::AddressInUse(address),
             libc::EADDRNOTAVAIL => Self::AddressNotAvailable(address),
             libc::EACCES | libc::EPERM => Self::PermissionDenied(address),
             libc::EAFNOSUPPORT => Self::FamilyNotSupported(address),
-            _ => Self::Failed {
-                address,
-                step,
-                source: errno.into(),
-            },
+            _ => Self::failed(address, step, errno.into()),
         }
     }
 }
@@ -163,7 +198,6 @@ pub(super) fn open(
         sys::set_option(fd, level, option, value).map_err(failed(step))
     };
     let level = libc::SOL_SOCKET;
-    let bytes = |bytes| c_int::try_from(bytes).unwrap_or(c_int::MAX);
 
     if address.is_ipv6() {
         set(family.level, libc::IPV6_V6ONLY, 1, "leaving IPv4 to others")?;
@@ -198,18 +232,7 @@ pub(super) fn open(
         family.probe,
         "setting don't-fragment",
     )?;
-    set(
-        level,
-        libc::SO_RCVBUF,
-        bytes(options.receive_buffer_bytes),
-        "sizing the receive buffer",
-    )?;
-    set(
-        level,
-        libc::SO_SNDBUF,
-        bytes(options.send_buffer_bytes),
-        "sizing the send buffer",
-    )?;
+    size_buffers(fd, options).map_err(failed("sizing the buffers"))?;
     let shared = c_int::from(options.reuse_port);
     set(
         level,
@@ -229,12 +252,24 @@ pub(super) fn tells_destination(address: SocketAddr, options: &Options) -> bool 
     options.tell_destination && address.ip().is_unspecified()
 }
 
+/// Asks for the buffers that `options` name; the kernel caps them.
+pub(crate) fn size_buffers(fd: BorrowedFd<'_>, options: &Options) -> Result<(), Errno> {
+    let set = |option, bytes| {
+        let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+        sys::set_option(fd, libc::SOL_SOCKET, option, bytes)
+    };
+    set(libc::SO_RCVBUF, options.receive_buffer_bytes)?;
+    set(libc::SO_SNDBUF, options.send_buffer_bytes)
+}
+
+/// Bytes of a buffer of the socket, as the kernel accounts them.
+pub(crate) fn buffer_bytes(fd: BorrowedFd<'_>, option: c_int) -> usize {
+    let bytes = sys::option(fd, libc::SOL_SOCKET, option).unwrap_or(0);
+    usize::try_from(bytes).unwrap_or(0)
+}
+
 /// Asks the kernel what the socket can do.
 pub(super) fn capabilities(fd: BorrowedFd<'_>, options: &Options) -> Capabilities {
-    let buffer_bytes = |option| {
-        let bytes = sys::option(fd, libc::SOL_SOCKET, option).unwrap_or(0);
-        usize::try_from(bytes).unwrap_or(0)
-    };
     // A kernel older than 4.18 does not know the first, one older than 5.0 not the second. Both are
     // off, and setting them to off is how to ask: reading UDP_GRO is younger than the option.
     let knows = |option| sys::set_option(fd, libc::SOL_UDP, option, 0).is_ok();
@@ -245,7 +280,7 @@ pub(super) fn capabilities(fd: BorrowedFd<'_>, options: &Options) -> Capabilitie
         max_segments,
         max_batch_bytes,
         coalesces,
-        receive_buffer_bytes: buffer_bytes(libc::SO_RCVBUF),
-        send_buffer_bytes: buffer_bytes(libc::SO_SNDBUF),
+        receive_buffer_bytes: buffer_bytes(fd, libc::SO_RCVBUF),
+        send_buffer_bytes: buffer_bytes(fd, libc::SO_SNDBUF),
     }
 }

@@ -2,9 +2,8 @@
 
 use core::net::IpAddr;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 
-use super::Udp;
 use crate::link::{OFFENDING_MAX_BYTES, Undeliverable, Unreachable};
 use crate::sys::{self, Control, Envelope};
 
@@ -15,16 +14,16 @@ const REPORTS_PER_CALL: usize = 64;
 const EXTENDED_ERROR_BYTES: usize = 16;
 
 /// What is known of the error queue.
-pub(super) struct Reports {
+pub(crate) struct Reports {
     /// Whether the queue may hold something. The kernel raises a pending error whenever it queues a
     /// report, and a call that meets one sets this, so a false value is certain.
-    pub(super) waiting: bool,
+    pub(crate) waiting: bool,
     envelope: Box<Envelope>,
     offending: [u8; OFFENDING_MAX_BYTES],
 }
 
 impl Reports {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             waiting: false,
             envelope: Box::new(Envelope::EMPTY),
@@ -33,42 +32,38 @@ impl Reports {
     }
 }
 
-impl Udp {
-    pub(super) fn drain_reports(
+impl Reports {
+    /// Hands what waits in the socket's error queue to `sink`; returns how many reports that were.
+    pub(crate) fn drain(
         &mut self,
+        socket: BorrowedFd<'_>,
         sink: &mut dyn FnMut(Undeliverable<'_>),
     ) -> io::Result<usize> {
-        if !self.reports.waiting {
+        if !self.waiting {
             return Ok(0);
         }
         let mut count = 0;
-        let Reports {
-            envelope,
-            offending,
-            ..
-        } = &mut self.reports;
         for _ in 0..REPORTS_PER_CALL {
-            match sys::receive_error(self.socket.as_fd(), envelope, offending) {
+            match sys::receive_error(socket, &mut self.envelope, &mut self.offending) {
                 Ok(()) => {}
                 Err(errno) if errno.0 == libc::EAGAIN => {
-                    self.reports.waiting = false;
+                    self.waiting = false;
                     break;
                 }
                 Err(errno) if errno.0 == libc::EINTR => continue,
                 Err(errno) => return Err(errno.into()),
             }
             let (Some(to), Some((cause, reporter))) =
-                (envelope.name.decode(), cause(&envelope.control))
+                (self.envelope.name.decode(), cause(&self.envelope.control))
             else {
                 continue;
             };
             count += 1;
-            self.counters.undeliverable += 1;
             sink(Undeliverable {
                 to,
                 cause,
                 reporter,
-                offending: &offending[..envelope.length],
+                offending: &self.offending[..self.envelope.length],
             });
         }
         Ok(count)

@@ -4,23 +4,23 @@ use core::ffi::c_int;
 use core::net::IpAddr;
 
 /// One address family: where its options live and what they are called.
-pub(super) struct Family {
-    pub(super) domain: c_int,
+pub(crate) struct Family {
+    pub(crate) domain: c_int,
     /// Level of the options and control messages below.
-    pub(super) level: c_int,
+    pub(crate) level: c_int,
     /// Option, and control message, with the traffic class, sent and received.
-    pub(super) class: c_int,
-    pub(super) receive_class: c_int,
+    pub(crate) class: c_int,
+    pub(crate) receive_class: c_int,
     /// Control message with the local address, sent and received.
-    pub(super) local_address: c_int,
-    pub(super) receive_destination: c_int,
+    pub(crate) local_address: c_int,
+    pub(crate) receive_destination: c_int,
     /// Option, and control message with a report.
-    pub(super) receive_errors: c_int,
-    pub(super) mtu_discovery: c_int,
+    pub(crate) receive_errors: c_int,
+    pub(crate) mtu_discovery: c_int,
     /// Value of `mtu_discovery`: never fragment, never heed the path-MTU cache.
-    pub(super) probe: c_int,
+    pub(crate) probe: c_int,
     /// MTU of the route of a connected socket.
-    pub(super) mtu: c_int,
+    pub(crate) mtu: c_int,
 }
 
 const V4: Family = Family {
@@ -50,7 +50,7 @@ const V6: Family = Family {
 };
 
 impl Family {
-    pub(super) const fn of(ip: IpAddr) -> &'static Self {
+    pub(crate) const fn of(ip: IpAddr) -> &'static Self {
         match ip {
             IpAddr::V4(_) => &V4,
             IpAddr::V6(_) => &V6,

@@ -21,7 +21,7 @@ use crate::sys::{self, Envelope, MESSAGES_MAX};
 /// Bytes from one buffer to the next: room for any datagram or coalesced batch (65,535 at most),
 /// and ten cache lines more, so that the starts of the buffers, which small datagrams alone use,
 /// do not fall into the same cache set.
-const STRIDE: usize = 65_536 + 640;
+pub(crate) const STRIDE: usize = 65_536 + 640;
 
 pub(super) struct Inbox {
     envelopes: Box<[Envelope]>,
@@ -43,8 +43,8 @@ const BULK_BYTES: usize = 1000;
 /// Asking for two when one is there costs a second look at an empty queue, about a tenth of what
 /// the datagram itself costs. So it begins with one, and grows only when several calls in a row
 /// came back full.
-struct Batch {
-    want: usize,
+pub(crate) struct Batch {
+    pub(crate) want: usize,
     full_calls: u32,
 }
 
@@ -52,13 +52,13 @@ struct Batch {
 const FULL_CALLS_TO_GROW: u32 = 4;
 
 impl Batch {
-    const SMALLEST: Self = Self {
+    pub(crate) const SMALLEST: Self = Self {
         want: 1,
         full_calls: 0,
     };
 
     /// Learns from a call that brought `count` of the `want` asked for, of at most `max`.
-    fn adapt(&mut self, count: usize, max: usize) {
+    pub(crate) fn adapt(&mut self, count: usize, max: usize) {
         if count < self.want {
             *self = Self {
                 want: count.max(1),
@@ -89,7 +89,7 @@ impl Inbox {
 /// The most times that a call is repeated because it met a report instead of a datagram. A report
 /// arrived between every two of them: a flood, which must not look like a broken socket. Its next
 /// report ends the host's wait, so nothing is forgotten.
-const REPEATS_MAX: usize = 64;
+pub(crate) const REPEATS_MAX: usize = 64;
 
 impl Udp {
     pub(super) fn receive_batch(
@@ -160,7 +160,7 @@ impl Udp {
 
 /// What the kernel put into one envelope and its buffer; `None` if the sender's address makes no
 /// sense. `addressed` is the destination unless a control message tells it.
-fn read<'a>(
+pub(crate) fn read<'a>(
     envelope: &Envelope,
     buffer: &'a [u8],
     addressed: Option<IpAddr>,

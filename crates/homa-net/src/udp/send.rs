@@ -244,7 +244,7 @@ fn address(
     Ok(())
 }
 
-fn push_source(control: &mut Control, family: &Family, from: IpAddr) {
+pub(crate) fn push_source(control: &mut Control, family: &Family, from: IpAddr) {
     let mut data = [0; 20];
     let data = match from {
         // `in_pktinfo`: interface (0: any), source address, unused when sending.

@@ -5,7 +5,7 @@ use crate::sys::Errno;
 
 /// What an error number of a send means.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// The send buffer is full.
     Full,
     /// A signal came in between.
@@ -17,7 +17,7 @@ pub(super) enum Verdict {
     Refused(Refusal),
 }
 
-pub(super) fn verdict(errno: Errno, segmented: bool, source_given: bool) -> Verdict {
+pub(crate) fn verdict(errno: Errno, segmented: bool, source_given: bool) -> Verdict {
     if may_be_pending(errno) {
         return Verdict::MayBePending(match errno.0 {
             libc::ENETUNREACH => Refusal::Unreachable(Unreachable::Network),
@@ -49,7 +49,7 @@ pub(super) fn verdict(errno: Errno, segmented: bool, source_given: bool) -> Verd
 ///
 /// With error reports on, the kernel fails whichever call comes next with the error of a datagram
 /// that was sent before. Reporting clears it, so the call is simply repeated.
-pub(super) fn may_be_pending(errno: Errno) -> bool {
+pub(crate) fn may_be_pending(errno: Errno) -> bool {
     matches!(
         errno.0,
         libc::ECONNREFUSED
@@ -67,7 +67,7 @@ pub(super) fn may_be_pending(errno: Errno) -> bool {
 
 /// The most times in a row that a send is repeated because of pending errors. A second repetition is
 /// rare already: a further report must have arrived between two system calls.
-pub(super) const PENDING_REPEATS_MAX: usize = 4;
+pub(crate) const PENDING_REPEATS_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,176 @@
+//! Directly on IP, protocol 146, as the Homa kernel module speaks it. Takes CAP_NET_RAW.
+//!
+//! It decides who owns a port on this machine, what is written into the parts of a packet that
+//! belong to the network (source address, checksum), and what is answered for ports that nobody
+//! owns. Of the packet it reads the two ports at its beginning and writes the checksum at byte 16;
+//! the rest is the host's.
+//!
+//! # Design
+//!
+//! *A socket for each port*, with a filter in the kernel that lets nothing else in: a raw socket
+//! would otherwise get every Homa packet of the machine, and wake its process for it.
+//!
+//! *A port is claimed by the name of an abstract Unix socket* (`claim.rs`). Such names belong to the
+//! network namespace, as ports do, and go with the process, however it ends. A lock file would know
+//! neither.
+//!
+//! *One process answers for the ports of nobody* (`guard.rs`), whichever took that office first.
+//!
+//! *The source address is chosen here and not by the route*, because the checksum covers it.
+
+mod checksum;
+mod claim;
+mod filter;
+mod guard;
+mod open;
+mod receive;
+mod send;
+
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use crate::link::{
+    Capabilities, Counters, Framing, Link, Received, Refusal, Transmit, Undeliverable,
+};
+use crate::ports;
+use crate::udp::errors::Reports;
+use crate::udp::{BindError, Options, overflows, route};
+
+/// The protocol number of Homa.
+const HOMA: i32 = 146;
+
+/// A raw IP socket for one Homa port as a [`Link`].
+pub struct Ip {
+    socket: OwnedFd,
+    /// Where it is bound, with the Homa port.
+    local: SocketAddr,
+    capabilities: Capabilities,
+    counters: Counters,
+    outbox: send::Outbox,
+    inbox: receive::Inbox,
+    reports: Reports,
+    /// Holds the port for as long as the link lives.
+    _claim: claim::Claim,
+    _guard: Arc<guard::Guard>,
+}
+
+impl Ip {
+    /// Opens a socket for the Homa port of `address`; port 0 takes a free one from 32768 up, as
+    /// clients have.
+    ///
+    /// # Errors
+    ///
+    /// CAP_NET_RAW is missing, a kernel module owns the protocol, or a process the port. The
+    /// error's text says what to do next.
+    pub fn bind(address: SocketAddr, options: &Options) -> Result<Self, BindError> {
+        let (claim, socket, local) = open::open(address, options)?;
+        let guard = guard::Guard::shared().map_err(|source| BindError::Failed {
+            address,
+            step: "starting a thread that answers for ports of nobody",
+            source,
+        })?;
+        Ok(Self {
+            capabilities: open::capabilities(socket.as_fd()),
+            counters: Counters::default(),
+            outbox: send::Outbox::new(),
+            inbox: receive::Inbox::new(options),
+            reports: Reports::new(),
+            socket,
+            local,
+            _claim: claim,
+            _guard: guard,
+        })
+    }
+}
+
+impl fmt::Debug for Ip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ip")
+            .field("local", &self.local)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Link for Ip {
+    fn send(&mut self, batch: &[Transmit<'_>], refused: &mut dyn FnMut(usize, Refusal)) -> usize {
+        self.send_batch(batch, refused)
+    }
+
+    fn receive(&mut self, sink: &mut dyn FnMut(Received<'_>)) -> io::Result<usize> {
+        self.receive_batch(sink)
+    }
+
+    fn poll_errors(&mut self, sink: &mut dyn FnMut(Undeliverable<'_>)) -> io::Result<usize> {
+        let own = self.local.port();
+        let mut count = 0;
+        self.reports.drain(self.socket.as_fd(), &mut |report| {
+            if let Some(report) = own_report(own, report) {
+                count += 1;
+                sink(report);
+            }
+        })?;
+        self.counters.undeliverable += count as u64;
+        Ok(count)
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn route_mtu(&self, to: IpAddr) -> io::Result<u32> {
+        route::mtu(self.local.ip(), to)
+    }
+
+    fn counters(&self) -> Counters {
+        Counters {
+            receive_overflows: overflows(self.socket.as_fd()),
+            ..self.counters
+        }
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Ip
+    }
+}
+
+/// The report if it is about a packet of port `own`: the kernel gives every report to every socket
+/// of the protocol.
+fn own_report(own: u16, report: Undeliverable<'_>) -> Option<Undeliverable<'_>> {
+    let (source, dest) = ports::of(report.offending)?;
+    (source == own).then(|| Undeliverable {
+        to: ports::at(report.to, dest),
+        ..report
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::Unreachable;
+
+    #[test]
+    fn a_report_belongs_to_the_port_that_sent_the_packet() {
+        let report = |offending| Undeliverable {
+            to: "10.0.0.2:0".parse().unwrap(),
+            cause: Unreachable::Port,
+            reporter: None,
+            offending,
+        };
+        let packet = [0x80, 0x00, 0x00, 0x63, 0, 0, 0, 0];
+        let own = own_report(0x8000, report(&packet)).expect("the port's own");
+        assert_eq!(own.to, "10.0.0.2:99".parse().unwrap());
+        assert!(own_report(0x8001, report(&packet)).is_none());
+        assert!(own_report(0x8000, report(&packet[..3])).is_none());
+    }
+}

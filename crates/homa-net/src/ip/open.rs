@@ -1,0 +1,112 @@
+//! Opening a raw socket: the claim of its port, its options, its filter.
+
+use core::net::SocketAddr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process;
+
+use super::claim::{Claim, Office};
+use super::{HOMA, filter};
+use crate::link::{Capabilities, MAX_BATCH_BYTES, MAX_SEGMENTS};
+use crate::ports;
+use crate::sys::{self, Errno, SocketName};
+use crate::udp::family::Family;
+use crate::udp::{BindError, Options, buffer_bytes, size_buffers};
+
+/// Ports of clients; servers have those below, but for 0.
+const CLIENT_PORTS: core::ops::RangeInclusive<u16> = 32_768..=65_535;
+
+/// Opens a socket for a port; returns it with the address it got.
+pub(super) fn open(
+    address: SocketAddr,
+    options: &Options,
+) -> Result<(Claim, OwnedFd, SocketAddr), BindError> {
+    let family = Family::of(address.ip());
+    let failed = |step| move |error: io::Error| BindError::failed(address, step, error);
+    if is_owned_by_the_kernel(family) {
+        return Err(BindError::KernelModule(address));
+    }
+    let socket =
+        sys::socket(family.domain, libc::SOCK_RAW, HOMA).map_err(|errno| match errno.0 {
+            libc::EPERM | libc::EACCES => BindError::NeedsNetRaw(address),
+            _ => BindError::new(address, "opening a raw socket", errno),
+        })?;
+    let (claim, port) = claim(address)?;
+    let fd = socket.as_fd();
+    filter::only(fd, address.is_ipv4(), port).map_err(failed("attaching a filter"))?;
+    set_options(fd, family, address.ip().is_unspecified())
+        .map_err(|errno| failed("setting options of a raw socket")(errno.into()))?;
+    size_buffers(fd, options).map_err(|errno| failed("sizing its buffers")(errno.into()))?;
+    // To the kernel the port of a raw IPv6 socket is its protocol, or 0.
+    let name = SocketName::encode(ports::at(address, 0));
+    sys::bind(fd, &name).map_err(|errno| BindError::new(address, "binding", errno))?;
+    Ok((claim, socket, ports::at(address, port)))
+}
+
+/// Whether a kernel module speaks Homa here: then it has sockets to offer.
+fn is_owned_by_the_kernel(family: &Family) -> bool {
+    sys::socket(family.domain, libc::SOCK_DGRAM, HOMA).is_ok()
+}
+
+/// Claims the port of `address`, or a free one.
+fn claim(address: SocketAddr) -> Result<(Claim, u16), BindError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::HomaPortInUse(address),
+        _ => BindError::failed(address, "claiming the port", error),
+    };
+    if address.port() != 0 {
+        let claim = Office::Port(address.port()).claim().map_err(failed)?;
+        return Ok((claim, address.port()));
+    }
+    // Processes begin at different places, so that they seldom try each other's ports.
+    let count = u32::from(u16::MAX / 2) + 1;
+    let first = process::id().wrapping_mul(0x9e37_79b1) >> 17;
+    for step in 0..count {
+        let port = CLIENT_PORTS.start() + ((first + step) % count) as u16;
+        match Office::Port(port).claim() {
+            Ok(claim) => return Ok((claim, port)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Err(BindError::HomaPortInUse(address))
+}
+
+fn set_options(fd: BorrowedFd<'_>, family: &Family, any: bool) -> Result<(), Errno> {
+    let set = |option, value| sys::set_option(fd, family.level, option, value);
+    set(family.receive_errors, 1)?;
+    set(family.mtu_discovery, family.probe)?;
+    // A raw IPv4 socket shows the IP header, which says all the rest.
+    if family.domain == libc::AF_INET6 {
+        set(family.receive_class, 1)?;
+        set(family.receive_destination, i32::from(any))?;
+    }
+    Ok(())
+}
+
+pub(super) fn capabilities(fd: BorrowedFd<'_>) -> Capabilities {
+    Capabilities {
+        // Cut here and handed over in one system call.
+        max_segments: MAX_SEGMENTS,
+        max_batch_bytes: MAX_BATCH_BYTES,
+        coalesces: false,
+        receive_buffer_bytes: buffer_bytes(fd, libc::SO_RCVBUF),
+        send_buffer_bytes: buffer_bytes(fd, libc::SO_SNDBUF),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_gets_a_port_of_the_upper_half_that_is_its_own() {
+        let any = "0.0.0.0:0".parse().unwrap();
+        let (first, second) = (claim(any).unwrap(), claim(any).unwrap());
+        assert!(CLIENT_PORTS.contains(&first.1));
+        assert!(CLIENT_PORTS.contains(&second.1));
+        assert_ne!(first.1, second.1);
+        let taken = ports::at(any, first.1);
+        assert!(matches!(claim(taken), Err(BindError::HomaPortInUse(_))));
+    }
+}

@@ -1,0 +1,177 @@
+//! Sending: each packet is copied, given its checksum, and handed over with others in one call.
+
+use core::net::IpAddr;
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::os::fd::AsFd;
+
+use super::{Ip, checksum};
+use crate::link::{Refusal, Transmit};
+use crate::sys::{self, Envelope, Errno, MESSAGES_MAX, SocketName};
+use crate::udp::family::Family;
+use crate::udp::route;
+use crate::udp::send::push_source;
+use crate::udp::verdict::{PENDING_REPEATS_MAX, Verdict, verdict};
+
+/// Peers whose route is remembered. Asking again costs some microseconds, no more.
+const SOURCES_MAX: usize = 4_096;
+
+/// Memory that sending reuses from call to call, and source addresses by peer.
+pub(super) struct Outbox {
+    envelope: Box<Envelope>,
+    /// The packets of one transmit behind each other.
+    flat: Vec<u8>,
+    sources: HashMap<IpAddr, IpAddr>,
+}
+
+impl Outbox {
+    pub(super) fn new() -> Self {
+        Self {
+            envelope: Box::new(Envelope::EMPTY),
+            flat: Vec::new(),
+            sources: HashMap::new(),
+        }
+    }
+}
+
+/// What became of one transmit.
+enum Outcome {
+    Sent,
+    Refused(Refusal),
+    Full,
+}
+
+impl Ip {
+    pub(super) fn send_batch(
+        &mut self,
+        batch: &[Transmit<'_>],
+        refused: &mut dyn FnMut(usize, Refusal),
+    ) -> usize {
+        for (index, transmit) in batch.iter().enumerate() {
+            match self.send_transmit(transmit) {
+                Outcome::Sent => {}
+                Outcome::Refused(refusal) => {
+                    // The route may have changed, and with it the address to send from.
+                    self.outbox.sources.remove(&transmit.to.ip());
+                    self.counters.transmits_refused += 1;
+                    refused(index, refusal);
+                }
+                Outcome::Full => {
+                    self.counters.send_full += 1;
+                    return index;
+                }
+            }
+        }
+        batch.len()
+    }
+
+    fn send_transmit(&mut self, transmit: &Transmit<'_>) -> Outcome {
+        let from = match self.source(transmit) {
+            Ok(from) => from,
+            Err(refusal) => return Outcome::Refused(refusal),
+        };
+        let stride = transmit.stride().max(1);
+        self.outbox.flat.clear();
+        for slice in transmit.slices {
+            self.outbox.flat.extend_from_slice(slice);
+        }
+        for packet in self.outbox.flat.chunks_mut(stride) {
+            checksum::fill(packet, from, transmit.to.ip());
+        }
+        address(&mut self.outbox.envelope, transmit, from);
+        let whole = self.outbox.flat.len();
+        let mut done = 0;
+        while done < whole {
+            match self.send_some(stride, done) {
+                Ok(bytes) => done += bytes,
+                // What left cannot be taken back, and offering the rest again would send it twice.
+                Err(_) if done > 0 => return Outcome::Refused(Refusal::Dropped),
+                Err(outcome) => return outcome,
+            }
+        }
+        Outcome::Sent
+    }
+
+    /// Hands over packets from byte `start` of those laid out; returns how many bytes they have.
+    fn send_some(&mut self, stride: usize, start: usize) -> Result<usize, Outcome> {
+        let mut last = Refusal::Dropped;
+        for _ in 0..PENDING_REPEATS_MAX {
+            let errno = match self.try_send(stride, start) {
+                Ok(bytes) => return Ok(bytes),
+                Err(errno) => errno,
+            };
+            match verdict(errno, false, true) {
+                Verdict::Full => return Err(Outcome::Full),
+                Verdict::Refused(refusal) => return Err(Outcome::Refused(refusal)),
+                Verdict::Interrupted | Verdict::Segmentation => {}
+                Verdict::MayBePending(refusal) => {
+                    self.reports.waiting = true;
+                    self.counters.pending_errors += 1;
+                    last = refusal;
+                }
+            }
+        }
+        // Reported again and again: it is about this packet after all.
+        Err(Outcome::Refused(last))
+    }
+
+    fn try_send(&mut self, stride: usize, start: usize) -> Result<usize, Errno> {
+        let (fd, envelope) = (self.socket.as_fd(), &*self.outbox.envelope);
+        let rest = &self.outbox.flat[start..];
+        let sent = if rest.len() <= stride {
+            sys::send(fd, envelope, &[IoSlice::new(rest)])?;
+            1
+        } else {
+            let mut slices = [IoSlice::new(&[]); MESSAGES_MAX];
+            let mut count = 0;
+            for (slice, packet) in slices.iter_mut().zip(rest.chunks(stride)) {
+                *slice = IoSlice::new(packet);
+                count += 1;
+            }
+            let packets = slices[..count].iter().map(core::slice::from_ref);
+            sys::send_many(fd, packets.map(|packet| (envelope, packet)))?
+        };
+        self.counters.datagrams_sent += sent as u64;
+        Ok((sent * stride).min(rest.len()))
+    }
+
+    /// The address that `transmit` leaves from.
+    fn source(&mut self, transmit: &Transmit<'_>) -> Result<IpAddr, Refusal> {
+        let local = self.local.ip();
+        let named = transmit.from.unwrap_or(local);
+        if transmit.to.is_ipv4() != local.is_ipv4() || named.is_ipv4() != local.is_ipv4() {
+            return Err(Refusal::WrongFamily);
+        }
+        if !named.is_unspecified() {
+            return Ok(named);
+        }
+        if let Some(source) = self.outbox.sources.get(&transmit.to.ip()) {
+            return Ok(*source);
+        }
+        let source =
+            route::source(transmit.to).map_err(|errno| match verdict(errno, false, false) {
+                Verdict::Refused(refusal) | Verdict::MayBePending(refusal) => refusal,
+                _ => Refusal::Dropped,
+            })?;
+        if self.outbox.sources.len() >= SOURCES_MAX {
+            self.outbox.sources.clear();
+        }
+        self.outbox.sources.insert(transmit.to.ip(), source);
+        Ok(source)
+    }
+}
+
+/// Writes the envelope of `transmit`: where to, where from, which class.
+fn address(envelope: &mut Envelope, transmit: &Transmit<'_>, from: IpAddr) {
+    let mut to = transmit.to;
+    // To the kernel the port of a raw IPv6 socket is its protocol, or 0.
+    to.set_port(0);
+    envelope.name = SocketName::encode(to);
+    let (control, family) = (&mut envelope.control, Family::of(from));
+    control.clear();
+    if transmit.traffic_class != 0 {
+        let class = i32::from(transmit.traffic_class).to_ne_bytes();
+        control.push(family.level, family.class, &class);
+    }
+    push_source(control, family, from);
+}
