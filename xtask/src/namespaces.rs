@@ -1,4 +1,5 @@
-//! Messages between two network namespaces, joined by a virtual cable with the MTU of Ethernet.
+//! Messages between two network namespaces, joined by a virtual cable: over every link, IPv4 and IPv6,
+//! with the MTU of Ethernet and of its jumbo frames, with and without losses.
 //!
 //! Loopback carries 65,536 bytes in one packet, so only here do messages travel in as many packets
 //! as on a real network, and between addresses that are not the same machine.
@@ -18,29 +19,75 @@ const SERVER: [&str; 2] = ["10.213.0.1", "fd00:213::1"];
 const CLIENT: [&str; 2] = ["10.213.0.2", "fd00:213::2"];
 const PREFIX: [&str; 2] = ["/24", "/64"];
 
-/// Lays the cable, calls a server across it, and compares what comes back.
+/// Links, with a port that a server may have there.
+const LINKS: [(&str, u16); 3] = [("udp", 4_000), ("ip", 99), ("tunnel", 99)];
+
+const MTUS: [&str; 2] = ["1500", "9000"];
+
+/// What happens to packets that arrive, at either end: nothing, or every tenth is lost and every
+/// tenth of the others overtaken.
+const FAULTS: [&str; 2] = ["", "drop=100000,reorder=100000,seed=7"];
+
+/// Calls servers across the cable in every way, and compares what comes back.
 pub(crate) fn check() -> Result<(), String> {
     let cable = Cable::lay()?;
-    for address in SERVER {
-        let host = if address.contains(':') {
-            format!("[{address}]")
-        } else {
-            address.to_owned()
-        };
-        let server = Server::start(&cable.server, &format!("{host}:4000"))?;
-        for length in LENGTHS {
-            echo(&cable.client, &server.address, length)?;
+    for mtu in MTUS {
+        cable.set_mtu(mtu)?;
+        for (link, port) in LINKS {
+            for (address, faults) in SERVER.into_iter().flat_map(|a| FAULTS.map(|f| (a, f))) {
+                let host = if address.contains(':') {
+                    format!("[{address}]")
+                } else {
+                    address.to_owned()
+                };
+                // Patient, for the machine may be busy with other steps of a build.
+                let options = ["--link", link, "--faults", faults, "--silence", "5"];
+                let address = format!("{host}:{port}");
+                let _server = Server::start(&cable.server, &address, &options)?;
+                for length in LENGTHS {
+                    echo(&cable.client, &address, length, &options)?;
+                }
+            }
         }
         println!(
-            "   {} messages of up to 1,000,000 bytes by {address}",
-            LENGTHS.len()
+            "   MTU {mtu}: up to 1,000,000 bytes both ways over udp, ip and tunnel, IPv4 and IPv6"
         );
     }
+    refuses(&cable)
+}
+
+/// A port that nobody has is told by ICMP, long before a timeout; one that a process has, no other
+/// can have.
+fn refuses(cable: &Cable) -> Result<(), String> {
+    let [address, _] = SERVER;
+    let server = format!("{address}:99");
+    let _server = Server::start(&cable.server, &server, &["--link", "ip"])?;
+    let mut call = inside(&cable.client, &paths::homa());
+    call.args(["call", "--link", "ip", &format!("{address}:98"), "x"]);
+    expect(&mut call, "nobody listens at the server's port")?;
+    let mut second = inside(&cable.server, &paths::homa());
+    second.args(["serve", "--link", "ip", "--listen", &server]);
+    expect(&mut second, "Homa port 99 is taken on this machine")?;
+    println!("   a port of nobody is refused, and a port of another is not given twice");
     Ok(())
 }
 
+/// Runs a command that has to fail with exit code 1 and this text.
+fn expect(command: &mut Command, text: &str) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(1) && told.contains(text) {
+        return Ok(());
+    }
+    Err(format!(
+        "{command:?} ended with {}: {}",
+        output.status,
+        told.trim()
+    ))
+}
+
 /// Sends a file of `length` bytes and compares the response.
-fn echo(namespace: &str, address: &str, length: usize) -> Result<(), String> {
+fn echo(namespace: &str, address: &str, length: usize, options: &[&str]) -> Result<(), String> {
     let directory = paths::homa().with_file_name("xtask-namespaces");
     fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
     let (request, response) = (directory.join("request"), directory.join("response"));
@@ -52,7 +99,8 @@ fn echo(namespace: &str, address: &str, length: usize) -> Result<(), String> {
     call.args(["call", address, "--file"])
         .arg(&request)
         .arg("--out")
-        .arg(&response);
+        .arg(&response)
+        .args(options);
     run(&mut call)?;
     let echoed = fs::read(&response).map_err(|error| error.to_string())?;
     if echoed == bytes {
@@ -98,6 +146,12 @@ impl Cable {
         }
         Ok(cable)
     }
+
+    fn set_mtu(&self, mtu: &str) -> Result<(), String> {
+        [&self.server, &self.client]
+            .into_iter()
+            .try_for_each(|name| ip(&["-n", name, "link", "set", "cable", "mtu", mtu]))
+    }
 }
 
 impl Drop for Cable {
@@ -112,23 +166,20 @@ impl Drop for Cable {
 /// An echo server. Dropping it ends it.
 struct Server {
     child: Child,
-    address: String,
 }
 
 impl Server {
-    fn start(namespace: &str, listen: &str) -> Result<Self, String> {
+    fn start(namespace: &str, listen: &str, options: &[&str]) -> Result<Self, String> {
         let mut child = inside(namespace, &paths::homa())
             .args(["serve", "--listen", listen])
+            .args(options)
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("the server did not start: {error}"))?;
         let mut told = String::new();
         let output = child.stdout.take().expect("the output is piped");
         let read = BufReader::new(output).read_line(&mut told);
-        let server = Self {
-            child,
-            address: listen.to_owned(),
-        };
+        let server = Self { child };
         match read {
             Ok(count) if count > 0 => Ok(server),
             _ => Err("the server did not come up".to_owned()),

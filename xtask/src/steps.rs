@@ -105,7 +105,8 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "namespaces",
-        checks: "messages cross a network with a small MTU, IPv4 and IPv6",
+        checks: "messages cross a network over every link, with small and large MTU, IPv4 and IPv6, with \
+                 losses",
         needs: &[
             Need::Namespaces,
             Need::Program {

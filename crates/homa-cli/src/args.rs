@@ -407,7 +407,7 @@ pub(crate) fn load(text: &str) -> Result<f64, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let duration = text
         .parse::<f64>()
         .ok()

@@ -1,8 +1,11 @@
 //! The options that say how a host of this command is set up, and the host itself.
 
-use clap::Args;
-use homa::{Config, Host, LinkKind, default_config};
+use core::time::Duration;
 
+use clap::Args;
+use homa::{Config, Host, LinkKind, default_config, faults};
+
+use crate::args::seconds;
 use crate::failure::Failure;
 
 /// The most that the protocol engine can be told to allow, in bytes.
@@ -20,6 +23,20 @@ pub(crate) struct HostOptions {
     /// Longest message, either way; the other end has to allow as much.
     #[arg(long, value_name = "BYTES", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1..=MESSAGE_LIMIT_MAX))]
     pub(crate) max_message: u32,
+
+    /// Give a peer up that was silent for SECONDS; without it 1 over udp and 0.1 over ip and tunnel,
+    /// as the kernel module does, which is short where the peer is a process on a busy machine.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) silence: Option<Duration>,
+
+    /// Lose, reorder and duplicate arriving packets on purpose, for tests; rates in millionths.
+    #[arg(
+        long,
+        value_name = "drop=N,reorder=N,duplicate=N,seed=N",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) faults: faults::Config,
 }
 
 /// How datagrams travel.
@@ -38,13 +55,16 @@ impl HostOptions {
     /// The system refuses descriptors or memory.
     pub(crate) fn build(&self) -> Result<Host, Failure> {
         let budget = SEND_BUDGET_BYTES.max(self.max_message.into());
+        let usual = default_config(self.link.link);
         let config = Config {
             max_message_bytes: self.max_message,
             receive_budget_bytes: budget,
-            ..default_config(self.link.link)
+            timeout: self.silence.unwrap_or(usual.timeout),
+            ..usual
         };
         let builder = Host::builder().config(config).link(self.link.link);
         builder
+            .faults(self.faults)
             .send_budget_bytes(budget)
             .build()
             .map_err(Failure::work("cannot start"))

@@ -156,7 +156,7 @@ impl fmt::Display for CallError {
             ),
             Self::TimedOut => f.write_str(
                 "the server does not answer; the request may have run; check that the server runs \
-                 and that no firewall drops UDP",
+                 and that no firewall drops its packets",
             ),
             Self::OutcomeUnknown => f.write_str(
                 "the server restarted or lost the call; the request may have run; ask the server \
