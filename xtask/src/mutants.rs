@@ -31,7 +31,8 @@ use crate::needs::Need;
 use crate::{paths, wrong_usage};
 
 pub(crate) const USAGE: &str = "type: cargo xtask mutants [--sample COUNT] [--seed SEED] \
-                                [--shard I/N] [--name TEXT] [--json FILE]";
+                                [--shard I/N] [--name TEXT] [--commit COMMIT] \
+                                [--json FILE]";
 
 const CARGO_MUTANTS: Need = Need::Cargo {
     subcommand: &["mutants"],
@@ -47,6 +48,8 @@ struct Options {
     shard: (usize, usize),
     /// Instead of a sample, all mutants whose name contains this.
     name: Option<String>,
+    /// What is measured.
+    commit: String,
     json: Option<PathBuf>,
 }
 
@@ -84,6 +87,7 @@ impl Options {
             seed: 1,
             shard: (1, 1),
             name: None,
+            commit: "HEAD".to_owned(),
             json: None,
         };
         for pair in arguments.chunks(2) {
@@ -96,6 +100,7 @@ impl Options {
                 "--seed" => options.seed = value.parse().map_err(|_| bad())?,
                 "--shard" => options.shard = parse_shard(value).ok_or_else(bad)?,
                 "--name" => options.name = Some(value.clone()),
+                "--commit" => options.commit.clone_from(value),
                 "--json" => options.json = Some(PathBuf::from(value)),
                 _ => return Err(format!("mutants does not know {flag}")),
             }
@@ -112,7 +117,7 @@ fn parse_shard(text: &str) -> Option<(usize, usize)> {
 
 fn run(options: &Options) -> Result<Report, String> {
     let (index, count) = options.shard;
-    let tree = Tree::at_head(&format!("{index}-of-{count}"))?;
+    let tree = Tree::check_out(&options.commit, &format!("{index}-of-{count}"))?;
     let mut deck = deck::shuffle(tree.mutants()?, options.seed);
     if let Some(text) = &options.name {
         deck.retain(|mutant| mutant.name.contains(text));
@@ -125,8 +130,11 @@ fn run(options: &Options) -> Result<Report, String> {
     println!("commit {}: {wanted} mutants to judge", tree.commit);
 
     let mut memory = Memory::open(&tree.commit)?;
+    if memory.trials.is_empty() {
+        require_that_unchanged_code_passes(&tree)?;
+    }
     let mut report = Report::new(&tree.commit, options.seed, options.shard);
-    let mut started = Instant::now();
+    let started = Instant::now();
     let mut tried_count = 0_u32;
     for mutant in deck {
         if report.viable_count() == wanted {
@@ -136,10 +144,6 @@ fn run(options: &Options) -> Result<Report, String> {
         let trial = match known {
             Some(trial) => trial,
             None => {
-                if tried_count == 0 {
-                    require_that_unchanged_code_passes(&tree)?;
-                    started = Instant::now();
-                }
                 tried_count += 1;
                 let trial = tree.with(&mutant, |tree| trial::judge(tree, Some(&mutant.file)))?;
                 memory.keep(&mutant, &trial)?;

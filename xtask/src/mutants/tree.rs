@@ -15,12 +15,10 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Checks the last commit out, in the place of that name. Two runs at a time need two names.
-    pub(crate) fn at_head(name: &str) -> Result<Self, String> {
-        let commit = git(
-            PathBuf::from(paths::ROOT),
-            &["rev-parse", "--short", "HEAD"],
-        )?;
+    /// Checks a commit out, in the place of that name. Two runs at a time need two names.
+    pub(crate) fn check_out(commit: &str, name: &str) -> Result<Self, String> {
+        let words = ["rev-parse", "--short", "--verify", commit];
+        let commit = git(PathBuf::from(paths::ROOT), &words)?;
         let commit = commit.trim().to_owned();
         let path = paths::mutants().join(name);
         fs::create_dir_all(paths::mutants()).map_err(|error| error.to_string())?;

@@ -31,9 +31,9 @@ const STAGES: [Stage; 4] = [
     },
 ];
 
-/// Seconds of processor time after which a stage hangs. The longest takes about 3 s on unchanged
-/// code. Time by the clock would depend on what else the machine does.
-const HANGS_AFTER_S: u32 = 90;
+/// Seconds of processor time after which a stage hangs: ten times what the longest takes on
+/// unchanged code. Time by the clock would depend on what else the machine does.
+const HANGS_AFTER_S: u32 = 30;
 
 /// KiB of memory a stage may use, so that a mutant without end does not take the machine with it.
 const MEMORY_KIB: u32 = 4 << 20;
@@ -65,7 +65,7 @@ pub(crate) enum Verdict {
     KilledByTests,
     /// Only the swarm failed.
     KilledBySwarm,
-    /// The tests hang: they used thirty times the time they need.
+    /// The tests hang: they used ten times the processor time they need.
     Hangs,
     /// Nothing was noticed.
     Survived,
