@@ -1,8 +1,11 @@
 //! The trial of one mutant: is it noticed, by what, or does it not even compile?
 
+use core::time::Duration;
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 
 use super::tree::Tree;
 
@@ -12,34 +15,31 @@ const STAGES: [Stage; 4] = [
     Stage {
         concerns: ENGINE,
         target: &["--package", "homa-proto", "--test", "pair"],
+        test_cpu_max_s: 4,
         kills: Verdict::KilledByTests,
     },
     Stage {
         concerns: "crates/homa-proto/src/wire",
         target: &["--package", "homa-proto", "--test", "wire"],
+        test_cpu_max_s: 4,
         kills: Verdict::KilledByTests,
     },
     Stage {
         concerns: ENGINE,
         target: &["--package", "homa-proto", "--lib"],
+        test_cpu_max_s: 4,
         kills: Verdict::KilledByTests,
     },
     Stage {
         concerns: ENGINE,
         target: &["--package", "homa-sim", "--test", "swarm"],
+        test_cpu_max_s: 40,
         kills: Verdict::KilledBySwarm,
     },
 ];
 
-/// Seconds of processor time after which a stage hangs: ten times what the longest takes on
-/// unchanged code. Time by the clock would depend on what else the machine does.
-const HANGS_AFTER_S: u32 = 30;
-
 /// KiB of memory a stage may use, so that a mutant without end does not take the machine with it.
 const MEMORY_KIB: u32 = 4 << 20;
-
-/// The signal that ends a process which used up its processor time (signal(7)).
-const SIGXCPU: i32 = 24;
 
 /// Optimised, the tests run ten times as fast. Without optimisation across the parts of a crate it
 /// takes half a second of processor time to build a mutant instead of two.
@@ -55,6 +55,9 @@ struct Stage {
     /// Starts the paths of the files that it has to do with.
     concerns: &'static str,
     target: &'static [&'static str],
+    /// Seconds of processor time after which a test hangs: ten times what the longest takes on
+    /// unchanged code. Time by the clock would depend on what else the machine does.
+    test_cpu_max_s: u64,
     kills: Verdict,
 }
 
@@ -65,7 +68,7 @@ pub(crate) enum Verdict {
     KilledByTests,
     /// Only the swarm failed.
     KilledBySwarm,
-    /// The tests hang: they used ten times the processor time they need.
+    /// A test hangs: it used ten times the processor time that the longest needs.
     Hangs,
     /// Nothing was noticed.
     Survived,
@@ -146,11 +149,11 @@ fn build(tree: &Tree, stage: &Stage) -> Result<Option<String>, String> {
     Ok(Some(program.to_owned()))
 }
 
-/// Runs the tests up to the first that fails. Nothing, if none does.
+/// Runs the tests up to the first that fails or hangs. Nothing, if none does.
 fn test(tree: &Tree, stage: &Stage, program: &str) -> Result<Option<Trial>, String> {
-    let limits = format!("ulimit -S -t {HANGS_AFTER_S}; ulimit -v {MEMORY_KIB}; exec \"$0\"");
+    let limit = format!("ulimit -v {MEMORY_KIB}; exec \"$0\"");
     let mut child = Command::new("sh")
-        .args(["-c", &limits, program])
+        .args(["-c", &limit, program])
         .env("RUST_TEST_THREADS", "1")
         .current_dir(&tree.path)
         .stdout(Stdio::piped())
@@ -158,28 +161,64 @@ fn test(tree: &Tree, stage: &Stage, program: &str) -> Result<Option<Trial>, Stri
         .spawn()
         .map_err(|error| format!("sh did not start: {error}"))?;
     let output = child.stdout.take().expect("the output is piped");
-    let failed = BufReader::new(output)
-        .lines()
-        .map_while(Result::ok)
-        .find_map(|line| failed_test(&line));
-    if let Some(by) = failed {
-        // It fails only for a process that has ended already, and `wait` then still collects it.
-        let _ = child.kill();
-        let _ = child.wait();
-        let verdict = stage.kills;
-        return Ok(Some(Trial { verdict, by }));
-    }
+    let end = watch(output, child.id(), stage.test_cpu_max_s);
+    // It fails only for a process that has ended already.
+    let _ = if end.is_some() { child.kill() } else { Ok(()) };
     let status = child.wait().map_err(|error| error.to_string())?;
-    let verdict = match status.signal() {
-        _ if status.success() => return Ok(None),
-        Some(SIGXCPU) => Verdict::Hangs,
-        _ => stage.kills,
-    };
-    let by = format!("{status} of {}", stage.target.join(" "));
-    Ok(Some(Trial { verdict, by }))
+    Ok(match end {
+        Some(End::Failed(by)) => Some((stage.kills, by)),
+        Some(End::Hangs(by)) => Some((Verdict::Hangs, by)),
+        None if status.success() => None,
+        // It took the process with it.
+        None => Some((stage.kills, status.to_string())),
+    }
+    .map(|(verdict, by)| Trial { verdict, by }))
+}
+
+/// Why a test program is ended.
+enum End {
+    Failed(String),
+    Hangs(String),
+}
+
+/// Follows the output of a test program, line by line, until it ends or a test fails or hangs.
+fn watch(output: ChildStdout, process: u32, test_cpu_max_s: u64) -> Option<End> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(output).lines().map_while(Result::ok);
+        // Nobody listens any more once a test has failed.
+        let _ = lines.map(|line| sender.send(line)).find(Result::is_err);
+    });
+    let (mut last, mut since) = (String::from("the start"), 0);
+    loop {
+        match lines.recv_timeout(Duration::from_millis(500)) {
+            Ok(line) => {
+                if let Some(name) = failed_test(&line) {
+                    return Some(End::Failed(name));
+                }
+                (last, since) = (line, cpu_s(process));
+            }
+            Err(RecvTimeoutError::Timeout) if cpu_s(process) > since + test_cpu_max_s => {
+                return Some(End::Hangs(format!("the test after `{last}`")));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
 }
 
 fn failed_test(line: &str) -> Option<String> {
     let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
     Some(name.to_owned())
+}
+
+/// Seconds of processor time that a process has used: fields 14 and 15 of its line in /proc, in
+/// hundredths, behind the name in parentheses. 0 if it has ended.
+fn cpu_s(process: u32) -> u64 {
+    let line = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let numbers = line.rsplit(')').next().unwrap_or_default();
+    let used = numbers.split_whitespace().skip(11).take(2);
+    used.filter_map(|number| number.parse::<u64>().ok())
+        .sum::<u64>()
+        / 100
 }
