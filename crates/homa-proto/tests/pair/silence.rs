@@ -124,6 +124,23 @@ fn an_rpc_that_gets_no_answer_ends_though_its_peer_is_heard() {
     assert_eq!(rpc, victim);
     let waited = at.nanos_since(start) / 1_000_000;
     assert!((1_000..1_100).contains(&waited), "{waited} ms");
+    let asked: Vec<u64> = world
+        .trace
+        .iter()
+        .filter(|(_, flight)| flight.packet().common.sender_id == id)
+        .filter(|(_, flight)| matches!(flight.body(), Body::Resend(_)))
+        .map(|(at, _)| at.nanos_since(start) / 1_000_000)
+        .collect();
+    let pauses: Vec<u64> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let (often, rarely) = pauses.split_at(19);
+    assert!(
+        often.iter().all(|pause| (5..=6).contains(pause)),
+        "{pauses:?}"
+    );
+    assert!(
+        rarely.iter().all(|pause| (80..=81).contains(pause)),
+        "{pauses:?}"
+    );
     world.run_ms(2_000);
     world.assert_empty();
 }
