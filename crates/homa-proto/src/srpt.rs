@@ -162,6 +162,22 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_announced_unless_it_goes_first_anyway() {
+        let mut queue = queue(&[500_000]);
+        queue.announce(0);
+        assert!(!queue.has_short());
+        assert_eq!(queue.pop_announcement(), None);
+        queue.announce(0);
+        let (remaining, birth) = (400_000, 1);
+        queue.set(1, Place { remaining, birth });
+        queue.announce(1);
+        assert!(queue.has_short());
+        assert_eq!(queue.pop_announcement(), Some(0));
+        assert!(!queue.has_short());
+        assert_eq!(queue.pop_announcement(), None);
+    }
+
+    #[test]
     fn the_oldest_message_gets_its_share_and_no_more() {
         let mut queue = queue(&[1_000_000_000, 5_000, 6_000]);
         let mut oldest = 0_u32;

@@ -53,3 +53,18 @@ impl Sub for Instant {
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_differ_by_durations_and_stop_at_the_ends_of_time() {
+        let (early, late) = (Instant::from_nanos(2_000), Instant::from_nanos(5_000));
+        assert_eq!(late - early, Duration::from_nanos(3_000));
+        assert_eq!(early - late, Duration::ZERO);
+        assert_eq!(early + Duration::from_nanos(3_000), late);
+        assert_eq!((late + Duration::MAX).as_nanos(), u64::MAX);
+        assert_eq!(nanos(Duration::MAX), u64::MAX);
+    }
+}
