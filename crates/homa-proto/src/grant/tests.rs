@@ -130,6 +130,8 @@ fn the_oldest_message_is_granted_in_turn_at_the_second_highest_level() {
     let fifo: Vec<&Decision> = decisions.iter().filter(|d| d.fifo).collect();
     assert_eq!(fifo.len(), 1);
     assert_eq!((fifo[0].rpc, fifo[0].priority.get()), (0, 6));
+    // 50,000 bytes are a twentieth of what 25 Gbit/s carry in that time.
+    assert_eq!(f.granter.fifo_due(), Instant::from_nanos(320_000));
 }
 
 #[test]

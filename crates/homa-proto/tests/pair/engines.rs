@@ -17,7 +17,7 @@ fn receive(world: &mut World, flight: &Flight) {
 
 /// Takes one burst from a host, and leaves the others.
 fn poll(world: &mut World, host: usize) -> bool {
-    let mut burst = Burst::new().unwrap();
+    let mut burst = Burst::new().expect("there is memory");
     let now = world.now;
     world.hosts[host].engine.poll_transmit(now, &mut burst)
 }

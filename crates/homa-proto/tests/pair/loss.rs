@@ -124,6 +124,21 @@ fn every_gap_is_asked_for_by_a_resend_of_its_own() {
 }
 
 #[test]
+fn missing_bytes_are_asked_for_in_time_however_many_messages_miss_some() {
+    let mut world = World::echo_pair();
+    world.hosts[1].answer = Some(2_800);
+    world.lose(100, |flight, _| {
+        flight.from == 1 && flight.payload.is_some_and(|(_, offset, _)| offset == 1_400)
+    });
+    for _ in 0..100 {
+        world.call(0, 1, 100);
+    }
+    world.run_ms(7);
+    assert_eq!(world.hosts[0].responses(), 100);
+    assert_eq!(world.counters(0).asks_put_off, 0);
+}
+
+#[test]
 fn one_packet_of_each_kind_may_be_lost() {
     type Kind = fn(&Body) -> bool;
     let kinds: [(&str, Kind); 7] = [
