@@ -181,11 +181,13 @@ impl Engine {
     /// Nanoseconds between unanswered asks.
     fn interval(&self, index: u32, asks: u8, ask: Pending) -> u64 {
         let patience = &self.peers[self.rpcs[index].peer].patience;
-        match ask {
+        let pause = match ask {
             Pending::NEED_ACK => self.base(index, ask) << asks.min(6),
-            _ if asks < FREQUENT_ASKS => patience.for_bytes(&self.config),
+            _ if asks < FREQUENT_ASKS => return patience.for_bytes(&self.config),
             _ => patience.for_bytes(&self.config) * 16,
-        }
+        };
+        // Questions further apart than the timeout would be no evidence of a peer that is gone.
+        pause.min(patience.timeout(&self.config) / 2)
     }
 
     fn turn(&self, index: u32) -> Turn {

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use homa_proto::Failure;
 use homa_proto::wire::Body;
+use homa_proto::{Config, Failure};
 
 use crate::world::{Fate, World};
 
@@ -352,4 +352,30 @@ fn thousands_of_rpcs_of_a_vanished_server_end_together() {
     world.run_ms(2_500);
     assert_eq!(world.hosts[0].failures(), [Failure::TimedOut; 5_000]);
     world.hosts[0].assert_empty();
+}
+
+#[test]
+fn a_server_that_is_gone_is_given_up_in_time_after_any_number_of_questions() {
+    let config = Config {
+        // Less than what rare questions are apart.
+        timeout: Duration::from_millis(60),
+        ..Config::default()
+    };
+    let mut world = World::new([config.clone(), config]);
+    world.hosts[1].echo = true;
+    world.on_wire(|_, flight| match flight.body() {
+        Body::Data(data) => Fate::drop_if(data.message_length == 100),
+        Body::RpcUnknown(_) => Fate::Drop,
+        _ => Fate::Deliver,
+    });
+    world.call(0, 1, 100);
+    for _ in 0..25 {
+        world.call(0, 1, 200);
+        world.run_ms(5);
+    }
+    assert!(world.counters(0).resends_sent >= 20);
+    assert_eq!(world.hosts[0].failures(), []);
+    world.crash(1);
+    world.run_ms(60 + 2 * 30);
+    assert_eq!(world.hosts[0].failures(), [Failure::TimedOut]);
 }
