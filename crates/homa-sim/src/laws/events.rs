@@ -18,8 +18,8 @@ pub(crate) struct Told {
     pub(crate) bytes: u64,
 }
 
-/// How late a deadline may be noticed: a slot of a timer, and what came between.
-const DEADLINE_SLACK: u64 = 2_000_000;
+/// How late a deadline may be noticed: the quarter of a millisecond that a tick lasts.
+const DEADLINE_SLACK: u64 = 262_144;
 
 impl Laws {
     /// A client made a call.
@@ -32,8 +32,11 @@ impl Laws {
             let seen = "the key of a live RPC was given out again".to_owned();
             self.breach("a key names one RPC", now, deal.client, Some(call), seen);
         }
+        self.count_calls(now, deal.client, engine);
         let segment = self.segment;
+        let is_short = self.is_short(deal.client, deal.request);
         let it = &mut self.calls[call as usize];
+        it.request.is_short = is_short;
         it.begun = now;
         it.client_life = life;
         it.request.length = deal.request;
@@ -47,7 +50,11 @@ impl Laws {
     /// A server answered.
     pub(crate) fn replied(&mut self, call: u32) {
         let (length, segment) = (self.deal(call).response, self.segment);
+        let server = self.deal(call).server;
+        let is_short = self.is_short(server, length);
+        self.may_send(server, message(call, true));
         let it = &mut self.calls[call as usize];
+        it.response.is_short = is_short;
         it.replied = true;
         it.response.length = length;
         it.response.segment = segment;
@@ -80,6 +87,10 @@ impl Laws {
         let fresh = it.bytes.add(place.offset, end);
         let (of, length) = (it.message, it.length);
         self.hosts[host as usize].buffered[cx.engine] += buffer;
+        self.count_bytes(now, host, key);
+        if is_new {
+            self.count_requests(now, host, cx.engine, of);
+        }
         if exempt {
             return;
         }
@@ -187,6 +198,7 @@ impl Laws {
             self.breach("a request runs at most once", now, host, Some(call), seen);
         } else {
             ran.push(life);
+            self.calls[call as usize].serving = Some(key.0);
             if let Some(Err(failure)) = self.calls[call as usize].end {
                 self.check_not_run(now, host, call, failure);
             }
@@ -199,6 +211,7 @@ impl Laws {
             return;
         };
         self.calls[call as usize].end = Some(Ok(()));
+        self.check_deadline(now, host, call, "a response");
         if self.is_exempt_call(call) {
             return;
         }
@@ -243,11 +256,12 @@ impl Laws {
             return;
         };
         self.calls[call as usize].end = Some(Err(failure));
-        self.check_deadline(now, host, call, failure);
+        self.check_deadline(now, host, call, &format!("{failure:?}"));
         if self.is_exempt_call(call) {
             return;
         }
         self.check_not_run(now, host, call, failure);
+        self.check_patience(now, call, key.0);
         let deal = *self.deal(call);
         let config = &self.configs[host as usize];
         let it = &self.calls[call as usize];
@@ -300,7 +314,7 @@ impl Laws {
     }
 
     /// Deadlines are kept within the host's pauses and a tick.
-    fn check_deadline(&mut self, now: u64, host: u32, call: u32, failure: Failure) {
+    fn check_deadline(&mut self, now: u64, host: u32, call: u32, what: &str) {
         let Some(deadline) = self.deal(call).deadline else {
             return;
         };
@@ -311,7 +325,7 @@ impl Laws {
             .map(|&(from, to)| to.min(now).saturating_sub(from.max(due)))
             .sum();
         if now > due + paused + DEADLINE_SLACK {
-            let seen = format!("{failure:?} came {} ns after the deadline", now - due);
+            let seen = format!("{what} came {} ns after the deadline", now - due);
             self.breach("deadlines are honoured", now, host, Some(call), seen);
         }
     }
@@ -324,7 +338,9 @@ impl Laws {
             return;
         }
         let call = of / 2;
+        self.calls[call as usize].serving = None;
         self.sending_over(host, message(call, true));
+        self.check_service_patience(now, call, key);
         let deal = *self.deal(call);
         let it = &self.calls[call as usize];
         let calm = self.peace.is_calm(deal.client, deal.server);
@@ -337,9 +353,7 @@ impl Laws {
         };
         // A client that has not proven its address is asked for its ack only as far as it may be.
         let port = [PORT, OTHER_PORT][deal.socket];
-        let proven = self.hosts[host as usize]
-            .proven
-            .contains(&(key.0, deal.client, port));
+        let proven = self.is_proven(now, host, key.0, deal.client, port);
         if calm && proven && wrong {
             let seen = format!("told {delivered}, the client has it: {has_response}");
             let law = "in a network at peace a server learns what became of its response";

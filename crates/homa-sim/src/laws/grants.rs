@@ -1,7 +1,7 @@
 //! Laws of granting: what is outstanding stays within its limit, and grants go to the messages
 //! with the fewest bytes missing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::{Laws, message};
 
@@ -15,8 +15,19 @@ pub(crate) struct Granting {
     known: Vec<u32>,
     /// When the last FIFO grant was, if there was one.
     fifo_at: Option<u64>,
-    /// A GRANT was sent since the host was last drained.
-    granted: bool,
+    suspects: Vec<Suspect>,
+}
+
+/// A GRANT that breaks a law, unless a message is over of which the application will only be told.
+#[derive(Clone, Debug)]
+struct Suspect {
+    law: &'static str,
+    call: u32,
+    seen: String,
+    /// What speaks against it: messages, and how much each counts.
+    against: Vec<(u32, u64)>,
+    /// How much may count against it.
+    limit: u64,
 }
 
 impl Laws {
@@ -24,7 +35,7 @@ impl Laws {
         self.calls[of as usize / 2].message(of & 1 == 1)
     }
 
-    fn message_ref(&self, of: u32) -> &super::Message {
+    pub(super) fn message_ref(&self, of: u32) -> &super::Message {
         let call = &self.calls[of as usize / 2];
         if of & 1 == 1 {
             &call.response
@@ -73,17 +84,18 @@ impl Laws {
         let before = it.granted.max(it.unasked).max(it.stored_end);
         let step = offset.saturating_sub(before);
         let fifo = level == fifo_level && paced && (step <= increment || top >= fifo_level);
-        if fifo {
-            self.hosts[host as usize].grants.fifo_at = Some(now);
-        } else {
+        if !fifo {
             self.check_rank(now, host, of, step);
             self.check_overcommitment(now, host, of);
         }
         let message = self.message_mut(of);
         message.granted = message.granted.max(offset);
-        message.fifo += if fifo { step } else { 0 };
         self.joins_granting(host, of);
-        self.hosts[host as usize].grants.granted = true;
+        if fifo {
+            self.hosts[host as usize].grants.fifo_at = Some(now);
+        } else {
+            self.check_outstanding(now, host, of);
+        }
     }
 
     /// No message that never was granted is passed over by one that misses more bytes, unless its
@@ -123,8 +135,39 @@ impl Laws {
                  {} and never was granted",
                 it.length - it.stored
             );
-            let law = "grants follow SRPT";
-            self.breach(law, now, host, Some(of / 2), seen);
+            self.suspect(host, "grants follow SRPT", of, seen, vec![(other, 1)], 0);
+        }
+    }
+
+    fn suspect(
+        &mut self,
+        host: u32,
+        law: &'static str,
+        of: u32,
+        seen: String,
+        against: Vec<(u32, u64)>,
+        limit: u64,
+    ) {
+        let suspects = &mut self.hosts[host as usize].grants.suspects;
+        suspects.push(Suspect {
+            law,
+            call: of / 2,
+            seen,
+            against,
+            limit,
+        });
+    }
+
+    /// After a host was drained, when it is known which messages are over.
+    pub(crate) fn settle_grants(&mut self, now: u64, host: u32) {
+        for suspect in core::mem::take(&mut self.hosts[host as usize].grants.suspects) {
+            let live = suspect
+                .against
+                .iter()
+                .filter(|&&(of, _)| !self.message_ref(of).over);
+            if live.map(|&(_, count)| count).sum::<u64>() > suspect.limit {
+                self.breach(suspect.law, now, host, Some(suspect.call), suspect.seen);
+            }
         }
     }
 
@@ -156,10 +199,10 @@ impl Laws {
             wants && heard && !it.over && missing(it) < granted && !self.is_exempt_call(other / 2)
         };
         let known = self.hosts[host as usize].grants.known.iter();
-        let senders: BTreeSet<u32> = known
+        let senders: BTreeMap<u32, u32> = known
             .filter(better)
-            .map(|&other| self.sender(other))
-            .filter(|&sender| sender != self.sender(of))
+            .map(|&other| (self.sender(other), other))
+            .filter(|&(sender, _)| sender != self.sender(of))
             .collect();
         if senders.len() >= most {
             let seen = format!(
@@ -168,48 +211,39 @@ impl Laws {
                 senders.len()
             );
             let law = "no more messages are granted than overcommitment allows";
-            self.breach(law, now, host, Some(of / 2), seen);
+            let against = senders.into_values().map(|other| (other, 1)).collect();
+            self.suspect(host, law, of, seen, against, most as u64 - 1);
         }
     }
 
-    /// After a host was drained: its outstanding bytes.
-    pub(crate) fn check_outstanding(&mut self, now: u64, host: u32) {
-        let it = &self.hosts[host as usize].grants;
-        if !it.granted {
-            return;
-        }
+    /// After a GRANT that is not the oldest message's: what the whole host has outstanding.
+    fn check_outstanding(&mut self, now: u64, host: u32, of: u32) {
         let patience = self.configs[host as usize].resend_interval.as_nanos() as u64;
         let mut known = core::mem::take(&mut self.hosts[host as usize].grants.known);
-        self.hosts[host as usize].grants.granted = false;
         known.retain(|&of| !self.message_ref(of).over);
-        let (mut ordinary, mut total) = (0_u64, 0_u64);
-        for &of in &known {
-            let exempt = self.is_exempt_call(of / 2);
-            let message = self.message_mut(of);
+        let mut against = Vec::new();
+        for &other in &known {
+            let exempt = self.is_exempt_call(other / 2);
+            let message = self.message_mut(other);
             let end = message.stored.max(message.unasked);
             let outstanding = message.granted.saturating_sub(end);
             if outstanding > 0 && now - message.heard >= patience {
                 message.silent = true;
             }
             // What fell silent gives its share back, and comes back with it.
-            if message.silent || exempt {
-                continue;
+            if outstanding > 0 && !message.silent && !exempt {
+                against.push((other, u64::from(outstanding)));
             }
-            total += u64::from(outstanding);
-            ordinary += u64::from(outstanding.saturating_sub(message.fifo));
         }
         self.hosts[host as usize].grants.known = known;
         let limit = u64::from(self.configs[host as usize].max_incoming_bytes);
-        if ordinary > limit && self.is_strict(host) {
-            let seen = format!("{ordinary} bytes outstanding ({total} with FIFO), limit {limit}");
+        let total: u64 = against.iter().map(|&(_, bytes)| bytes).sum();
+        if total > limit {
+            let seen =
+                format!("{total} bytes outstanding after a GRANT, limit {limit}: {against:?}");
             let law = "outstanding bytes stay within max_incoming";
-            self.breach(law, now, host, None, seen);
+            self.suspect(host, law, of, seen, against, limit);
         }
-    }
-
-    /// Whether what a host has outstanding can be told: nothing it receives was revived.
-    fn is_strict(&self, host: u32) -> bool {
-        !self.hosts[host as usize].down
     }
 }
 

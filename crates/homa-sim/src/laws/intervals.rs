@@ -36,6 +36,12 @@ impl Intervals {
         true
     }
 
+    /// Holes below the last byte that is there.
+    pub(crate) fn gaps(&self) -> usize {
+        let begins = self.ranges.first().is_some_and(|&(start, _)| start == 0);
+        self.ranges.len() - usize::from(begins)
+    }
+
     /// Bytes that are there.
     pub(crate) fn count(&self) -> u32 {
         self.count

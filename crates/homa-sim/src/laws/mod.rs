@@ -9,13 +9,15 @@ mod events;
 mod grants;
 mod header;
 mod intervals;
+mod memory;
 mod order;
+mod patience;
 mod peace;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use homa_proto::{Config, Failure, RpcKey, Usage};
+use homa_proto::{Config, Failure, RpcKey};
 
 use crate::host::ENGINES_MAX;
 use crate::packet::{NO_MESSAGE, Packet};
@@ -53,10 +55,16 @@ struct Message {
     length: u32,
     /// End of what its sender sent for the first time.
     sent: u32,
+    /// When it last sent bytes of it.
+    sent_at: u64,
     /// End of what its sender was allowed to send, as far as it was told.
     allowed: u32,
     /// End of what GRANTs that reached its sender allow.
     granted_here: u32,
+    /// End of what its sender says that it sends unasked.
+    promised: u32,
+    /// It goes ahead of the order.
+    is_short: bool,
     /// The level by the last GRANT that reached its sender.
     level: Option<u8>,
     /// RPC_UNKNOWN reached its sender: it may start anew.
@@ -65,8 +73,6 @@ struct Message {
     granted: u32,
     /// End of what its receiver was told comes unasked.
     unasked: u32,
-    /// Bytes of it granted in the way of FIFO grants.
-    fifo: u32,
     stored: u32,
     /// End of the stored bytes.
     stored_end: u32,
@@ -83,7 +89,7 @@ struct Message {
 impl Message {
     /// Its receiver crashed.
     fn forget_receiver(&mut self) {
-        (self.granted, self.unasked, self.fifo) = (0, 0, 0);
+        (self.granted, self.unasked) = (0, 0);
         (self.stored, self.stored_end, self.seen) = (0, 0, false);
         (self.heard, self.silent, self.over) = (0, false, false);
     }
@@ -91,6 +97,7 @@ impl Message {
     /// Its sender crashed.
     fn forget_sender(&mut self) {
         (self.sent, self.allowed, self.granted_here) = (0, 0, 0);
+        self.promised = 0;
         (self.level, self.doubtful) = (None, false);
     }
 }
@@ -106,6 +113,8 @@ struct Call {
     crashed: bool,
     /// The lives of the server in which its request reached the application.
     ran: Vec<u32>,
+    /// The engine of the server whose application has the request.
+    serving: Option<usize>,
     replied: bool,
     dropped: bool,
     aborted: bool,
@@ -149,13 +158,17 @@ struct Host {
     versions: BTreeMap<u32, u16>,
     /// Levels that each host told it, by port.
     levels: BTreeMap<(u32, u16), [u32; 8]>,
-    /// Peers, with their port, that told one of its engines its version.
-    proven: BTreeSet<(usize, u32, u16)>,
+    /// When peers, with their port, last told one of its engines its version.
+    proven: BTreeMap<(usize, u32, u16), u64>,
     pauses: Vec<(u64, u64)>,
     /// Bytes of buffers in use, by engine.
     buffered: [u64; ENGINES_MAX],
     /// A message waited for them when the engine was last looked at.
     stalled: [bool; ENGINES_MAX],
+    /// A message waited for them at some time.
+    has_stalled: bool,
+    /// When each of its engines last heard a host.
+    heard: BTreeMap<(usize, u32), u64>,
 }
 
 /// An RPC as its host knows it: the engine, and the engine's key.
@@ -252,6 +265,16 @@ impl Laws {
         self.ids.get(&(client, server, header.client_id())).copied()
     }
 
+    /// Whether a client has proven its address to one of a host's engines, and was not forgotten
+    /// since.
+    fn is_proven(&self, now: u64, host: u32, engine: usize, client: u32, port: u16) -> bool {
+        let proven = self.hosts[host as usize]
+            .proven
+            .get(&(engine, client, port));
+        let peer_idle = self.configs[host as usize].peer_idle.as_nanos() as u64;
+        proven.is_some_and(|&at| now - at < peer_idle) && self.peace.is_ample(host)
+    }
+
     fn fold(&mut self, words: impl IntoIterator<Item = u64>) {
         for word in words {
             self.sum = (self.sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -321,6 +344,7 @@ impl Laws {
                 it.request.forget_receiver();
                 it.response.forget_sender();
                 it.replied = false;
+                it.serving = None;
             }
         }
     }
@@ -331,47 +355,6 @@ impl Laws {
 
     pub(crate) fn life(&self, host: u32) -> u32 {
         self.hosts[host as usize].life
-    }
-
-    /// Tables within their limits, at all times.
-    pub(crate) fn check_limits(&mut self, now: u64, host: u32, engine: usize, usage: &Usage) {
-        self.hosts[host as usize].stalled[engine] = usage.stalled;
-        let config = &self.configs[host as usize];
-        let limits = [
-            (
-                "client RPCs",
-                usage.client_rpcs.into(),
-                config.max_client_rpcs.into(),
-            ),
-            ("peers", usage.peers.into(), config.max_peers.into()),
-            ("ranges", usage.ranges.into(), config.max_gaps.into()),
-            (
-                "tombstones",
-                usage.tombstone_blocks.into(),
-                config.max_tombstone_blocks.into(),
-            ),
-            (
-                "budget",
-                usage.budget_used_bytes,
-                config.receive_budget_bytes,
-            ),
-            (
-                "active messages",
-                usage.active_messages as u64,
-                config.overcommitment.into(),
-            ),
-            (
-                "server RPCs",
-                usage.server_rpcs.into(),
-                config.max_server_rpcs.into(),
-            ),
-        ];
-        for (what, used, limit) in limits {
-            if used > limit {
-                let seen = format!("{used} {what}, the limit is {limit}");
-                self.breach("memory stays within limits", now, host, None, seen);
-            }
-        }
     }
 
     /// A call's state for its end, if it has none.
@@ -394,24 +377,6 @@ impl Laws {
                 let seen = format!("{} requests are still served", serving.len());
                 self.breach("every RPC ends", now, host, call, seen);
             }
-        }
-    }
-
-    /// After long enough without calls a host's tables are as at the start.
-    pub(crate) fn check_empty(&mut self, now: u64, host: u32, usage: &Usage, waits: bool) {
-        let entries = usage.client_rpcs
-            + usage.server_rpcs
-            + usage.peers
-            + usage.ranges
-            + usage.tombstone_blocks
-            + usage.active_messages as u32
-            + u32::from(usage.stalled);
-        if entries > 0 || usage.budget_used_bytes + usage.incoming_bytes > 0 {
-            let seen = format!("{usage:?}");
-            self.breach("all tables return to empty", now, host, None, seen);
-        } else if waits {
-            let seen = "an empty engine still has a deadline".to_owned();
-            self.breach("all tables return to empty", now, host, None, seen);
         }
     }
 

@@ -7,12 +7,22 @@ use crate::swarm::plan::Plan;
 /// A packet that was on its way for longer than this share of a resend interval may look lost.
 const LATE_SHARE: u64 = 4;
 
+/// Two hosts.
+#[derive(Clone, Copy, Default)]
+struct Pair {
+    /// Anything ever disturbed them.
+    disturbed: bool,
+    /// A lie got through.
+    lied: bool,
+    /// The longest that a packet was on its way, or an answer seemed to be, in nanoseconds.
+    longest_way: u64,
+}
+
 pub(crate) struct Peace {
     hosts: usize,
     /// Nanoseconds on the way that count as late.
     late: u64,
-    /// Whether anything ever disturbed a pair, and whether a lie got through.
-    pairs: Vec<(bool, bool)>,
+    pairs: Vec<Pair>,
     /// Whether a host's tables are as large as one would have them.
     ample: Vec<bool>,
     hostile: bool,
@@ -24,7 +34,7 @@ impl Peace {
         Self {
             hosts,
             late: shortest.map_or(0, |it| it.as_nanos() as u64) / LATE_SHARE,
-            pairs: vec![(false, false); hosts * hosts],
+            pairs: vec![Pair::default(); hosts * hosts],
             ample: configs.iter().map(is_ample).collect(),
             hostile: plan.hostile.is_some(),
         }
@@ -37,33 +47,53 @@ impl Peace {
     pub(crate) fn disturbed(&mut self, _now: u64, a: u32, b: u32) {
         let place = self.place(a, b);
         if let Some(pair) = self.pairs.get_mut(place) {
-            pair.0 = true;
+            pair.disturbed = true;
         }
     }
 
     pub(crate) fn lie(&mut self, a: u32, b: u32) {
         let place = self.place(a, b);
         if let Some(pair) = self.pairs.get_mut(place) {
-            *pair = (true, true);
+            (pair.disturbed, pair.lied) = (true, true);
         }
     }
 
     /// A packet arrived so many nanoseconds after it was sent.
     pub(crate) fn took(&mut self, a: u32, b: u32, nanoseconds: u64) {
+        let place = self.place(a, b);
+        if let Some(pair) = self.pairs.get_mut(place) {
+            pair.longest_way = pair.longest_way.max(nanoseconds);
+        }
         if nanoseconds > self.late {
             self.disturbed(0, a, b);
         }
     }
 
+    /// A BUSY arrived: where the question before it was lost, its way seems long.
+    pub(crate) fn answered(&mut self, a: u32, b: u32) {
+        let place = self.place(a, b);
+        if let Some(pair) = self.pairs.get_mut(place).filter(|pair| pair.disturbed) {
+            pair.longest_way = u64::MAX;
+        }
+    }
+
+    /// The longest that a packet was, or seemed to be, on its way between two hosts.
+    pub(crate) fn longest_way(&self, a: u32, b: u32) -> u64 {
+        let pair = self.pairs.get(self.place(a, b));
+        pair.map_or(u64::MAX, |pair| pair.longest_way)
+    }
+
     pub(crate) fn lied(&self, a: u32, b: u32) -> bool {
-        self.pairs.get(self.place(a, b)).is_some_and(|pair| pair.1)
+        self.pairs
+            .get(self.place(a, b))
+            .is_some_and(|pair| pair.lied)
     }
 
     /// Whether nothing ever disturbed the two.
     pub(crate) fn is_calm(&self, a: u32, b: u32) -> bool {
         let pair = self.pairs.get(self.place(a, b));
         let all_ample = self.ample.iter().all(|&ample| ample);
-        all_ample && !self.hostile && pair.is_some_and(|pair| !pair.0)
+        all_ample && !self.hostile && pair.is_some_and(|pair| !pair.disturbed)
     }
 
     /// Whether a host never has to refuse for want of room, nor because it started just now.

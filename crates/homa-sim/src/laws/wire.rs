@@ -26,10 +26,14 @@ impl Laws {
         let call = self.call_of(host, packet.to, &header);
         self.check_form(now, packet, &header, call);
         self.check_level(now, packet, &header, call);
+        if let Says::Data(data) = header.says {
+            self.check_pace(now, leaving, packet, &data);
+        }
         match header.says {
             Says::Data(_) if packet.message != NO_MESSAGE => {
                 self.check_permission(now, packet, &header);
                 self.check_order(now, leaving, packet, &header);
+                self.note_sent(now, packet, &header);
             }
             Says::Grant { offset, priority } => {
                 if let Some(call) = call {
@@ -160,15 +164,6 @@ impl Laws {
         let over = data.offset >= allowed && !data.retransmit;
         let length = message.length;
         let sent = message.sent;
-        if !data.retransmit {
-            // A message that starts anew is sent from its beginning.
-            message.sent = if data.offset < message.sent {
-                end
-            } else {
-                end.max(message.sent)
-            };
-            message.doubtful &= data.offset != 0;
-        }
         if self.is_exempt_call(call) {
             return;
         }
@@ -180,6 +175,29 @@ impl Laws {
             let law = "nothing is sent past a grant";
             self.breach(law, now, packet.from, Some(call), seen);
         }
+    }
+
+    /// Bytes of a message leave for the first time.
+    fn note_sent(&mut self, now: u64, packet: &Packet, header: &Header) {
+        let Says::Data(data) = header.says else {
+            return;
+        };
+        if data.retransmit {
+            return;
+        }
+        let end = data.offset + packet.payload_bytes;
+        let is_response = packet.message & 1 == 1;
+        let message = self.calls[packet.message as usize / 2].message(is_response);
+        // A message that starts anew is sent from its beginning.
+        message.sent = if data.offset < message.sent {
+            end
+        } else {
+            end.max(message.sent)
+        };
+        message.doubtful &= data.offset != 0;
+        message.promised = data.incoming;
+        message.sent_at = now;
+        self.may_send(packet.from, packet.message);
     }
 
     /// A receiver asks for nothing that it did not allow.
@@ -216,6 +234,9 @@ impl Laws {
             if known || self.is_exempt(packet.from, host) {
                 self.note_levels(host, packet.from, levels, &header);
             }
+        }
+        if header.says == Says::Busy {
+            self.peace.answered(packet.from, host);
         }
         let Some(call) = self.call_of(packet.from, host, &header) else {
             return;
@@ -254,7 +275,8 @@ impl Laws {
     }
 
     /// An engine has handled a packet: a peer that tells our version has proven its address.
-    pub(crate) fn arrived(&mut self, engine: usize, packet: &Packet) {
+    pub(crate) fn arrived(&mut self, now: u64, engine: usize, packet: &Packet) {
+        self.hears(now, packet.to, engine, packet.from);
         let Some(header) = Header::read(packet.header()) else {
             return;
         };
@@ -265,7 +287,7 @@ impl Laws {
         };
         let it = &mut self.hosts[host as usize];
         if known && version != 0 && it.versions.get(&from) == Some(&version) {
-            it.proven.insert((engine, from, header.source));
+            it.proven.insert((engine, from, header.source), now);
         }
     }
 

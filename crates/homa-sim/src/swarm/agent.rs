@@ -440,7 +440,7 @@ impl Agent for Swarm {
 
     fn arrived(&mut self, cx: &mut Seen, packet: &Packet) {
         self.step(cx.now, What::Handled, packet);
-        self.laws.arrived(cx.engine, packet);
+        self.laws.arrived(cx.now, cx.engine, packet);
         if self.is(Plant::AsksWhileStalled) && packet.message != NO_MESSAGE {
             if self.laws.is_stored(packet.message) {
                 self.unstored.remove(&packet.message);
@@ -474,7 +474,7 @@ impl Agent for Swarm {
             self.laws.check_limits(cx.now, cx.host, cx.engine, usage);
             self.coverage.usage(usage, self.laws.config(cx.host));
         }
-        self.laws.check_outstanding(cx.now, cx.host);
+        self.laws.settle_grants(cx.now, cx.host);
         self.laws.settle_order(cx.now, cx.host);
     }
 

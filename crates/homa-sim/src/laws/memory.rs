@@ -1,0 +1,121 @@
+//! Laws of memory: tables within their limits at all times, and empty in the end. What an engine
+//! says of itself is one witness; what crossed its border is another.
+
+use homa_proto::Usage;
+
+use super::{Incoming, Key, Laws};
+
+impl Laws {
+    /// Tables within their limits, at all times.
+    pub(crate) fn check_limits(&mut self, now: u64, host: u32, engine: usize, usage: &Usage) {
+        let it = &mut self.hosts[host as usize];
+        it.stalled[engine] = usage.stalled;
+        it.has_stalled |= usage.stalled;
+        let config = &self.configs[host as usize];
+        let limits = [
+            (
+                "client RPCs",
+                usage.client_rpcs.into(),
+                config.max_client_rpcs.into(),
+            ),
+            ("peers", usage.peers.into(), config.max_peers.into()),
+            ("ranges", usage.ranges.into(), config.max_gaps.into()),
+            (
+                "tombstones",
+                usage.tombstone_blocks.into(),
+                config.max_tombstone_blocks.into(),
+            ),
+            (
+                "budget",
+                usage.budget_used_bytes,
+                config.receive_budget_bytes,
+            ),
+            (
+                "active messages",
+                usage.active_messages as u64,
+                config.overcommitment.into(),
+            ),
+            (
+                "server RPCs",
+                usage.server_rpcs.into(),
+                config.max_server_rpcs.into(),
+            ),
+        ];
+        for (what, used, limit) in limits {
+            self.check_limit(now, host, what, used, limit);
+        }
+    }
+
+    fn check_limit(&mut self, now: u64, host: u32, what: &str, used: u64, limit: u64) {
+        if used > limit {
+            let seen = format!("{used} {what}, the limit is {limit}");
+            self.breach("memory stays within limits", now, host, None, seen);
+        }
+    }
+
+    /// An engine took a call of its application.
+    pub(super) fn count_calls(&mut self, now: u64, host: u32, engine: usize) {
+        let it = &self.hosts[host as usize];
+        let used = it.calls.keys().filter(|key| key.0 == engine).count();
+        let limit = self.configs[host as usize].max_client_rpcs;
+        self.check_limit(now, host, "calls under way", used as u64, limit.into());
+    }
+
+    /// An engine took a request, of `client` if it is known.
+    pub(super) fn count_requests(&mut self, now: u64, host: u32, engine: usize, of: u32) {
+        let it = &self.hosts[host as usize];
+        let config = &self.configs[host as usize];
+        let arriving = it.incoming.keys().filter(|key| !it.calls.contains_key(key));
+        let all = arriving.chain(it.serving.keys());
+        let used = all.filter(|key| key.0 == engine).count();
+        let limit = config.max_server_rpcs;
+        let limit_per_peer = config.max_server_rpcs_per_peer;
+        let peer = |of: u32| {
+            let deal = self.deals.get(of as usize / 2)?;
+            Some((deal.client, deal.engine, deal.socket))
+        };
+        let served = it.serving.iter().filter(|(key, _)| key.0 == engine);
+        let of_peer = served.filter(|&(_, &other)| peer(of).is_some() && peer(other) == peer(of));
+        let of_peer = of_peer.count();
+        self.check_limit(now, host, "requests served", used as u64, limit.into());
+        let what = "requests of one client served";
+        self.check_limit(now, host, what, of_peer as u64, limit_per_peer.into());
+    }
+
+    /// Bytes of a message were stored under a key.
+    pub(super) fn count_bytes(&mut self, now: u64, host: u32, key: Key) {
+        let it = &self.hosts[host as usize];
+        let config = &self.configs[host as usize];
+        let (used, limit) = (it.buffered[key.0], config.receive_budget_bytes);
+        let (most, most_each) = (config.max_gaps, config.max_gaps_per_message);
+        let gaps = |it: &Incoming| it.bytes.gaps() as u64;
+        let own = it.incoming.get(&key).map_or(0, gaps);
+        let engines = it.incoming.iter().filter(|(other, _)| other.0 == key.0);
+        // Looked at only where one more may be too many.
+        let all: u64 = match own {
+            0 => 0,
+            _ => engines.map(|(_, it)| gaps(it)).sum(),
+        };
+        self.check_limit(now, host, "bytes of buffers", used, limit);
+        self.check_limit(now, host, "gaps of a message", own, most_each.into());
+        self.check_limit(now, host, "gaps", all, most.into());
+    }
+
+    /// After long enough without calls a host's tables are as at the start.
+    pub(crate) fn check_empty(&mut self, now: u64, host: u32, usage: &Usage, waits: bool) {
+        let entries = usage.client_rpcs
+            + usage.server_rpcs
+            + usage.peers
+            + usage.ranges
+            + usage.tombstone_blocks
+            + usage.active_messages as u32
+            + u32::from(usage.stalled);
+        if entries > 0 || usage.budget_used_bytes + usage.incoming_bytes > 0 {
+            let seen = format!("{usage:?}");
+            self.breach("all tables return to empty", now, host, None, seen);
+        } else if waits {
+            let seen = "an empty engine still has a deadline".to_owned();
+            self.breach("all tables return to empty", now, host, None, seen);
+        }
+    }
+}
