@@ -143,7 +143,7 @@ impl ClientCore {
     /// Starts a call that has its room; its completion goes to the handle.
     pub(crate) fn start(&self, terms: &Terms, request: &[u8]) -> Result<RawCall, CallError> {
         let (mut state, call) = self.enter(terms, request)?;
-        state.settle_and_alert(terms.now);
+        state.settle_soon(terms.now, false);
         Ok(call)
     }
 
@@ -204,7 +204,9 @@ impl ClientCore {
             peer: terms.peer.into(),
         };
         self.launch(&mut state, terms, party, request)?;
-        state.settle_and_alert(terms.now);
+        let entry = state.parties.clients.get(self.client);
+        let queued = entry.is_some_and(|entry| !entry.done.is_empty());
+        state.settle_soon(terms.now, queued);
         Ok(())
     }
 

@@ -24,6 +24,8 @@ const TICK_MIN: Duration = Duration::from_millis(2);
 /// How rarely it looks while threads come and go: each look takes a core from a spinning thread for
 /// some 50 µs.
 const TICK_MAX: Duration = Duration::from_millis(16);
+/// How soon it looks again after it found something that a thread said and did not send.
+const TICK_HELD: Duration = Duration::from_millis(4);
 /// Looks without a change of the seat after which the background thread stops looking.
 const IDLE_LOOKS: u32 = 8;
 
@@ -68,7 +70,7 @@ impl Shared {
                 }
                 if !place.seated {
                     place.seated = state.seat.take();
-                    place.spin_until = now + self.spin;
+                    place.look(&mut state, now);
                 }
                 if !place.seated {
                     let value = ready(&mut state, Some(waker));
@@ -80,7 +82,8 @@ impl Shared {
                     drop(state);
                     self.park(deadline);
                 } else if state.turn(now) {
-                    place.spin_until = now + self.spin;
+                    state.spin.end(place.begun, now);
+                    place.look(&mut state, now);
                     // A value is looked for while the lock is in hand, once.
                     if let Some(value) = ready(&mut state, None) {
                         self.leave(state, place);
@@ -145,7 +148,17 @@ impl Shared {
 struct Place {
     seated: bool,
     ticket: Ticket,
+    /// When it began to wait for the next packet.
+    begun: Instant,
     spin_until: Instant,
+}
+
+impl Place {
+    /// Begins to wait for a packet.
+    fn look(&mut self, state: &mut State, now: Instant) {
+        self.begun = now;
+        self.spin_until = state.spin.begin(now);
+    }
 }
 
 /// Until when nothing but a packet needs a turn.
@@ -194,6 +207,11 @@ fn drive_in_background(shared: &Shared) -> Result<(), Broken> {
             drop(state);
             shared.sleep(&shared.parts.alarm.background, until);
             continue;
+        }
+        if state.is_waiting() {
+            let now = shared.parts.clock.now();
+            state.settle_and_alert(now);
+            tick = TICK_HELD;
         }
         idle_looks = if offer == Offer::InUse {
             0

@@ -20,6 +20,7 @@ use crate::options::{Builder, default_config};
 use crate::outgoing;
 use crate::pool::Pool;
 use crate::shared::{Guard, Shared};
+use crate::spin::Spin;
 use crate::state::{Parts, State};
 use crate::waiting::Alarm;
 
@@ -80,14 +81,15 @@ impl Host {
             alarm,
             budget: SendBudget::new(builder.send_budget_bytes),
         });
-        let state = State::new(engine, Arc::clone(&parts)).map_err(system("make an epoll"))?;
+        let state = State::new(engine, Spin::new(builder.spin), Arc::clone(&parts))
+            .map_err(system("make an epoll"))?;
         let readiness = state
             .links
             .readiness()
             .map_err(system("duplicate a descriptor"))?;
         Ok(Self {
             inner: Arc::new(Inner {
-                shared: Arc::new(Shared::new(state, parts, readiness, builder.spin)),
+                shared: Arc::new(Shared::new(state, parts, readiness)),
                 link: builder.link,
                 udp: udp::Options {
                     usual_class,

@@ -51,6 +51,7 @@ mod clock;
 mod counters;
 mod driver;
 pub mod error;
+mod hold;
 mod host;
 mod incoming;
 mod links;
@@ -68,6 +69,7 @@ mod seat;
 mod server;
 mod shared;
 mod slab;
+mod spin;
 mod state;
 mod waiting;
 

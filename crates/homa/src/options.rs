@@ -90,11 +90,12 @@ impl Builder {
         self
     }
 
-    /// How long a blocked thread polls its sockets before it sleeps; default 50 µs.
+    /// How long whoever waits looks at the sockets again and again before it sleeps; default 50 µs.
     ///
-    /// Too short: each wait costs a wake-up by the kernel, some 5 to 40 µs. Too long: waiting
-    /// threads burn their core. Zero sleeps at once; an hour is pure spinning. The asynchronous
-    /// API never spins.
+    /// It looks only while recent waits were mostly shorter than that, so a host with little to do
+    /// sleeps at once. Too short: each wait costs a wake-up by the kernel, some 5 to 40 µs. Too
+    /// long: waiting burns a core. Zero always sleeps at once; an hour is pure spinning. In a
+    /// runtime, other tasks run between two looks.
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = spin;
         self

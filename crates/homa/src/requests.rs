@@ -258,7 +258,9 @@ impl RawResponder {
             }
         };
         self.answered = outcome.is_ok();
-        state.settle_and_alert(now);
+        let entry = state.parties.servers.get(self.server);
+        let queued = entry.is_some_and(|entry| !entry.requests.is_empty());
+        state.settle_soon(now, queued);
         drop(state);
         outcome
     }

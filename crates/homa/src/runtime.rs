@@ -61,6 +61,15 @@ struct Task {
     shared: Arc<Shared>,
 }
 
+/// How long the task looks at the sockets again and again, letting other tasks run in between,
+/// before it sleeps.
+#[derive(Default)]
+struct Look {
+    /// When it began to wait for the next packet.
+    begun: Instant,
+    until: Instant,
+}
+
 /// What the task does next.
 enum Step {
     /// Take more turns, after the others.
@@ -76,8 +85,9 @@ enum Step {
 
 impl Task {
     async fn drive(self, sockets: AsyncFd<OwnedFd>) {
+        let mut look = Look::default();
         loop {
-            match self.take_turns() {
+            match self.take_turns(&mut look) {
                 Step::Again => tokio::task::yield_now().await,
                 Step::Sleep(until) => self.sleep(&sockets, until).await,
                 Step::Nap(until) if self.shared.parts.clock.until(until) < NAP_MAX => {
@@ -89,7 +99,7 @@ impl Task {
         }
     }
 
-    fn take_turns(&self) -> Step {
+    fn take_turns(&self, look: &mut Look) -> Step {
         for _ in 0..TURNS_MAX {
             let Ok(mut state) = self.shared.lock() else {
                 return Step::End;
@@ -98,7 +108,14 @@ impl Task {
                 return Step::End;
             }
             state.seat.set_task_sleep(None);
-            if !state.turn(self.shared.parts.clock.now()) {
+            let now = self.shared.parts.clock.now();
+            if state.turn(now) {
+                state.spin.end(look.begun, now);
+                look.begun = now;
+                look.until = state.spin.begin(now);
+            } else if now < look.until {
+                return Step::Again;
+            } else {
                 let until = wake_time(&state);
                 state.seat.set_task_sleep(Some(until));
                 return if state.waits_for_pacer() {

@@ -194,6 +194,17 @@ impl Seat {
         }
     }
 
+    /// Sees to it that what is held is sent even if nobody takes a turn soon.
+    pub(crate) fn mind_what_is_held(&mut self, alarm: &Alarm) {
+        if self.task {
+            alarm.task.ring();
+        } else if self.background_sleep.is_some() {
+            alarm.background.wake();
+        } else if let Some(thread) = self.parked.take() {
+            thread.unpark();
+        }
+    }
+
     /// Every thread that waits for the seat; used when there will be no more turns.
     pub(crate) fn evict(&mut self) -> impl Iterator<Item = Waker> {
         if let Some(thread) = self.parked.take() {

@@ -6,7 +6,6 @@
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::Waker;
-use core::time::Duration;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
@@ -24,20 +23,18 @@ pub(crate) struct Shared {
     pub(crate) parts: Arc<Parts>,
     /// Readable when any link has something to do.
     pub(crate) readiness: OwnedFd,
-    pub(crate) spin: Duration,
     /// Longest message in bytes.
     pub(crate) message_max: u32,
 }
 
 impl Shared {
-    pub(crate) fn new(state: State, parts: Arc<Parts>, readiness: OwnedFd, spin: Duration) -> Self {
+    pub(crate) fn new(state: State, parts: Arc<Parts>, readiness: OwnedFd) -> Self {
         Self {
             message_max: state.engine.config().max_message_bytes,
             state: Mutex::new(state),
             contenders: AtomicU32::new(0),
             parts,
             readiness,
-            spin,
         }
     }
 

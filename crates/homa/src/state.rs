@@ -13,6 +13,7 @@ use crate::budget::SendBudget;
 use crate::clock::Clock;
 use crate::counters::HostCounters;
 use crate::error::CallError;
+use crate::hold::Hold;
 use crate::incoming::{receive, receive_reports};
 use crate::links::Links;
 use crate::messages::{Messages, Party, Remains};
@@ -21,6 +22,7 @@ use crate::parties::{Parties, Phase, RawCompletion, RawRequest, response, wake_a
 use crate::pool::{Buffer, Message, Pool};
 use crate::routes::Routes;
 use crate::seat::Seat;
+use crate::spin::Spin;
 use crate::waiting::{Alarm, WaitList, Woken};
 
 /// What needs no lock of its own beside the state's.
@@ -38,6 +40,7 @@ pub(crate) struct State {
     pub(crate) routes: Routes,
     pub(crate) parties: Parties,
     pub(crate) seat: Seat,
+    pub(crate) spin: Spin,
     pub(crate) woken: Woken,
     /// Who waits for room in the send budget.
     pub(crate) senders: WaitList,
@@ -48,6 +51,7 @@ pub(crate) struct State {
     pub(crate) closed: bool,
     messages: Messages,
     outbox: Outbox,
+    hold: Hold,
     /// When the engine wants a turn, and why; asked of it whenever it was told something.
     timeout: Option<(Instant, Reason)>,
     /// Whether messages wait for receive budget, so that bytes given back are urgent.
@@ -64,14 +68,19 @@ pub(crate) struct State {
 /// deadline by some milliseconds at most.
 const PUT_OFF_MAX: u32 = 512;
 
+/// RPCs under way that make a host busy. A client with one call at a time keeps two of them at its
+/// server, which learns with the next that it may forget the one before.
+const BUSY_RPCS: u32 = 4;
+
 impl State {
-    pub(crate) fn new(engine: Engine, parts: Arc<Parts>) -> io::Result<Self> {
+    pub(crate) fn new(engine: Engine, spin: Spin, parts: Arc<Parts>) -> io::Result<Self> {
         Ok(Self {
             engine,
             links: Links::new()?,
             routes: Routes::default(),
             parties: Parties::new(),
             seat: Seat::default(),
+            spin,
             woken: Woken::default(),
             senders: WaitList::default(),
             counters: HostCounters::default(),
@@ -79,6 +88,7 @@ impl State {
             closed: false,
             messages: Messages::default(),
             outbox: Outbox::new(),
+            hold: Hold::new(),
             timeout: None,
             stalled: false,
             put_off: 0,
@@ -120,10 +130,15 @@ impl State {
             active = true;
         }
         let urgent = self.stalled && self.parts.pool.has_given_back();
-        if active || urgent || self.outbox.is_waiting() {
+        if active || urgent || self.is_waiting() {
             active |= self.settle(now);
         }
         active
+    }
+
+    /// Whether something waits to be sent.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.hold.is_on() || self.outbox.is_waiting()
     }
 
     /// When the engine wants the next turn.
@@ -140,6 +155,7 @@ impl State {
     /// Sends what the engine wants sent and delivers what it tells. To be called after every word
     /// to the engine. Returns whether it left something to do.
     pub(crate) fn settle(&mut self, now: Instant) -> bool {
+        self.hold.release();
         let more = loop {
             let bytes = self.parts.pool.collect_given_back();
             if bytes > 0 {
@@ -167,6 +183,29 @@ impl State {
     pub(crate) fn settle_and_alert(&mut self, now: Instant) {
         let more = self.settle(now);
         self.alert(more.then_some(now));
+    }
+
+    /// The application said something that makes a packet: settles, unless it is worth waiting for
+    /// what it says next. `queued`: whether it has more to take and answer.
+    pub(crate) fn settle_soon(&mut self, now: Instant, queued: bool) {
+        let first = !self.hold.is_on();
+        let held = if self.seat.has_task() {
+            // The task comes next, and finds what all others have said until then.
+            self.is_busy() && self.hold.add()
+        } else {
+            self.hold.hears(now, queued)
+        };
+        if !held {
+            self.settle_and_alert(now);
+        } else if first {
+            self.seat.mind_what_is_held(&self.parts.alarm);
+        }
+    }
+
+    /// Whether so many RPCs are under way that another message may be said in this moment.
+    fn is_busy(&self) -> bool {
+        let usage = self.engine.usage();
+        usage.client_rpcs + usage.server_rpcs >= BUSY_RPCS
     }
 
     /// Wakes whoever sleeps past what is due next: at `due`, if there is something at once.
