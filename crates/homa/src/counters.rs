@@ -37,6 +37,8 @@ pub struct HostCounters {
     /// Times that the background thread could not be started; deadlines then pass unnoticed while
     /// nobody waits.
     pub background_failures: u64,
+    /// Packets that a capture could not hold, since its file cannot be written any more.
+    pub capture_lost: u64,
 }
 
 impl HostCounters {

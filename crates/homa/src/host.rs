@@ -11,8 +11,9 @@ use homa_proto::wire::Priority;
 use homa_proto::{Config, Engine, Seed, SocketId, Usage};
 
 use crate::budget::SendBudget;
+use crate::capture::Recorder;
 use crate::clock::Clock;
-use crate::counters::Counters;
+use crate::counters::{Counters, HostCounters};
 use crate::driver;
 use crate::error::{BindError, ConfigError};
 use crate::links::Socket;
@@ -75,11 +76,15 @@ impl Host {
 
         let system = |step| move |error| BindError::system(step, &error);
         let alarm = Arc::new(Alarm::new().map_err(system("make an eventfd"))?);
+        let asked = builder.capture.as_deref();
+        let recorder = Recorder::asked_for(asked).map_err(system("write a capture"))?;
+        let tell_class = recorder.is_some();
         let parts = Arc::new(Parts {
             clock: Clock::new(),
             pool: Arc::new(Pool::new(builder.pool_bytes, Arc::clone(&alarm))),
             alarm,
             budget: SendBudget::new(builder.send_budget_bytes),
+            recorder,
         });
         let state = State::new(engine, Spin::new(builder.spin), Arc::clone(&parts))
             .map_err(system("make an epoll"))?;
@@ -93,7 +98,7 @@ impl Host {
                 link: builder.link,
                 udp: udp::Options {
                     usual_class,
-                    tell_class: false,
+                    tell_class,
                     ..builder.udp.clone()
                 },
                 faults: builder.faults,
@@ -124,10 +129,14 @@ impl Host {
     /// The host is broken.
     pub fn counters(&self) -> Result<Counters, BindError> {
         let state = self.lock()?;
+        let recorder = self.inner.shared.parts.recorder.as_ref();
         Ok(Counters {
             engine: state.engine.counters().clone(),
             links: state.links.counters(),
-            host: state.counters,
+            host: HostCounters {
+                capture_lost: recorder.map_or(0, |recorder| recorder.lost()),
+                ..state.counters
+            },
         })
     }
 
@@ -217,7 +226,7 @@ pub(crate) fn add_link(
     let opened = state.engine.open_socket(port, accepts_requests);
     let id = opened.map_err(|_| BindError::TooManySockets)?;
     let socket = Socket {
-        link,
+        link: state.watched(link),
         id,
         server,
         full: false,

@@ -39,12 +39,16 @@
 //! - [`CallOptions`] sets a deadline; [`Host::builder`] sets everything else, and lets several
 //!   clients and servers share one send queue and one set of grants.
 //!
+//! With `HOMA_CAPTURE=FILE` in its environment every program on this library writes its packets to
+//! FILE, as pcapng ([`Builder::capture`] does so from inside). `homa dump` and Wireshark read it.
+//!
 //! Over UDP, by default, no privileges are needed. [`LinkKind::Ip`] speaks with Homa in kernels.
 #![forbid(unsafe_code)]
 
 pub mod blocking;
 mod budget;
 mod calls;
+mod capture;
 #[cfg(feature = "tokio")]
 mod client;
 mod clock;

@@ -1,6 +1,7 @@
 //! What an application may choose about a host and about a single call.
 
 use core::time::Duration;
+use std::path::PathBuf;
 
 use homa_net::{LinkKind, faults, udp};
 use homa_proto::Config;
@@ -36,6 +37,7 @@ pub struct Builder {
     pub(crate) spin: Duration,
     pub(crate) send_budget_bytes: u64,
     pub(crate) pool_bytes: usize,
+    pub(crate) capture: Option<PathBuf>,
 }
 
 /// The numbers of the protocol engine that suit a kind of link: over UDP [`Config::user_space`];
@@ -58,6 +60,7 @@ impl Default for Builder {
             spin: Duration::from_micros(50),
             send_budget_bytes: 64 << 20,
             pool_bytes: 64 << 20,
+            capture: None,
         }
     }
 }
@@ -120,11 +123,23 @@ impl Builder {
         self
     }
 
+    /// Appends every packet to `file`, as pcapng, which is created if it is not there. Default: the
+    /// file that the environment variable `HOMA_CAPTURE` names, if it names one.
+    ///
+    /// Several hosts and processes may write to one file. Each batch of packets costs a system call
+    /// and a copy; what cannot be written is counted
+    /// ([`HostCounters::capture_lost`](crate::HostCounters::capture_lost)) and sent all the same.
+    pub fn capture(mut self, file: impl Into<PathBuf>) -> Self {
+        self.capture = Some(file.into());
+        self
+    }
+
     /// Makes the host. It has no socket yet.
     ///
     /// # Errors
     ///
-    /// The configuration is out of range, or the system refuses descriptors or memory.
+    /// The configuration is out of range, the capture cannot be written, or the system refuses
+    /// descriptors or memory.
     pub fn build(self) -> Result<Host, BindError> {
         Host::new(&self)
     }

@@ -7,9 +7,11 @@ use core::net::IpAddr;
 use std::io;
 use std::sync::Arc;
 
+use homa_net::Link;
 use homa_proto::{Address, Engine, Event, Instant, Reason, RpcKey, SocketId};
 
 use crate::budget::SendBudget;
+use crate::capture::Recorder;
 use crate::clock::Clock;
 use crate::counters::HostCounters;
 use crate::error::CallError;
@@ -31,6 +33,8 @@ pub(crate) struct Parts {
     pub(crate) pool: Arc<Pool>,
     pub(crate) alarm: Arc<Alarm>,
     pub(crate) budget: SendBudget,
+    /// Writes packets down, if that was asked for.
+    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 /// What the lock protects.
@@ -94,6 +98,14 @@ impl State {
             put_off: 0,
             parts,
         })
+    }
+
+    /// The link with the host's recorder before it, if there is one.
+    pub(crate) fn watched(&self, link: Box<dyn Link>) -> Box<dyn Link> {
+        match &self.parts.recorder {
+            Some(recorder) => recorder.watch(link),
+            None => link,
+        }
     }
 
     /// One turn: takes what has arrived, keeps what is due, sends, tells. Returns whether anything
