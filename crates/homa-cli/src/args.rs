@@ -14,6 +14,7 @@ use homa_sim::{ENGINES_MAX, Shape, Workload};
 use crate::bench::args::{Bench, EnginePoint, Process};
 use crate::failure::Failure;
 use crate::host::{HostOptions, LinkOption};
+use crate::lab::Lab;
 use crate::workload;
 
 /// Loads above 1 are for looking at overload.
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Call(Call),
     Demo(Demo),
     Bench(Bench),
+    Lab(Lab),
     Sim(Sim),
     Dump(Dump),
     #[command(name = "internal-demo-server", hide = true)]
@@ -444,7 +446,7 @@ mod tests {
     fn a_missing_command_lists_the_commands() {
         assert_eq!(
             problem("homa"),
-            "a command is missing; type: homa serve|call|demo|bench|sim|dump"
+            "a command is missing; type: homa serve|call|demo|bench|lab|sim|dump"
         );
         assert_eq!(
             problem("homa bench"),
@@ -461,7 +463,7 @@ mod tests {
             ),
             (
                 "homa dome",
-                "there is no such command; type: homa serve|call|demo|bench|sim|dump",
+                "there is no such command; type: homa serve|call|demo|bench|lab|sim|dump",
             ),
             (
                 "homa demo --sceonds 3",

@@ -13,6 +13,7 @@ mod failure;
 mod files;
 mod graph;
 mod host;
+mod lab;
 mod network;
 mod output;
 mod page;
@@ -52,6 +53,7 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
         Command::BenchServer(arguments) => bench::process::server(&arguments),
         Command::BenchClient(arguments) => bench::process::client(&arguments),
         Command::EnginePoint(arguments) => bench::engine_point(&arguments),
+        Command::Lab(arguments) => lab::run(&arguments),
         Command::Sim(Sim {
             what: Simulation::Swarm(arguments),
         }) => sim::swarm(&arguments),

@@ -7,7 +7,8 @@
 //! [`Link`] is what a host needs of a datagram network. [`Udp`](udp::Udp) is the one that works on
 //! every machine, [`Ip`](ip::Ip) and [`Tunnel`](tunnel::Tunnel) reach Homa in kernels, [`Memory`](memory::Memory) joins two hosts in one process, and
 //! [`Faults`](faults::Faults) wraps either to lose, reorder and duplicate datagrams on purpose.
-//! [`wait`](mod@wait) sleeps until a link has something to do.
+//! [`wait`](mod@wait) sleeps until a link has something to do. [`Tun`](tun::Tun) is a network device
+//! with a process at its other end, for those who build networks.
 //!
 //! ```
 //! use core::time::Duration;
@@ -44,6 +45,7 @@ mod link;
 pub mod memory;
 mod ports;
 mod sys;
+pub mod tun;
 pub mod tunnel;
 pub mod udp;
 pub mod wait;

@@ -379,6 +379,24 @@ fn take_lengths(envelope: &mut Envelope, header: &libc::msghdr, length: usize, c
     envelope.length = length.min(capacity);
 }
 
+/// Makes an open /dev/net/tun the process's end of the device `name`, whose packets have no header
+/// of the driver's own.
+pub(crate) fn become_tun(tun: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    // SAFETY: all-zero bytes are a valid `ifreq`: an empty name and no flags.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    // The last byte stays zero and ends the name.
+    if name.len() >= request.ifr_name.len() || name.contains('\0') {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *place = byte as core::ffi::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as i16;
+    // SAFETY: the kernel reads and writes one `ifreq`, which lives until the call returns.
+    let result = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) };
+    Ok(check(result).map(drop)?)
+}
+
 fn io_vector(buffer: &mut [u8]) -> libc::iovec {
     libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),

@@ -23,13 +23,14 @@ use crate::network::Network;
 use crate::progress::Progress;
 
 /// How often a sample is tried, at most.
-const TRIES_MAX: u32 = 8;
+const TRIES_MAX: u32 = 20;
 
 /// How often a turn may fail, at most.
 const FAILURES_MAX: u32 = 3;
 
-/// What a disturbance is given to pass.
-const PAUSE: Duration = Duration::from_millis(200);
+/// What a disturbance is given to pass: so much for every try before, and not more than …
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Extra time that disturbances may cost in all: so many times the run's own, and not less than …
 const PATIENCE: u32 = 3;
@@ -161,7 +162,7 @@ impl Stage {
             if tries >= TRIES_MAX || Instant::now() > self.end {
                 return Err(never_quiet(variant, &sample, tries));
             }
-            thread::sleep(PAUSE);
+            thread::sleep((PAUSE * tries).min(PAUSE_MAX));
         }
     }
 

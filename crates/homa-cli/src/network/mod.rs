@@ -5,9 +5,11 @@
 //! program ends, and there is nothing to clean up after a crash.
 
 mod cable;
-mod namespace;
+mod device;
+pub(crate) mod namespace;
 mod netlink;
 mod offload;
+pub(crate) mod star;
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};

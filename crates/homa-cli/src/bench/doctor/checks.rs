@@ -34,7 +34,10 @@ pub(super) fn all() -> Vec<Finding> {
             "/sys/devices/system/clocksource/clocksource0/current_clocksource",
         )),
         buffers(receive_buffer_granted().unwrap_or(0)),
-        steering(&read("/sys/class/net/lo/queues/rx-0/rps_cpus")),
+        steering(
+            &read("/sys/class/net/lo/queues/rx-0/rps_cpus"),
+            &read("/proc/sys/net/core/rps_default_mask"),
+        ),
         offloads("lo", &network::active_offloads("lo")),
         priority(&read("/proc/sys/kernel/sched_autogroup_enabled")),
         cables(network::may_lay_cables()),
@@ -160,17 +163,26 @@ fn buffers(granted: usize) -> Finding {
     )
 }
 
-fn steering(mask: &str) -> Finding {
+fn steering(loopback: &str, new_devices: &str) -> Finding {
     let subject = "packet steering";
-    if mask.chars().all(|digit| matches!(digit, '0' | ',')) {
-        return Finding::fine(subject, "RPS of loopback is off");
+    let is_off = |mask: &str| mask.chars().all(|digit| matches!(digit, '0' | ','));
+    if !is_off(new_devices) {
+        return Finding::new(
+            subject,
+            Spoils,
+            format!("RPS moves packets of new devices to the processors {new_devices}"),
+            "`sysctl net.core.rps_default_mask=0`",
+        );
     }
-    Finding::new(
-        subject,
-        Spoils,
-        format!("RPS moves loopback's packets to the processors {mask}"),
-        "`echo 0 > /sys/class/net/lo/queues/rx-0/rps_cpus`, or `--over veth`",
-    )
+    if !is_off(loopback) {
+        return Finding::new(
+            subject,
+            Spoils,
+            format!("RPS moves packets of loopback to the processors {loopback}"),
+            "`echo 0 > /sys/class/net/lo/queues/rx-0/rps_cpus`, or `--over veth`",
+        );
+    }
+    Finding::fine(subject, "RPS is off")
 }
 
 fn offloads(device: &str, active: &[String]) -> Finding {
@@ -224,7 +236,7 @@ mod tests {
     #[test]
     fn each_check_tells_what_is_fine_from_what_is_not() {
         let gro = ["tx-tcp-segmentation", "tx-udp-segmentation", "rx-gro"].map(String::from);
-        let cases: [(Finding, Verdict); 21] = [
+        let cases: [(Finding, Verdict); 22] = [
             (build(false), Fine),
             (build(true), Spoils),
             (congestion("cubic", "reno cubic"), Fine),
@@ -239,8 +251,9 @@ mod tests {
             (clock("hpet"), Spoils),
             (buffers(4 << 20), Fine),
             (buffers(212_992), Spoils),
-            (steering("00000000,00000000"), Fine),
-            (steering("3"), Spoils),
+            (steering("00000000,00000000", "0"), Fine),
+            (steering("3", "0"), Spoils),
+            (steering("0", "3"), Spoils),
             (offloads("lo", &gro), Fine),
             (offloads("lo", &gro[1..]), Note),
             (priority("0"), Fine),

@@ -1,0 +1,260 @@
+//! The lab measures itself: does the network do what the switch promises?
+
+use core::fmt;
+use core::time::Duration;
+use std::io::{self, Write};
+
+use homa_sim::{BufferConfig, LinkConfig};
+use serde::Serialize;
+
+use super::args::Check;
+use super::fabric::Fabric;
+use super::running::{Running, Span};
+use super::traffic::{datagram_wire_bytes, efficiency, flood, round_trips};
+use crate::failure::Failure;
+use crate::network::star;
+use crate::output::OutputFile;
+use crate::progress::Progress;
+
+/// Packets that may wait in a host's device.
+const DEVICE_QUEUE_PACKETS: u32 = 100;
+
+/// How long each measurement takes.
+const LENGTH: Duration = Duration::from_millis(800);
+const MEASUREMENTS: u32 = 4;
+
+/// Bytes of an idle network's datagram.
+const PING_BYTES: usize = 100;
+
+/// A switch that is later than this at its 99th percentile, or uses more of its processor, distorts
+/// what is measured.
+const LATE_MAX_US: f64 = 100.0;
+const CPU_MAX: f64 = 0.7;
+
+/// How far a rate may be from its link's.
+const RATE_TOLERANCE: f64 = 0.02;
+
+/// A full packet on the wire.
+const PACKET_WIRE_BYTES: u32 = 1538;
+
+/// What two kernels and the switch may add to the wire's own time.
+const KERNEL_MAX_US: f64 = 300.0;
+
+/// One promise, and what became of it.
+#[derive(Debug, Serialize)]
+struct Finding {
+    promise: &'static str,
+    found: String,
+    is_kept: bool,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.is_kept { "kept" } else { "BROKEN" };
+        write!(f, "{mark:8}{:34}{}", self.promise, self.found)
+    }
+}
+
+/// Measures, prints what was found, and writes the file that was asked for.
+///
+/// # Errors
+/// The network cannot be made, or a promise is broken.
+pub(super) fn run(arguments: &Check) -> Result<(), Failure> {
+    let json_file = OutputFile::create(arguments.json.as_deref())?;
+    let findings = measure(arguments).map_err(Failure::work("cannot run the lab"))?;
+    let mut output = io::stdout();
+    for finding in &findings {
+        writeln!(output, "{finding}").map_err(Failure::work("cannot print"))?;
+    }
+    if let Some(file) = json_file {
+        let json = serde_json::to_string_pretty(&findings).map_err(Failure::work("JSON"))?;
+        file.write((json + "\n").as_bytes())?;
+    }
+    if findings.iter().all(|finding| finding.is_kept) {
+        return Ok(());
+    }
+    Err(Failure::Work(
+        "results of a lab on this machine would not be true now; try a lower --rate, fewer --hosts, \
+         or a quiet machine"
+            .to_owned(),
+    ))
+}
+
+fn measure(arguments: &Check) -> io::Result<Vec<Finding>> {
+    let link = LinkConfig {
+        bits_per_second: u64::from(arguments.rate) * 1_000_000,
+        delay: 0,
+    };
+    let buffer = BufferConfig {
+        bytes: arguments.buffer.into(),
+        alpha_eighths: 8,
+    };
+    let (hosts, tuns) = star::lay(arguments.hosts, DEVICE_QUEUE_PACKETS)?;
+    let progress = Progress::start(LENGTH * MEASUREMENTS);
+    let fabric = Fabric::new(arguments.hosts, link, buffer);
+    let running = Running::start(fabric, tuns)?;
+    let (rate, last) = (link.bits_per_second as f64, arguments.hosts - 1);
+    let everybody: Vec<(u8, u8)> = (0..last).map(|host| (host, 0)).collect();
+
+    progress.say("idle network");
+    let trips = round_trips(&hosts, PING_BYTES, LENGTH)?;
+    let mut findings = vec![idle(&trips, link)];
+    progress.say("rate");
+    let alone = flood(&hosts, &[(0, 0)], 1, rate, LENGTH)?;
+    findings.push(carries(alone[0], rate));
+    running.settle()?;
+    progress.say("strict order");
+    let both = flood(&hosts, &[(0, 7), (1, 0)], 2, rate, LENGTH)?;
+    findings.push(strict(both[0], both[1], rate));
+    running.settle()?;
+    progress.say("shared buffer");
+    flood(&hosts, &everybody, last, rate, LENGTH)?;
+    let span = running.span()?;
+    findings.push(shared(&span, arguments.buffer.into()));
+    findings.extend(pace(&span, running.is_real_time));
+    progress.finish();
+    Ok(findings)
+}
+
+fn idle(trips: &[Duration], link: LinkConfig) -> Finding {
+    let wire = 4 * link.serialization(datagram_wire_bytes(PING_BYTES));
+    let wire_us = wire as f64 / 1e3;
+    let at = |quantile: usize| trips[trips.len() * quantile / 100].as_secs_f64() * 1e6;
+    let (p50, p99) = (at(50), at(99));
+    Finding {
+        promise: "an idle network adds little",
+        found: format!("p50 {p50:.0} µs, p99 {p99:.0} µs, {wire_us:.0} µs of it on the wire"),
+        is_kept: p50 >= wire_us && p50 - wire_us <= KERNEL_MAX_US,
+    }
+}
+
+fn carries(bits_per_second: f64, rate: f64) -> Finding {
+    let wanted = rate * efficiency();
+    let error = bits_per_second / wanted - 1.0;
+    Finding {
+        promise: "a link carries its rate",
+        found: format!(
+            "{:+.2} % of {:.2} Mbit/s of payload",
+            error * 100.0,
+            wanted / 1e6
+        ),
+        is_kept: error.abs() <= RATE_TOLERANCE,
+    }
+}
+
+fn strict(best: f64, worst: f64, rate: f64) -> Finding {
+    let wanted = rate * efficiency();
+    let [best, worst] = [best, worst].map(|rate| rate / wanted);
+    Finding {
+        promise: "the best level leaves nothing",
+        found: format!(
+            "best {:.1} %, worst {:.1} % of the link",
+            best * 100.0,
+            worst * 100.0
+        ),
+        is_kept: (best - 1.0).abs() <= RATE_TOLERANCE && worst <= RATE_TOLERANCE,
+    }
+}
+
+fn shared(span: &Span, buffer: u64) -> Finding {
+    let share = span.buffer_max_bytes as f64 / buffer as f64;
+    Finding {
+        promise: "one queue takes half the buffer",
+        found: format!(
+            "{:.1} % held at most, {} packets dropped of {}",
+            share * 100.0,
+            span.dropped,
+            span.dropped + span.forwarded
+        ),
+        // A queue may hold as much as it leaves free, give or take the packet that decides.
+        is_kept: span.buffer_max_bytes.abs_diff(buffer / 2) < u64::from(PACKET_WIRE_BYTES),
+    }
+}
+
+fn pace(span: &Span, is_real_time: bool) -> [Finding; 2] {
+    let priority = if is_real_time { "with" } else { "WITHOUT" };
+    [
+        Finding {
+            promise: "the switch is in time",
+            found: format!(
+                "late by {:.0} µs at p50, {:.0} µs at p99, {priority} real-time priority; {} \
+                 packets refused",
+                span.late_p50_us, span.late_p99_us, span.refused
+            ),
+            is_kept: span.late_p99_us <= LATE_MAX_US && span.refused == 0,
+        },
+        Finding {
+            promise: "the switch has time to spare",
+            found: format!("{:.0} % of a processor", span.cpu * 100.0),
+            is_kept: span.cpu <= CPU_MAX,
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: LinkConfig = LinkConfig {
+        bits_per_second: 100_000_000,
+        delay: 0,
+    };
+
+    fn span() -> Span {
+        Span {
+            forwarded: 1000,
+            dropped: 10,
+            buffer_max_bytes: 749_500,
+            held_bytes: 0,
+            refused: 0,
+            late_p50_us: 5.0,
+            late_p99_us: 40.0,
+            cpu: 0.4,
+        }
+    }
+
+    #[test]
+    fn rates_and_strict_order_have_a_tolerance_of_two_percent() {
+        let full = 100e6 * efficiency();
+        assert!(carries(full * 0.99, 100e6).is_kept);
+        assert!(!carries(full * 0.97, 100e6).is_kept && !carries(full * 1.03, 100e6).is_kept);
+        assert!(strict(full, full * 0.01, 100e6).is_kept);
+        assert!(!strict(full, full * 0.03, 100e6).is_kept);
+        assert!(!strict(full * 0.9, 0.0, 100e6).is_kept);
+    }
+
+    #[test]
+    fn an_idle_network_is_never_faster_than_the_wire() {
+        let after = |micros| idle(&[Duration::from_micros(micros); 100], LINK).is_kept;
+        // 166 bytes on the wire, four times, are 53 µs.
+        assert!(after(54) && after(300));
+        assert!(!after(52) && !after(400));
+    }
+
+    #[test]
+    fn the_buffer_is_shared_by_the_rule_and_a_late_switch_is_no_switch() {
+        assert!(shared(&span(), 1_500_000).is_kept);
+        let held = |bytes| {
+            shared(
+                &Span {
+                    buffer_max_bytes: bytes,
+                    ..span()
+                },
+                1_500_000,
+            )
+            .is_kept
+        };
+        assert!(held(750_500) && !held(752_000) && !held(748_000));
+        assert!(pace(&span(), true).iter().all(|finding| finding.is_kept));
+        let late = Span {
+            late_p99_us: 101.0,
+            ..span()
+        };
+        assert!(!pace(&late, true)[0].is_kept);
+        let busy = Span {
+            cpu: 0.71,
+            ..span()
+        };
+        assert!(!pace(&busy, true)[1].is_kept);
+    }
+}
