@@ -181,7 +181,7 @@ impl Config {
     /// `round_trip_bytes` is what a link of `link_bits_per_second` carries while a full packet and
     /// the grant for it travel. So much of a message goes unasked, and so much of one may be
     /// outstanding; more would only wait in front of the receiver's link, ahead of shorter messages.
-    /// The pacer lets one packet wait in front of our own link.
+    /// Nothing waits in front of our own link but the packet that leaves.
     pub fn data_center(link_bits_per_second: u64, round_trip_bytes: u32) -> Self {
         let shipped = Self::default();
         let slots = u32::from(shipped.overcommitment);

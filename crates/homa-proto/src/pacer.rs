@@ -9,8 +9,10 @@ pub(crate) struct Pacer {
     rate: Option<u64>,
     backlog_nanos: u64,
     packet_overhead: u64,
-    /// When the link will have sent all it was given.
+    /// When the link will have sent all it was given, rounded down, and what was cut off, in
+    /// nanoseconds divided by the rate: without it an estimate of long duty runs ahead of the link.
     idle: Instant,
+    rest: u64,
 }
 
 impl Pacer {
@@ -20,6 +22,7 @@ impl Pacer {
             backlog_nanos: nanos(config.pacer_backlog),
             packet_overhead: u64::from(config.packet_overhead_bytes),
             idle: Instant::ZERO,
+            rest: 0,
         }
     }
 
@@ -55,11 +58,13 @@ impl Pacer {
         let Some(rate) = self.rate else {
             return;
         };
+        if now > self.idle {
+            (self.idle, self.rest) = (now, 0);
+        }
         let wire = bytes as u64 + packets as u64 * self.packet_overhead;
-        let nanos = u128::from(wire) * 8_000_000_000 / u128::from(rate);
-        let start = self.idle.max(now).as_nanos();
-        let end = start.saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX));
-        self.idle = Instant::from_nanos(end);
+        let work = wire.saturating_mul(8_000_000_000).saturating_add(self.rest);
+        let end = self.idle.as_nanos().saturating_add(work / rate);
+        (self.idle, self.rest) = (Instant::from_nanos(end), work % rate);
     }
 }
 
@@ -83,6 +88,19 @@ mod tests {
         assert!(!pacer.is_ready(start));
         assert_eq!(pacer.ready_at(), start + Duration::from_nanos(5_000));
         assert!(pacer.is_ready(start + Duration::from_nanos(5_000)));
+    }
+
+    #[test]
+    fn the_estimate_does_not_run_ahead_of_a_link_that_is_busy_for_long() {
+        let config = Config {
+            link_bits_per_second: Some(10_000_000_000),
+            packet_overhead_bytes: 66,
+            ..Config::default()
+        };
+        let mut pacer = Pacer::new(&config);
+        // 1,538 bytes take 1,230.4 ns.
+        (0..10_000).for_each(|_| pacer.charge(Instant::ZERO, 1, 1_472));
+        assert_eq!(pacer.idle(), Instant::from_nanos(12_304_000));
     }
 
     #[test]

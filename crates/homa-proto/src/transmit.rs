@@ -29,12 +29,16 @@ impl Engine {
         let any = self.poll_outbox(burst)
             || self.poll_control(burst)
             || self.poll_grant(now, burst)
-            || self.poll_resend(now, burst)
+            || self.poll_resend(burst)
             || self.poll_short(now, burst)
             || self.poll_long(now, burst)
             // A message that may not go without a proof has just asked for it.
             || self.poll_control(burst);
-        self.counters.packets_sent += if any { burst.len() as u64 } else { 0 };
+        if any {
+            self.counters.packets_sent += burst.len() as u64;
+            // Control packets are few but never wait: what they take, DATA must not take again.
+            self.pacer.charge(now, burst.len(), burst.bytes());
+        }
         any
     }
 
@@ -286,7 +290,7 @@ impl Engine {
 
     /// What is wanted again goes before new bytes and is not held back, but the link's estimate
     /// counts it.
-    fn poll_resend(&mut self, now: Instant, burst: &mut Burst) -> bool {
+    fn poll_resend(&mut self, burst: &mut Burst) -> bool {
         while let Some(index) = self.resending.pop() {
             let limits = self.limits();
             let Some(priority) = self.rpcs[index].outbound().map(|out| out.resend_priority) else {
@@ -308,7 +312,6 @@ impl Engine {
                 }
                 self.counters.data_bursts += 1;
                 self.counters.data_resent += burst.len() as u64;
-                self.pacer.charge(now, burst.len(), burst.bytes());
                 return true;
             }
             if !outbound.resend.is_empty() {
@@ -361,17 +364,16 @@ impl Engine {
                 self.sent(now, index, length);
             }
             if !burst.is_empty() {
-                self.count_data(now, burst);
+                self.count_data(burst);
                 return true;
             }
         }
         false
     }
 
-    fn count_data(&mut self, now: Instant, burst: &Burst) {
+    fn count_data(&mut self, burst: &Burst) {
         self.counters.data_bursts += 1;
         self.counters.data_sent += burst.len() as u64;
-        self.pacer.charge(now, burst.len(), burst.bytes());
     }
 
     /// Messages in SRPT order, when the pacer allows; long ones are announced ahead of it.
@@ -431,7 +433,7 @@ impl Engine {
             self.sent(now, index, end);
         }
         if !burst.is_empty() {
-            self.count_data(now, burst);
+            self.count_data(burst);
         }
         !burst.is_empty()
     }
