@@ -1,10 +1,15 @@
 //! What happens next: events in order of time, and of entry among those of one moment.
+//!
+//! *Design*: a calendar of short buckets that goes round, for the near future, and a heap for what
+//! lies beyond it. Nearly all events of a busy network are a few microseconds away: entering one is
+//! appending it to its bucket, and a bucket is sorted once, when its time comes. A heap alone took
+//! a third of a run's instructions.
 
-use core::cmp::Ordering;
+use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Something that is to happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
     /// The last bit of a packet reaches a host or a switch.
     Arrive { node: u32, packet: u32 },
@@ -18,79 +23,197 @@ pub(crate) enum Event {
     Unreachable { host: u32, packet: u32 },
 }
 
+/// Nanoseconds of a bucket, as a power of two: some ten events of a busy network.
+const BUCKET_BITS: u32 = 4;
+
+/// Buckets: 65 µs together.
+const BUCKETS: u64 = 4_096;
+
 #[derive(Clone, Copy)]
 struct Entry {
     at: u64,
-    number: u64,
     event: Event,
 }
 
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
+/// Which buckets are not empty: a bit for each, and one for every 64 of those.
+struct Occupied {
+    words: [u64; (BUCKETS / 64) as usize],
+    summary: u64,
 }
 
-impl Eq for Entry {}
+impl Occupied {
+    const EMPTY: Self = Self {
+        words: [0; (BUCKETS / 64) as usize],
+        summary: 0,
+    };
 
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    fn set(&mut self, place: usize) {
+        self.words[place / 64] |= 1 << (place % 64);
+        self.summary |= 1 << (place / 64);
     }
-}
 
-impl Ord for Entry {
-    /// The earliest is the greatest: that is what the heap gives first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.number).cmp(&(self.at, self.number))
+    fn clear(&mut self, place: usize) {
+        self.words[place / 64] &= !(1 << (place % 64));
+        if self.words[place / 64] == 0 {
+            self.summary &= !(1 << (place / 64));
+        }
+    }
+
+    /// The first that is not empty from `place` on, going round.
+    fn next(&self, place: usize) -> Option<usize> {
+        let word = place / 64;
+        let here = self.words[word] & (u64::MAX << (place % 64));
+        if here != 0 {
+            return Some(word * 64 + here.trailing_zeros() as usize);
+        }
+        let others = self.summary & (u64::MAX << word) & !(1 << word);
+        let others = if others == 0 { self.summary } else { others };
+        let word = (others != 0).then(|| others.trailing_zeros() as usize)?;
+        Some(word * 64 + self.words[word].trailing_zeros() as usize)
     }
 }
 
 /// Events to come.
 pub(crate) struct Queue {
-    heap: BinaryHeap<Entry>,
-    entered: u64,
+    /// Those of the bucket `current` and of the `BUCKETS` - 1 after it, in order of entry but for
+    /// the current one's.
+    buckets: Vec<Vec<Entry>>,
+    occupied: Occupied,
+    /// Number of the bucket that events are taken from, counted from the origin of time.
+    current: u64,
+    /// Events of the current bucket that are taken. The rest of it is in order of time.
+    taken: usize,
+    /// What is further away, by time and entry.
+    far: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    far_entered: u64,
+    count: usize,
+}
+
+const fn place(bucket: u64) -> usize {
+    (bucket % BUCKETS) as usize
 }
 
 impl Queue {
     pub(crate) fn new() -> Self {
         Self {
-            heap: BinaryHeap::new(),
-            entered: 0,
+            buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            occupied: Occupied::EMPTY,
+            current: 0,
+            taken: 0,
+            far: BinaryHeap::new(),
+            far_entered: 0,
+            count: 0,
         }
     }
 
     /// Enters an event for the moment `at`, in nanoseconds.
     pub(crate) fn push(&mut self, at: u64, event: Event) {
-        self.entered += 1;
-        self.heap.push(Entry {
-            at,
-            number: self.entered,
-            event,
-        });
+        self.count += 1;
+        let bucket = (at >> BUCKET_BITS).max(self.current);
+        if bucket >= self.current + BUCKETS {
+            self.far_entered += 1;
+            self.far.push(Reverse((at, self.far_entered, event)));
+            return;
+        }
+        let entries = &mut self.buckets[place(bucket)];
+        if bucket == self.current {
+            let rest = &entries[self.taken..];
+            let after = self.taken + rest.partition_point(|entry| entry.at <= at);
+            entries.insert(after, Entry { at, event });
+        } else {
+            entries.push(Entry { at, event });
+        }
+        self.occupied.set(place(bucket));
+    }
+
+    /// Number of the bucket of the next event, unless that is far away.
+    fn next_bucket(&self) -> Option<u64> {
+        let here = place(self.current);
+        let found = self.occupied.next(here)? as u64;
+        let ahead = (found + BUCKETS - here as u64) % BUCKETS;
+        Some(self.current + ahead)
     }
 
     /// When the next event happens.
     pub(crate) fn next(&self) -> Option<u64> {
-        self.heap.peek().map(|entry| entry.at)
+        match self.next_bucket() {
+            Some(bucket) if bucket == self.current => {
+                let entries = &self.buckets[place(bucket)];
+                entries.get(self.taken).map(|entry| entry.at)
+            }
+            Some(bucket) => {
+                let entries = self.buckets[place(bucket)].iter();
+                entries.map(|entry| entry.at).min()
+            }
+            None => self.far.peek().map(|Reverse((at, ..))| *at),
+        }
     }
 
     /// The next event, if it happens at `until` or before.
     pub(crate) fn pop(&mut self, until: u64) -> Option<(u64, Event)> {
-        if self.next()? > until {
+        if !self.turn(until) {
             return None;
         }
-        self.heap.pop().map(|entry| (entry.at, entry.event))
+        let here = place(self.current);
+        let entries = &mut self.buckets[here];
+        let entry = *entries.get(self.taken).filter(|entry| entry.at <= until)?;
+        self.taken += 1;
+        self.count -= 1;
+        if self.taken == entries.len() {
+            entries.clear();
+            self.taken = 0;
+            self.occupied.clear(here);
+        }
+        Some((entry.at, entry.event))
+    }
+
+    /// Makes the bucket of the next event the current one, if that event happens at `until` or
+    /// before: what is entered next may still be earlier than it.
+    fn turn(&mut self, until: u64) -> bool {
+        let next = match self.next_bucket() {
+            Some(bucket) if bucket == self.current => return true,
+            Some(bucket) => {
+                let entries = &mut self.buckets[place(bucket)];
+                entries.sort_by_key(|entry| entry.at);
+                if entries.first().is_none_or(|entry| entry.at > until) {
+                    return false;
+                }
+                bucket
+            }
+            None => match self.far.peek() {
+                Some(Reverse((at, ..))) if *at <= until => at >> BUCKET_BITS,
+                _ => return false,
+            },
+        };
+        self.current = next;
+        self.taken = 0;
+        self.fetch();
+        true
+    }
+
+    /// Moves what is not far away any more into its buckets, before anything later is entered
+    /// there.
+    fn fetch(&mut self) {
+        while let Some(&Reverse((at, _, event))) = self.far.peek() {
+            let bucket = (at >> BUCKET_BITS).max(self.current);
+            if bucket >= self.current + BUCKETS {
+                return;
+            }
+            self.far.pop();
+            self.buckets[place(bucket)].push(Entry { at, event });
+            self.occupied.set(place(bucket));
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.heap.len()
+        self.count
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     #[test]
     fn events_of_one_moment_happen_in_the_order_of_their_entry() {
@@ -106,5 +229,36 @@ mod tests {
             .collect();
         assert_eq!(order, [2, 4]);
         assert_eq!(queue.next(), Some(5));
+    }
+
+    #[test]
+    fn near_and_far_events_come_in_the_order_that_sorting_gives() {
+        let mut random = Random::new(1, 0);
+        let mut queue = Queue::new();
+        let (mut now, mut entered) = (0, 0_u32);
+        let mut waiting: Vec<(u64, u32)> = Vec::new();
+        for _ in 0..2_000 {
+            for _ in 0..random.below(4) {
+                let at = now + random.magnitude(3_000_000) - 1;
+                queue.push(at, Event::Wake { host: entered });
+                waiting.push((at, entered));
+                entered += 1;
+            }
+            let until = now + random.magnitude(200_000);
+            waiting.sort_unstable();
+            assert_eq!(queue.next(), waiting.first().map(|it| it.0));
+            let expected = waiting.first().filter(|it| it.0 <= until).copied();
+            let found = queue.pop(until).map(|(at, event)| match event {
+                Event::Wake { host } => (at, host),
+                _ => (at, u32::MAX),
+            });
+            assert_eq!(found, expected);
+            if expected.is_some() {
+                waiting.remove(0);
+            }
+            now = expected.map_or(until, |it| it.0);
+            assert_eq!(queue.len(), waiting.len());
+        }
+        assert!(entered > 2_000);
     }
 }
