@@ -242,18 +242,19 @@ pub(crate) fn run(
     let peers = setup.peers.min(hosts - 1);
     let mut traffic = Traffic::new(workload, seed, (hosts, peers), start, per_second);
     let span = span.from(start);
-    let mut told = start;
+    let (mut told, mut last) = (start, start);
     loop {
         let arrival = traffic.next();
-        if arrival.at >= span.begins_at && !world.agent.counts {
+        if last < span.begins_at && arrival.at >= span.begins_at {
             world.run_until(span.begins_at);
             world.restart_counters();
             world.agent.counts = true;
         }
-        if arrival.at >= span.ends_at && world.agent.counts {
+        if last < span.ends_at && arrival.at >= span.ends_at {
             world.run_until(span.ends_at);
             note(&mut world, &span);
         }
+        last = arrival.at;
         if arrival.at >= span.over_at || span.has_ended(arrival.at) && world.agent.open == 0 {
             break;
         }

@@ -58,9 +58,13 @@ impl Slowdowns {
         self.count(usize::from(hundredth), bucket(slowdown), slowdown);
     }
 
-    /// Counts a message that did not end, and lasted `slowdown` times its best until now.
+    /// Counts a message that did not end, and lasted `slowdown` times its best until now: in a mean
+    /// it is at least as slow as any of its length that ended.
     pub(crate) fn record_endless(&mut self, hundredth: u8, slowdown: f64) {
-        self.count(usize::from(hundredth), BUCKETS - 1, slowdown);
+        let hundredth = usize::from(hundredth);
+        let row = &self.counts[hundredth * BUCKETS..][..BUCKETS - 1];
+        let slowest = row.iter().rposition(|&count| count > 0).map_or(1.0, middle);
+        self.count(hundredth, BUCKETS - 1, slowdown.max(slowest));
     }
 
     fn count(&mut self, hundredth: usize, bucket: usize, slowdown: f64) {
