@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
+use std::sync::mpsc;
 
 use homa::{CallOptions, Host, blocking};
 
@@ -53,19 +54,51 @@ pub(super) fn serve(job: &Job, waiting: Waiting, answer: Answer) -> io::Result<u
 }
 
 fn serve_tokio(listen: SocketAddr, answer: Answer) -> io::Result<u16> {
-    let (tell, told) = std::sync::mpsc::channel();
-    spawn_server(move || {
-        runtime::current_thread()?.block_on(async {
-            let server = homa::Server::bind(listen).await.map_err(io::Error::other)?;
-            let port = server.local_addr().port();
-            tell.send(port).map_err(io::Error::other)?;
-            loop {
-                let request = server.recv().await.map_err(io::Error::other)?;
+    start_in_tokio(async move |tell: Tell| {
+        let server = bind(listen, &tell).await?;
+        loop {
+            let request = server.recv().await.map_err(io::Error::other)?;
+            let response = answer.to(&request.message);
+            // A client that is gone misses nothing.
+            let _ = request.responder.reply(&response).await;
+        }
+    })
+}
+
+/// Starts a server with a task for each request, as asynchronous servers have.
+///
+/// # Errors
+/// The address is not to be had.
+pub(super) fn serve_in_tasks(job: &Job, answer: Answer) -> io::Result<u16> {
+    let listen = SocketAddr::new(job.listen, 0);
+    start_in_tokio(async move |tell: Tell| {
+        let server = bind(listen, &tell).await?;
+        loop {
+            let request = server.recv().await.map_err(io::Error::other)?;
+            tokio::spawn(async move {
                 let response = answer.to(&request.message);
                 // A client that is gone misses nothing.
                 let _ = request.responder.reply(&response).await;
-            }
-        })
-    });
+            });
+        }
+    })
+}
+
+/// Tells the port.
+type Tell = mpsc::Sender<u16>;
+
+async fn bind(listen: SocketAddr, tell: &Tell) -> io::Result<homa::Server> {
+    let server = homa::Server::bind(listen).await;
+    let server = server.map_err(io::Error::other)?;
+    tell.send(server.local_addr().port())
+        .map_err(io::Error::other)?;
+    Ok(server)
+}
+
+fn start_in_tokio(
+    serve: impl AsyncFnOnce(Tell) -> io::Result<()> + Send + 'static,
+) -> io::Result<u16> {
+    let (tell, told) = mpsc::channel();
+    spawn_server(move || runtime::current_thread()?.block_on(serve(tell)));
     told.recv().map_err(io::Error::other)
 }

@@ -26,6 +26,7 @@ pub(super) fn all() -> Vec<Finding> {
             &read("/proc/sys/net/ipv4/tcp_available_congestion_control"),
         ),
         pinning(cpus, siblings.as_deref()),
+        quota(&read("/sys/fs/cgroup/cpu.max")),
         frequency(&read(
             "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
         )),
@@ -96,6 +97,18 @@ fn pinning(cpus: Option<[usize; 2]>, siblings: Option<&str>) -> Finding {
     }
     let what = format!("client on CPU {client}, server on CPU {server}");
     Finding::fine(subject, what)
+}
+
+fn quota(limit: &str) -> Finding {
+    match limit.split(' ').next() {
+        None | Some("" | "max") => Finding::fine("quota", "none"),
+        Some(_) => Finding::new(
+            "quota",
+            Spoils,
+            format!("this container's processes are stopped when they used {limit} (µs of µs)"),
+            "start the container without a limit on CPU time (docker run without --cpus)",
+        ),
+    }
 }
 
 /// Whether a list such as `0,2-3` holds the number.
@@ -236,7 +249,7 @@ mod tests {
     #[test]
     fn each_check_tells_what_is_fine_from_what_is_not() {
         let gro = ["tx-tcp-segmentation", "tx-udp-segmentation", "rx-gro"].map(String::from);
-        let cases: [(Finding, Verdict); 22] = [
+        let cases: [(Finding, Verdict); 25] = [
             (build(false), Fine),
             (build(true), Spoils),
             (congestion("cubic", "reno cubic"), Fine),
@@ -245,6 +258,9 @@ mod tests {
             (pinning(Some([0, 1]), Some("0")), Fine),
             (pinning(Some([0, 1]), Some("0-1")), Spoils),
             (pinning(None, None), Spoils),
+            (quota("max 100000"), Fine),
+            (quota(""), Fine),
+            (quota("150000 100000"), Spoils),
             (frequency(""), Fine),
             (frequency("powersave"), Spoils),
             (clock("kvm-clock"), Fine),

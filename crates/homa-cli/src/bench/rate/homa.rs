@@ -18,6 +18,11 @@ pub(super) fn serve(job: &Job, waiting: Waiting) -> io::Result<Vec<u16>> {
     Ok(vec![serve_one(job, waiting, Answer::Echo)?])
 }
 
+/// Starts an echo server with a task for each request.
+pub(super) fn serve_in_tasks(job: &Job) -> io::Result<Vec<u16>> {
+    Ok(vec![crate::bench::homa::serve_in_tasks(job, Answer::Echo)?])
+}
+
 /// One thread that spins.
 pub(super) fn measure(job: &Job, mut meter: Meter) -> io::Result<Sample> {
     let client = Client::on(&host(Waiting::Spin)?).map_err(io::Error::other)?;

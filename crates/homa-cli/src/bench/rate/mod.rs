@@ -10,7 +10,7 @@ mod udp;
 #[cfg(feature = "rivals")]
 use super::rivals;
 use super::sockets::{BBR, CUBIC};
-use super::suite::Waiting::{Spin, Tokio};
+use super::suite::Waiting::Spin;
 use super::suite::{Figure, MILLION_RPCS, Ratio, Suite, Variant};
 #[cfg(feature = "rivals")]
 use crate::answer::Answer;
@@ -84,7 +84,7 @@ const VARIANTS: &[Variant] = &[
         name: "homa_tokio",
         congestion: None,
         many_peers: true,
-        serve: |job| homa::serve(job, Tokio),
+        serve: homa::serve_in_tasks,
         measure: homa::measure_tokio,
     },
     Variant {

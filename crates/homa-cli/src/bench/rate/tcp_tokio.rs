@@ -1,7 +1,8 @@
 //! One TCP connection in tokio that many tasks share, as RPC systems over TCP do.
 //!
-//! A frame is the number of the task and the message. One task writes whatever the others have made
-//! ready, another reads responses and hands each to the task that waits for it.
+//! A frame is the number of the client's task and the message. At either end one task writes whatever
+//! the others have made ready; another reads, and hands each response to the task that waits for it,
+//! each request to a task of its own.
 
 use core::cell::RefCell;
 use std::io;
@@ -26,15 +27,20 @@ const READ_BYTES: usize = 1 << 16;
 /// Bytes of the task's number.
 const HEADER_BYTES: usize = 4;
 
-/// Starts a server that answers all messages of a read with one write.
+/// Starts a server with a task for each request, as asynchronous servers have.
 pub(super) fn serve(job: &Job, congestion: Congestion) -> io::Result<Vec<u16>> {
     tcp_server(job, Waiting::Tokio, congestion, |job, stream| {
-        runtime::current_thread()?.block_on(async {
-            let (reader, mut writer) = tokio::net::TcpStream::from_std(stream)?.into_split();
+        LocalSet::new().block_on(&runtime::current_thread()?, async {
+            let (reader, writer) = tokio::net::TcpStream::from_std(stream)?.into_split();
+            let output = Rc::new(Output::default());
+            spawn_local(Rc::clone(&output).write(writer));
             let mut input = Input::new(reader, HEADER_BYTES + job.message_bytes);
             loop {
-                let frames = input.read().await?;
-                writer.write_all(frames).await?;
+                let frame_bytes = input.frame_bytes;
+                for frame in input.read().await?.chunks(frame_bytes) {
+                    let (output, request) = (Rc::clone(&output), frame.to_vec());
+                    spawn_local(async move { output.put(&request) });
+                }
             }
         })
     })
@@ -55,11 +61,33 @@ pub(super) fn measure(job: &Job, meter: Meter, congestion: Congestion) -> io::Re
     })
 }
 
-/// What the tasks share.
+/// Frames that are to be written, by whichever task.
+#[derive(Default)]
+struct Output {
+    frames: RefCell<Vec<u8>>,
+    has_frames: Notify,
+}
+
+impl Output {
+    fn put(&self, frame: &[u8]) {
+        self.frames.borrow_mut().extend(frame);
+        self.has_frames.notify_one();
+    }
+
+    async fn write(self: Rc<Self>, mut writer: OwnedWriteHalf) -> io::Result<()> {
+        let mut frames = Vec::new();
+        loop {
+            self.has_frames.notified().await;
+            core::mem::swap(&mut frames, &mut *self.frames.borrow_mut());
+            writer.write_all(&frames).await?;
+            frames.clear();
+        }
+    }
+}
+
+/// What the tasks of a client share.
 struct Connection {
-    /// Frames that are to be written.
-    output: RefCell<Vec<u8>>,
-    has_output: Notify,
+    output: Rc<Output>,
     /// Who waits for a response, by the number of the task.
     waiting: RefCell<Vec<Option<oneshot::Sender<Vec<u8>>>>>,
 }
@@ -68,12 +96,11 @@ impl Connection {
     fn share(job: &Job, stream: TcpStream) -> io::Result<Rc<Self>> {
         let (reader, writer) = tokio::net::TcpStream::from_std(stream)?.into_split();
         let connection = Rc::new(Self {
-            output: RefCell::default(),
-            has_output: Notify::new(),
+            output: Rc::default(),
             waiting: RefCell::new((0..job.outstanding).map(|_| None).collect()),
         });
         let input = Input::new(reader, HEADER_BYTES + job.message_bytes);
-        spawn_local(Rc::clone(&connection).write(writer));
+        spawn_local(Rc::clone(&connection.output).write(writer));
         spawn_local(Rc::clone(&connection).read(input));
         Ok(connection)
     }
@@ -81,25 +108,9 @@ impl Connection {
     async fn call(&self, task: usize, request: &[u8]) -> io::Result<Vec<u8>> {
         let (answer, answered) = oneshot::channel();
         self.waiting.borrow_mut()[task] = Some(answer);
-        self.put((task as u32).to_be_bytes(), request);
+        let header = (task as u32).to_be_bytes();
+        self.output.put(&[&header, request].concat());
         answered.await.map_err(io::Error::other)
-    }
-
-    fn put(&self, header: [u8; HEADER_BYTES], message: &[u8]) {
-        let mut output = self.output.borrow_mut();
-        output.extend(header);
-        output.extend(message);
-        self.has_output.notify_one();
-    }
-
-    async fn write(self: Rc<Self>, mut writer: OwnedWriteHalf) -> io::Result<()> {
-        let mut frames = Vec::new();
-        loop {
-            self.has_output.notified().await;
-            core::mem::swap(&mut frames, &mut *self.output.borrow_mut());
-            writer.write_all(&frames).await?;
-            frames.clear();
-        }
     }
 
     async fn read(self: Rc<Self>, mut input: Input) -> io::Result<()> {
