@@ -174,6 +174,12 @@ mod tests {
         assert!(queue.has_short());
         assert_eq!(queue.pop_announcement(), Some(0));
         assert!(!queue.has_short());
+        queue.announce(0);
+        assert!(
+            queue.has_short(),
+            "behind the announcement that is not needed is one that is"
+        );
+        assert_eq!(queue.pop_announcement(), Some(0));
         assert_eq!(queue.pop_announcement(), None);
     }
 

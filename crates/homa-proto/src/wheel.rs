@@ -212,6 +212,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_due_and_was_not_popped_is_due_at_its_own_time() {
+        let mut wheel = Wheel::new();
+        wheel.ensure(1).unwrap();
+        let deadline = Instant::from_nanos(1_000_000_000);
+        wheel.set_at_latest(0, deadline);
+        wheel.set_at_latest(1, deadline);
+        let later = Instant::from_nanos(2_000_000_000);
+        assert_eq!(wheel.pop(later), Some(0));
+        let turn = wheel.next_turn().unwrap();
+        assert!((0..1 << TICK_SHIFT).contains(&turn.nanos_since(deadline)));
+        assert_eq!(wheel.pop(later), Some(1));
+        assert_eq!(wheel.next_turn(), None);
+    }
+
+    #[test]
     fn the_next_turn_is_never_later_than_a_tick_behind_the_earliest_deadline() {
         let mut wheel = Wheel::new();
         wheel.ensure(0).unwrap();

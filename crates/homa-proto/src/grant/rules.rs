@@ -89,6 +89,7 @@ mod tests {
         let mut config = Config::default();
         let windows = [0, 1, 3, 7].map(|active| Rules::new(&config).window(active));
         assert_eq!(windows, [400_000, 200_000, 100_000, 50_000]);
+        assert_eq!(Rules::new(&config).least_step(), 50_000);
         config.window_bytes = Some(60_000);
         assert_eq!(Rules::new(&config).window(7), 60_000);
     }

@@ -135,6 +135,21 @@ fn the_oldest_message_is_granted_in_turn_at_the_second_highest_level() {
 }
 
 #[test]
+fn the_turn_of_an_oldest_message_that_is_silent_is_that_of_the_next() {
+    let config = Config {
+        overcommitment: 1,
+        ..Config::default()
+    };
+    let mut f = Fixture::new(&config);
+    f.update(0, 1, 900_000, 0, 40_000);
+    f.update(1, 2, 800_000, 0, 40_000);
+    f.update(2, 3, 100_000, 0, 40_000);
+    assert!(f.granter.park(&f.rules.clone(), 0));
+    let fifo = f.decisions().into_iter().find(|decision| decision.fifo);
+    assert_eq!(fifo.map(|decision| decision.rpc), Some(1));
+}
+
+#[test]
 fn everything_returns_to_nothing_when_messages_leave() {
     let mut f = Fixture::new(&Config::default());
     for rpc in 0..50 {
