@@ -1,9 +1,12 @@
 //! Laws that hold whatever is said and done: random games, hostile packets, a swarm of hosts, and
 //! the corpus of the fuzzer.
 
+use core::cell::Cell;
 use core::time::Duration;
+use std::rc::Rc;
 use std::{fs, path};
 
+use homa_proto::wire::Body;
 use homa_proto::{Call, Config, Counters, Event};
 
 use crate::play::play;
@@ -225,4 +228,73 @@ fn swarm_step(world: &mut World, random: &mut Random, host: usize, calls: &mut [
             }
         ))
     ));
+}
+
+#[test]
+fn what_an_engine_counts_is_what_was_on_the_wire() {
+    let mut world = World::echo_pair();
+    world.hosts[0].echo = true;
+    let arrived = Rc::new(Cell::new([0_u64; 2]));
+    let (counts, mut random) = (Rc::clone(&arrived), Random(5));
+    world.on_wire(move |_, flight| {
+        let lost = random.below(10) == 0;
+        let mut count = counts.get();
+        count[flight.to] += u64::from(!lost);
+        counts.set(count);
+        Fate::drop_if(lost)
+    });
+    for number in 0..60 {
+        let host = number % 2;
+        world.call(host, 1 - host, 1 + (number as u32 * 9_001) % 150_000);
+    }
+    world.run_ms(2_000);
+    for host in 0..2 {
+        let counters = world.counters(host);
+        let sent = |which: fn(&Body) -> bool| {
+            world.count(|flight, body| flight.from == host && which(body)) as u64
+        };
+        assert_eq!(counters.packets_received, arrived.get()[host]);
+        assert_eq!(counters.packets_sent, sent(|_| true));
+        let (first, again) = (counters.data_sent, counters.data_resent);
+        assert_eq!(
+            first,
+            sent(|body| matches!(body, Body::Data(data) if !data.retransmit))
+        );
+        assert_eq!(
+            again,
+            sent(|body| matches!(body, Body::Data(data) if data.retransmit))
+        );
+        assert_eq!(
+            counters.grants_sent,
+            sent(|body| matches!(body, Body::Grant(_)))
+        );
+        assert_eq!(
+            counters.resends_sent,
+            sent(|body| matches!(body, Body::Resend(_)))
+        );
+        assert_eq!(counters.busy_sent, sent(|body| matches!(body, Body::Busy)));
+        assert_eq!(
+            counters.unknown_sent,
+            sent(|body| matches!(body, Body::RpcUnknown(_)))
+        );
+        assert_eq!(
+            counters.cutoffs_sent,
+            sent(|body| matches!(body, Body::Cutoffs(_)))
+        );
+        assert_eq!(
+            counters.need_acks_sent,
+            sent(|body| matches!(body, Body::NeedAck))
+        );
+        assert_eq!(
+            counters.acks_sent,
+            sent(|body| matches!(body, Body::Ack(_)))
+        );
+        assert_eq!(counters.rpcs_completed, 30);
+        assert_eq!(counters.requests_delivered, 30);
+    }
+    world.assert_forgotten_later();
+    assert_eq!(
+        [0, 1].map(|host| world.counters(host).peers_forgotten),
+        [1, 1]
+    );
 }

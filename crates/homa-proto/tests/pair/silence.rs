@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use homa_proto::wire::Body;
+use homa_proto::wire::{Body, RpcUnknown, UnknownReason};
 use homa_proto::{Config, Failure};
 
 use crate::world::{Fate, World};
@@ -378,4 +378,57 @@ fn a_server_that_is_gone_is_given_up_in_time_after_any_number_of_questions() {
     world.crash(1);
     world.run_ms(60 + 2 * 30);
     assert_eq!(world.hosts[0].failures(), [Failure::TimedOut]);
+}
+
+#[test]
+fn rpcs_that_are_answered_in_time_cost_hardly_a_deadline() {
+    let mut world = World::echo_pair();
+    for length in [100, 5_000, 100, 30_000, 100, 100, 100, 100] {
+        world.call(0, 1, length);
+        world.run_for(Duration::from_micros(200));
+    }
+    assert_eq!(world.hosts[0].responses(), 8);
+    // The wheel of deadlines sorts them in anew now and then.
+    assert!(world.hosts.iter().all(|host| host.timeouts <= 1));
+}
+
+#[test]
+fn a_busy_that_answers_no_question_is_no_measure_of_the_path() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    world.run_ms(4);
+    let mut busy = world.trace[0].1.packet();
+    busy.common.sender_id = busy.common.sender_id.flipped();
+    busy.body = Body::Busy;
+    let server = world.hosts[1].address;
+    world.inject(0, server, &busy, 0);
+    assert_eq!(world.counters(0).busy_received, 1);
+    world.on_wire(|_, _| Fate::Drop);
+    world.call(0, 1, 100);
+    world.run_ms(6);
+    assert_eq!(world.counters(0).resends_sent, 1);
+}
+
+#[test]
+fn a_client_that_knows_an_rpc_no_more_has_its_response_unless_it_aborted_or_bytes_are_unsent() {
+    let aborted = Some(UnknownReason::Aborted);
+    let cases = [
+        (100, None, true),
+        (100, aborted, false),
+        (100_000, None, false),
+    ];
+    for (length, reason, delivered) in cases {
+        let mut world = World::pair();
+        world.call(0, 1, 100);
+        world.run_ms(1);
+        world.lose(usize::MAX, |_, body| matches!(body, Body::Grant(_)));
+        let (rpc, _) = world.hosts[1].requests[0];
+        world.reply(1, rpc, length);
+        let mut unknown = world.trace[0].1.packet();
+        unknown.body = Body::RpcUnknown(RpcUnknown { reason });
+        let client = world.hosts[0].address;
+        world.inject(1, client, &unknown, 0);
+        assert_eq!(world.hosts[1].endings(), [delivered], "{length} {reason:?}");
+        assert_eq!(world.counters(1).unknown_received, 1);
+    }
 }
