@@ -31,7 +31,7 @@ use crate::needs::Need;
 use crate::{paths, wrong_usage};
 
 pub(crate) const USAGE: &str = "type: cargo xtask mutants [--sample COUNT] [--seed SEED] \
-                                [--shard I/N] [--name TEXT] [--commit COMMIT] \
+                                [--shard I/N] [--name TEXT]... [--commit COMMIT] \
                                 [--json FILE]";
 
 const CARGO_MUTANTS: Need = Need::Cargo {
@@ -46,8 +46,8 @@ struct Options {
     seed: u64,
     /// This run's part of the sample, `1..=count`, and the number of parts.
     shard: (usize, usize),
-    /// Instead of a sample, all mutants whose name contains this.
-    name: Option<String>,
+    /// Instead of a sample, all mutants whose name contains one of these.
+    names: Vec<String>,
     /// What is measured.
     commit: String,
     json: Option<PathBuf>,
@@ -86,7 +86,7 @@ impl Options {
             sample: 400,
             seed: 1,
             shard: (1, 1),
-            name: None,
+            names: Vec::new(),
             commit: "HEAD".to_owned(),
             json: None,
         };
@@ -99,7 +99,7 @@ impl Options {
                 "--sample" => options.sample = value.parse().map_err(|_| bad())?,
                 "--seed" => options.seed = value.parse().map_err(|_| bad())?,
                 "--shard" => options.shard = parse_shard(value).ok_or_else(bad)?,
-                "--name" => options.name = Some(value.clone()),
+                "--name" => options.names.push(value.clone()),
                 "--commit" => options.commit.clone_from(value),
                 "--json" => options.json = Some(PathBuf::from(value)),
                 _ => return Err(format!("mutants does not know {flag}")),
@@ -119,13 +119,14 @@ fn run(options: &Options) -> Result<Report, String> {
     let (index, count) = options.shard;
     let tree = Tree::check_out(&options.commit, &format!("{index}-of-{count}"))?;
     let mut deck = deck::shuffle(tree.mutants()?, options.seed);
-    if let Some(text) = &options.name {
-        deck.retain(|mutant| mutant.name.contains(text));
+    let names = &options.names;
+    if !names.is_empty() {
+        deck.retain(|mutant| names.iter().any(|text| mutant.name.contains(text)));
     }
     let deck: Vec<Mutant> = deck.into_iter().skip(index - 1).step_by(count).collect();
-    let wanted = match options.name {
-        Some(_) => deck.len(),
-        None => options.sample.div_ceil(count).min(deck.len()),
+    let wanted = match names.is_empty() {
+        true => options.sample.div_ceil(count).min(deck.len()),
+        false => deck.len(),
     };
     println!("commit {}: {wanted} mutants to judge", tree.commit);
 
