@@ -428,3 +428,89 @@ fn check_size(result: c_long) -> Result<usize, Errno> {
 fn descriptor(fd: BorrowedFd<'_>) -> c_long {
     fd.as_raw_fd().into()
 }
+
+/// One instruction of classic BPF.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(crate) struct Instruction(libc::sock_filter);
+
+/// Instructions work on one value; another can be kept beside it.
+impl Instruction {
+    const fn new(code: u32, k: u32) -> Self {
+        Self(libc::sock_filter {
+            code: code as u16,
+            jt: 0,
+            jf: 0,
+            k,
+        })
+    }
+
+    /// Loads the byte at `at`.
+    pub(crate) const fn load_byte(at: u32) -> Self {
+        Self::new(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, at)
+    }
+
+    /// Loads two bytes.
+    pub(crate) const fn load_half(at: u32) -> Self {
+        Self::new(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, at)
+    }
+
+    /// Loads four bytes of the IP header.
+    pub(crate) const fn load_ip_word(at: u32) -> Self {
+        let at = libc::SKF_NET_OFF.cast_unsigned() + at;
+        Self::new(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at)
+    }
+
+    /// Keeps the value.
+    pub(crate) const fn keep() -> Self {
+        Self::new(libc::BPF_MISC | libc::BPF_TAX, 0)
+    }
+
+    pub(crate) const fn xor_kept() -> Self {
+        Self::new(libc::BPF_ALU | libc::BPF_XOR | libc::BPF_X, 0)
+    }
+
+    pub(crate) const fn shift_left(bits: u32) -> Self {
+        Self::new(libc::BPF_ALU | libc::BPF_LSH, bits)
+    }
+
+    pub(crate) const fn shift_right(bits: u32) -> Self {
+        Self::new(libc::BPF_ALU | libc::BPF_RSH, bits)
+    }
+
+    pub(crate) const fn multiply(by: u32) -> Self {
+        Self::new(libc::BPF_ALU | libc::BPF_MUL, by)
+    }
+
+    pub(crate) const fn modulo(by: u32) -> Self {
+        Self::new(libc::BPF_ALU | libc::BPF_MOD, by)
+    }
+
+    /// Skips `count` instructions if the value is odd.
+    pub(crate) const fn skip_if_odd(count: u8) -> Self {
+        let mut jump = Self::new(libc::BPF_JMP | libc::BPF_JSET, 1);
+        jump.0.jt = count;
+        jump
+    }
+
+    /// Ends with the value.
+    pub(crate) const fn answer() -> Self {
+        Self::new(libc::BPF_RET | libc::BPF_A, 0)
+    }
+}
+
+/// Has `program` choose among the sockets that share the address of `fd`.
+pub(crate) fn steer(fd: BorrowedFd<'_>, program: &[Instruction]) -> Result<(), Errno> {
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        // `Instruction` is a `sock_filter`, by its representation.
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    let (pointer, length) = (&raw const program, size_of::<libc::sock_fprog>());
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF);
+    let length = length as libc::socklen_t;
+    // SAFETY: `pointer` points to `length` readable bytes, and the program in it to as many
+    // instructions as it says; both outlive the call, which copies them.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, pointer.cast(), length) })?;
+    Ok(())
+}

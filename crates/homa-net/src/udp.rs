@@ -27,6 +27,7 @@ pub(crate) mod family;
 pub(crate) mod receive;
 pub(crate) mod route;
 pub(crate) mod send;
+mod steering;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verdict;
@@ -38,6 +39,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub use bind::{BindError, Options};
 pub(crate) use bind::{buffer_bytes, size_buffers};
+pub use steering::Steering;
 
 use self::family::Family;
 use crate::link::{

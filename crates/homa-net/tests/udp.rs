@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::io::IoSlice;
 
 use common::{PATIENCE, closed_port, datagram, receive, receive_now, reports, send, v4, v6};
-use homa_net::udp::{BindError, Options, Udp};
+use homa_net::udp::{BindError, Options, Steering, Udp};
 use homa_net::wait::{Watch, wait};
 use homa_net::{Link, MAX_SEGMENTS, OFFENDING_MAX_BYTES, Refusal, Transmit, Unreachable};
 
@@ -397,6 +397,41 @@ fn a_link_that_tells_nothing_but_the_sender_receives_the_same() {
                 .iter()
                 .all(|one| one.to.is_none() && one.from == client.local_addr())
         );
+    }
+}
+
+#[test]
+fn the_kernel_gives_each_datagram_to_the_socket_that_its_steering_chooses() {
+    let steering = Steering {
+        sockets: 3,
+        number_at: 20,
+        owner_at: 27,
+        port_at: 0,
+    };
+    let options = Options {
+        reuse_port: true,
+        steering: Some(steering),
+        ..Options::default()
+    };
+    for any in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(first) = Udp::bind(any.parse().unwrap(), &options) else {
+            continue;
+        };
+        let address = first.local_addr();
+        let others = (1..3).map(|_| Udp::bind(address, &options).unwrap());
+        let mut sockets: Vec<Udp> = core::iter::once(first).chain(others).collect();
+        let mut sender = Udp::bind(any.parse().unwrap(), &Options::default()).unwrap();
+        for case in 0..60_u8 {
+            let mut bytes = [0; 40];
+            bytes[1] = case;
+            bytes[20] = case % 3;
+            bytes[27] = case % 2;
+            let slices = [IoSlice::new(&bytes)];
+            assert_eq!(send(&mut sender, &[datagram(address, &slices)]), []);
+            let chosen = steering.choose(sender.local_addr().ip(), &bytes).unwrap();
+            let arrived = receive(&mut sockets[usize::from(chosen)], 1);
+            assert_eq!(arrived[0].bytes, bytes, "case {case}");
+        }
     }
 }
 

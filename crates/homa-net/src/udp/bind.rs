@@ -6,6 +6,7 @@ use core::net::SocketAddr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::steering::Steering;
 use super::{Family, SEGMENTED, UNSEGMENTED};
 use crate::link::Capabilities;
 use crate::sys::{self, Errno, SocketName};
@@ -43,6 +44,9 @@ pub struct Options {
     /// Whether several sockets may share the address (SO_REUSEPORT); the kernel then spreads
     /// peers over them. Off by default, so that a second server on a port is an error.
     pub reuse_port: bool,
+    /// How the kernel spreads datagrams over sockets that share the address; `None`: by a hash of
+    /// its own. Takes `reuse_port`.
+    pub steering: Option<Steering>,
     /// Buffers to receive in one call, 1 to 64; each reserves 64 KiB of address space and holds
     /// one datagram or one coalesced batch.
     ///
@@ -62,6 +66,7 @@ impl Default for Options {
             tell_class: false,
             tell_destination: true,
             reuse_port: false,
+            steering: None,
             receive_buffer_count: 16,
         }
     }
@@ -242,6 +247,10 @@ pub(super) fn open(
     )?;
 
     sys::bind(fd, &SocketName::encode(address)).map_err(failed("binding"))?;
+    if let Some(steering) = &options.steering {
+        let program = steering.program(address.is_ipv4());
+        sys::steer(fd, &program).map_err(failed("steering datagrams to sockets"))?;
+    }
     let local = sys::local_name(fd).map_err(failed("reading the address back"))?;
     let local = local.decode().unwrap_or(address);
     Ok((socket, local))
