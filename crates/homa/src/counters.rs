@@ -34,6 +34,11 @@ pub struct HostCounters {
     pub receive_errors: u64,
     /// Reports about undelivered packets of a kind that says nothing.
     pub reports_ignored: u64,
+    /// Packets that arrived at another engine of this host than they belong to, and were handed
+    /// over.
+    pub handed_over: u64,
+    /// Packets lost because too many waited for the engine that they were handed to.
+    pub hand_over_full: u64,
     /// Times that the background thread could not be started; deadlines then pass unnoticed while
     /// nobody waits.
     pub background_failures: u64,

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::counters::{Counters, HostCounters};
 use crate::driver;
 use crate::error::{BindError, ConfigError};
+use crate::group::{Group, Member};
 use crate::links::Socket;
 use crate::options::{Builder, default_config};
 use crate::outgoing;
@@ -52,6 +53,8 @@ struct Inner {
     shared: Arc<Shared>,
     link: LinkKind,
     udp: udp::Options,
+    /// Of the sockets that the engines of a group share an address with.
+    steering: Option<udp::Steering>,
     faults: faults::Config,
 }
 
@@ -62,31 +65,76 @@ impl Host {
     }
 
     pub(crate) fn new(builder: &Builder) -> Result<Self, BindError> {
+        let group = Self::group(builder, 1)?;
+        Ok(group.into_iter().next().expect("a group of one"))
+    }
+
+    /// Hosts that stand for one, an engine each.
+    pub(crate) fn group(builder: &Builder, count: u8) -> Result<Vec<Self>, BindError> {
         let asked = builder.config.clone();
         let mut config = asked.unwrap_or_else(|| default_config(builder.link));
-        if builder.send_budget_bytes < u64::from(config.max_message_bytes) {
-            let rule = "send_budget_bytes must hold one message of max_message_bytes";
+        let rules = [
+            (
+                builder.send_budget_bytes >= u64::from(config.max_message_bytes),
+                "send_budget_bytes must hold one message of max_message_bytes",
+            ),
+            (count > 0, "a host has at least one engine"),
+            (
+                count <= 1 || builder.link == LinkKind::Udp,
+                "several engines share an address over UDP only",
+            ),
+            (
+                count <= 1 || builder.capture.is_none(),
+                "a capture is of one engine",
+            ),
+        ];
+        if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
             return Err(ConfigError::Invalid(rule).into());
         }
         fit_to_receive_buffer(&mut config, receive_buffer_bytes(builder)?);
-        // Short messages and control packets, which are most, leave at the highest level.
-        let highest = Priority::new(config.priorities.saturating_sub(1));
-        let usual_class = outgoing::traffic_class(highest.unwrap_or(Priority::HIGHEST));
-        let engine = Engine::new(config, seed()?)?;
+        // One seed, so that peers see one life; one clock, so that reports can be compared.
+        let (seed, clock) = (seed()?, Clock::new());
+        let alarms = (0..count).map(|_| Alarm::new().map(Arc::new));
+        let alarms = alarms.collect::<Result<Vec<_>, _>>();
+        let alarms = alarms.map_err(|error| BindError::system("make an eventfd", &error))?;
+        let group = Arc::new(Group::new(alarms.iter().cloned()));
+        let hosts = (0..count).zip(alarms).map(|(engine, alarm)| {
+            let member = (count > 1).then(|| Member::new(&group, engine.into()));
+            if count > 1 {
+                config.engine = engine;
+            }
+            let engine = Engine::new(config.clone(), seed)?;
+            Self::assemble(builder, engine, member, clock, alarm)
+        });
+        hosts.collect()
+    }
 
+    fn assemble(
+        builder: &Builder,
+        engine: Engine,
+        member: Option<Member>,
+        clock: Clock,
+        alarm: Arc<Alarm>,
+    ) -> Result<Self, BindError> {
         let system = |step| move |error| BindError::system(step, &error);
-        let alarm = Arc::new(Alarm::new().map_err(system("make an eventfd"))?);
         let asked = builder.capture.as_deref();
         let recorder = Recorder::asked_for(asked).map_err(system("write a capture"))?;
-        let tell_class = recorder.is_some();
         let parts = Arc::new(Parts {
-            clock: Clock::new(),
+            clock,
             pool: Arc::new(Pool::new(builder.pool_bytes, Arc::clone(&alarm))),
             alarm,
             budget: SendBudget::new(builder.send_budget_bytes),
-            recorder,
+            recorder: recorder.clone(),
         });
-        let state = State::new(engine, Spin::new(builder.spin), Arc::clone(&parts))
+        // Short messages and control packets, which are most, leave at the highest level.
+        let highest = Priority::new(engine.config().priorities.saturating_sub(1));
+        let udp = udp::Options {
+            usual_class: outgoing::traffic_class(highest.unwrap_or(Priority::HIGHEST)),
+            tell_class: recorder.is_some(),
+            ..builder.udp.clone()
+        };
+        let steering = member.as_ref().map(Member::steering);
+        let state = State::new(engine, member, Spin::new(builder.spin), Arc::clone(&parts))
             .map_err(system("make an epoll"))?;
         let readiness = state
             .links
@@ -96,11 +144,8 @@ impl Host {
             inner: Arc::new(Inner {
                 shared: Arc::new(Shared::new(state, parts, readiness)),
                 link: builder.link,
-                udp: udp::Options {
-                    usual_class,
-                    tell_class,
-                    ..builder.udp.clone()
-                },
+                udp,
+                steering,
                 faults: builder.faults,
             }),
         })
@@ -185,6 +230,8 @@ impl Host {
         let options = udp::Options {
             // A client's packets leave from whichever address the route gives them, each time.
             tell_destination: for_server,
+            reuse_port: self.inner.udp.reuse_port || for_server && self.inner.steering.is_some(),
+            steering: self.inner.steering.filter(|_| for_server),
             ..self.inner.udp.clone()
         };
         let link = self.inner.link.bind(address, &options)?;

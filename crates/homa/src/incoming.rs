@@ -3,36 +3,53 @@
 //!
 //! It decides nothing about them.
 
+use core::net::{IpAddr, SocketAddr};
+
 use homa_net::{Received, Undeliverable, Unreachable};
 use homa_proto::wire::MAX_HEADER_BYTES;
-use homa_proto::{Address, Engine, Instant, Path};
+use homa_proto::{Address, Engine, Instant, Path, SocketId};
 
 use crate::counters::HostCounters;
-use crate::links::Links;
+use crate::group::{Mail, Member};
+use crate::links::{Links, Socket};
 use crate::messages::Messages;
 use crate::pool::Pool;
 use crate::routes::{Routes, to_local};
 
-/// Takes what has arrived on every link, up to one batch each; returns whether there was anything.
+/// Takes what has arrived on every link, up to one batch each, and what the host's other engines
+/// handed over; returns whether there was anything.
 pub(crate) fn receive(
     now: Instant,
     engine: &mut Engine,
     links: &mut Links,
+    member: Option<&Member>,
     messages: &mut Messages,
     pool: &Pool,
     counters: &mut HostCounters,
 ) -> bool {
     let mut any = false;
+    let mut placer = Placer {
+        now,
+        engine,
+        messages,
+        pool,
+    };
     for socket in links.iter_mut() {
         let (id, server) = (socket.id, socket.server);
+        let shared = member.filter(|_| server.is_some());
+        let port = shared.map_or(0, |_| socket.link.local_addr().port());
         let outcome = socket.link.receive(&mut |received: Received<'_>| {
-            let path = Path {
-                socket: id,
-                peer: Address::from(received.from),
-                local: to_local(received.to),
-            };
+            let path = path(id, received.from, received.to);
             for packet in received.segments() {
-                place(now, engine, messages, pool, server, path, packet);
+                if let Some(member) = shared
+                    && let Some(owner) = member.other_owner(received.from.ip(), packet)
+                {
+                    let taken = member.hand_over(owner, &received, port, packet);
+                    counters.handed_over += u64::from(taken);
+                    counters.hand_over_full += u64::from(!taken);
+                } else {
+                    placer.place(server, path, packet);
+                }
             }
         });
         match outcome {
@@ -41,29 +58,65 @@ pub(crate) fn receive(
             Err(_) => counters.receive_errors += 1,
         }
     }
+    for mail in member.map(Member::take_mail).unwrap_or_default() {
+        any = true;
+        match mail {
+            Mail::Packet {
+                from,
+                to,
+                port,
+                packet,
+            } => {
+                let at_port = |socket: &&mut Socket| {
+                    socket.server.is_some() && socket.link.local_addr().port() == port
+                };
+                // An engine without a server there has no use for the packet.
+                if let Some(socket) = links.iter_mut().find(at_port) {
+                    placer.place(socket.server, path(socket.id, from, to), &packet);
+                }
+            }
+            Mail::Ack(ack) => placer.engine.handle_foreign_ack(now, &ack),
+        }
+    }
     any
 }
 
-fn place(
+fn path(socket: SocketId, from: SocketAddr, to: Option<IpAddr>) -> Path {
+    Path {
+        socket,
+        peer: Address::from(from),
+        local: to_local(to),
+    }
+}
+
+/// What it takes to hand a packet to the engine and its payload to the message.
+struct Placer<'a> {
     now: Instant,
-    engine: &mut Engine,
-    messages: &mut Messages,
-    pool: &Pool,
-    server: Option<u32>,
-    path: Path,
-    packet: &[u8],
-) {
-    let header = &packet[..packet.len().min(MAX_HEADER_BYTES)];
-    let Ok(packet_length) = u32::try_from(packet.len()) else {
-        return;
-    };
-    let Some(placement) = engine.handle_packet(now, path, header, packet_length) else {
-        return;
-    };
-    if messages.store(&placement.place(), packet, pool, server) {
-        placement.commit();
-    } else {
-        placement.refuse();
+    engine: &'a mut Engine,
+    messages: &'a mut Messages,
+    pool: &'a Pool,
+}
+
+impl Placer<'_> {
+    fn place(&mut self, server: Option<u32>, path: Path, packet: &[u8]) {
+        let header = &packet[..packet.len().min(MAX_HEADER_BYTES)];
+        let Ok(packet_length) = u32::try_from(packet.len()) else {
+            return;
+        };
+        let placement = self
+            .engine
+            .handle_packet(self.now, path, header, packet_length);
+        let Some(placement) = placement else {
+            return;
+        };
+        if self
+            .messages
+            .store(&placement.place(), packet, self.pool, server)
+        {
+            placement.commit();
+        } else {
+            placement.refuse();
+        }
     }
 }
 

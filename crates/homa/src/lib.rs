@@ -55,6 +55,7 @@ mod clock;
 mod counters;
 mod driver;
 pub mod error;
+mod group;
 mod hold;
 mod host;
 mod incoming;

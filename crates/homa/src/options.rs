@@ -143,4 +143,36 @@ impl Builder {
     pub fn build(self) -> Result<Host, BindError> {
         Host::new(&self)
     }
+
+    /// Makes a host of `count` engines, 1 to 255, so that it can use as many cores: one [`Host`]
+    /// for each, to be driven by a thread or a runtime of its own. Towards the network they are
+    /// one: they grant and pace together.
+    ///
+    /// Bind a server on each, in their order, at the address that the first one got; each then
+    /// receives its share of the peers' requests. A client on each calls from a port of its own.
+    ///
+    /// ```
+    /// use homa::{Host, blocking::{Client, Server}};
+    ///
+    /// let hosts = Host::builder().build_engines(2)?;
+    /// let first = Server::bind_on(&hosts[0], "127.0.0.1:0")?;
+    /// let second = Server::bind_on(&hosts[1], first.local_addr())?;
+    /// for server in [first.clone(), second] {
+    ///     std::thread::spawn(move || {
+    ///         while let Ok(request) = server.recv() {
+    ///             let _ = request.responder.reply(&request.message);
+    ///         }
+    ///     });
+    /// }
+    /// let client = Client::new()?;
+    /// assert_eq!(*client.call(first.local_addr(), b"to either")?, *b"to either");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build); over anything but UDP there is one engine only.
+    pub fn build_engines(self, count: u8) -> Result<Vec<Host>, BindError> {
+        Host::group(&self, count)
+    }
 }

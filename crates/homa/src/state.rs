@@ -15,6 +15,7 @@ use crate::capture::Recorder;
 use crate::clock::Clock;
 use crate::counters::HostCounters;
 use crate::error::CallError;
+use crate::group::Member;
 use crate::hold::Hold;
 use crate::incoming::{receive, receive_reports};
 use crate::links::Links;
@@ -56,6 +57,8 @@ pub(crate) struct State {
     messages: Messages,
     outbox: Outbox,
     hold: Hold,
+    /// Its place among the host's engines, if there are several.
+    member: Option<Member>,
     /// When the engine wants a turn, and why; asked of it whenever it was told something.
     timeout: Option<(Instant, Reason)>,
     /// Whether messages wait for receive budget, so that bytes given back are urgent.
@@ -77,7 +80,12 @@ const PUT_OFF_MAX: u32 = 512;
 const BUSY_RPCS: u32 = 4;
 
 impl State {
-    pub(crate) fn new(engine: Engine, spin: Spin, parts: Arc<Parts>) -> io::Result<Self> {
+    pub(crate) fn new(
+        engine: Engine,
+        member: Option<Member>,
+        spin: Spin,
+        parts: Arc<Parts>,
+    ) -> io::Result<Self> {
         Ok(Self {
             engine,
             links: Links::new()?,
@@ -93,6 +101,7 @@ impl State {
             messages: Messages::default(),
             outbox: Outbox::new(),
             hold: Hold::new(),
+            member,
             timeout: None,
             stalled: false,
             put_off: 0,
@@ -118,6 +127,7 @@ impl State {
             now,
             &mut self.engine,
             &mut self.links,
+            self.member.as_ref(),
             &mut self.messages,
             &self.parts.pool,
             &mut self.counters,
@@ -168,6 +178,9 @@ impl State {
     /// to the engine. Returns whether it left something to do.
     pub(crate) fn settle(&mut self, now: Instant) -> bool {
         self.hold.release();
+        if let Some(member) = &mut self.member {
+            member.inform(&mut self.engine);
+        }
         let more = loop {
             let bytes = self.parts.pool.collect_given_back();
             if bytes > 0 {
@@ -185,6 +198,12 @@ impl State {
                 break more;
             }
         };
+        if let Some(member) = &mut self.member {
+            member.publish(&self.engine);
+            while let Some(ack) = self.engine.poll_foreign_ack() {
+                member.show(ack);
+            }
+        }
         self.timeout = self.engine.poll_timeout();
         self.stalled = self.engine.usage().stalled;
         self.parts.pool.set_wanted(self.stalled);

@@ -33,7 +33,7 @@ async fn what_many_tasks_say_at_once_leaves_together() {
         assert_eq!(*call.await.unwrap(), *b"yes");
     }
     for host in [host, server_host] {
-        let bursts = host.counters().unwrap().host.bursts_sent;
+        let bursts = host.counters().unwrap().engine.data_bursts;
         assert!(bursts < CALLS / 2, "{bursts} bursts for {CALLS} messages");
     }
 }
