@@ -75,8 +75,8 @@ fn measure(arguments: &Demo) -> Result<Report, Failure> {
     let slices = Slices::new(arguments);
     let goodput_length = (slices.total() / 8).min(GOODPUT_LENGTH_MAX);
     let progress = Progress::start(expected_time(goodput_length, &slices));
-    let tcp =
-        TcpTransport::connect(server.told.tcp, POOL_CONNECTIONS).map_err(Failure::work("TCP"))?;
+    let tcp = TcpTransport::connect(&[server.told.tcp], POOL_CONNECTIONS)
+        .map_err(Failure::work("TCP"))?;
     let congestion = tcp.congestion();
     let mut demo = Measurement {
         server,
@@ -260,7 +260,7 @@ impl Measurement<'_> {
             let plan = self.planner.slice(index, slices.length, bytes_per_second);
             for (protocol, tally) in &mut *tallies {
                 self.with_client(*protocol, |client| {
-                    client.open_loop(&plan, slices.length, Duration::ZERO, tally)
+                    client.open_loop(&plan, slices.length, Duration::ZERO..Duration::MAX, tally)
                 })?;
             }
         }

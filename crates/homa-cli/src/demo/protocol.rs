@@ -3,11 +3,12 @@
 use core::fmt;
 use std::io;
 
+use homa::Config;
 use serde::Serialize;
 
 use super::server::Addresses;
 use crate::host::LinkOption;
-use crate::traffic::homa::HomaTransport;
+use crate::traffic::homa::{HomaTransport, host};
 use crate::traffic::tcp::TcpTransport;
 use crate::traffic::transport::Transport;
 
@@ -37,9 +38,12 @@ impl Protocol {
         link: LinkOption,
     ) -> io::Result<Box<dyn Transport>> {
         match self {
-            Self::Homa => Ok(Box::new(HomaTransport::new(addresses.homa, link)?)),
+            Self::Homa => Ok(Box::new(HomaTransport::on(
+                &host(link.link, Config::user_space())?,
+                vec![addresses.homa],
+            )?)),
             Self::Tcp => Ok(Box::new(TcpTransport::connect(
-                addresses.tcp,
+                &[addresses.tcp],
                 POOL_CONNECTIONS,
             )?)),
         }

@@ -5,13 +5,14 @@ use std::io;
 use std::net::TcpListener;
 use std::thread;
 
+use homa::Config;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
 use crate::child;
 use crate::failure::Failure;
 use crate::host::LinkOption;
-use crate::traffic::homa::HomaServer;
+use crate::traffic::homa::{HomaServer, host};
 use crate::traffic::tcp;
 
 /// Where the echo servers listen.
@@ -28,8 +29,7 @@ pub(crate) struct Addresses {
 pub(crate) fn run(link: LinkOption) -> Result<(), Failure> {
     let listener =
         TcpListener::bind("127.0.0.1:0").map_err(Failure::work("cannot listen for TCP"))?;
-    let homa = HomaServer::bind(Ipv4Addr::LOCALHOST.into(), link)
-        .map_err(Failure::work("cannot listen for Homa"))?;
+    let homa = homa(link).map_err(Failure::work("cannot listen for Homa"))?;
     let tcp = listener
         .local_addr()
         .map_err(Failure::work("cannot tell the port"))?;
@@ -40,6 +40,11 @@ pub(crate) fn run(link: LinkOption) -> Result<(), Failure> {
     thread::spawn(move || report(tcp::serve(&listener, Answer::Echo)));
     thread::spawn(move || report(homa.serve(Answer::Echo)));
     child::live_with_parent(&addresses)
+}
+
+fn homa(link: LinkOption) -> io::Result<HomaServer> {
+    let host = host(link.link, Config::user_space())?;
+    HomaServer::on(&host, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
 }
 
 fn report(ended: io::Result<()>) {

@@ -3,6 +3,7 @@
 //! The same code drives both protocols, so that a difference between them is theirs. It decides
 //! what counts as an answer; what the figures mean is decided in `tally.rs`.
 
+use core::ops::Range;
 use core::time::Duration;
 use std::collections::HashMap;
 use std::io;
@@ -115,7 +116,8 @@ impl Client<'_> {
     }
 
     /// Starts every RPC of `plan` at its time, whatever happened to those before, and enters what
-    /// becomes of them in `tally`, but for those planned before `counted_from`: they warm up.
+    /// becomes of them in `tally`, but for those planned outside of `counted`: they warm up,
+    /// or keep the others company at the end.
     /// Latency counts from the planned time.
     ///
     /// # Errors
@@ -124,7 +126,7 @@ impl Client<'_> {
         &mut self,
         plan: &[Arrival],
         length: Duration,
-        counted_from: Duration,
+        counted: Range<Duration>,
         tally: &mut Tally,
     ) -> io::Result<()> {
         let begin = Instant::now();
@@ -146,7 +148,7 @@ impl Client<'_> {
             }
             let until = next.filter(|_| !run.is_full()).unwrap_or(last_end);
             run.poll(wake_before(until, now), &mut |message, done| {
-                if done.at - done.latency >= begin + counted_from {
+                if counted.contains(&(done.at - done.latency - begin)) {
                     tally.record_answer(message.size, done.latency);
                 }
                 end = end.max(done.at);
@@ -329,7 +331,12 @@ mod tests {
             left_over: false,
         };
         client
-            .open_loop(&plan, Duration::from_micros(1), Duration::ZERO, &mut tally)
+            .open_loop(
+                &plan,
+                Duration::from_micros(1),
+                Duration::ZERO..Duration::MAX,
+                &mut tally,
+            )
             .unwrap();
         (tally, problems)
     }

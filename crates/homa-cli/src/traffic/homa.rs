@@ -1,52 +1,52 @@
-//! RPCs over Homa: the a client, and a server.
+//! RPCs over Homa: a client, and a server.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
 use std::time::Instant;
 
-use homa::Host;
 use homa::blocking::{Client, Request, Server};
+use homa::{Config, Host, LinkKind};
 
 use super::client::OUTSTANDING_MAX_BYTES;
+use super::plan::destination;
 use super::poller::SPIN;
 use super::transport::{Deliver, Transport};
 use crate::answer::Answer;
-use crate::host::LinkOption;
 
 /// Completions taken in a row before arrivals have their turn.
 const COMPLETIONS_PER_TURN: usize = 64;
 
 /// A host that holds all that the driver ever has under way, so that nothing but the protocol
 /// limits it.
-fn host(LinkOption { link }: LinkOption) -> io::Result<Host> {
+///
+/// # Errors
+/// The system refuses sockets or memory.
+pub(crate) fn host(link: LinkKind, config: Config) -> io::Result<Host> {
     let budget = OUTSTANDING_MAX_BYTES as u64 + (16 << 20);
-    Host::builder()
-        .link(link)
-        .spin(SPIN)
-        .send_budget_bytes(budget)
-        .build()
-        .map_err(io::Error::other)
+    let builder = Host::builder().link(link).config(config).spin(SPIN);
+    let built = builder.send_budget_bytes(budget).build();
+    built.map_err(io::Error::other)
 }
 
 /// The client end.
 pub(crate) struct HomaTransport {
     client: Client,
-    server: SocketAddr,
+    servers: Vec<SocketAddr>,
     /// RPCs that could not be started.
     refused: Vec<(u64, String)>,
 }
 
 impl HomaTransport {
-    /// Makes a client; nothing is sent yet.
+    /// Makes a client of these servers; nothing is sent yet.
     ///
     /// # Errors
-    /// The system refuses sockets or memory.
-    pub(crate) fn new(server: SocketAddr, link: LinkOption) -> io::Result<Self> {
-        let client = Client::on(&host(link)?).map_err(io::Error::other)?;
+    /// The system refuses a thread.
+    pub(crate) fn on(host: &Host, servers: Vec<SocketAddr>) -> io::Result<Self> {
+        let client = Client::on(host).map_err(io::Error::other)?;
         Ok(Self {
             client,
-            server,
+            servers,
             refused: Vec::new(),
         })
     }
@@ -54,7 +54,8 @@ impl HomaTransport {
 
 impl Transport for HomaTransport {
     fn start(&mut self, number: u64, message: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.client.submit(self.server, message, number) {
+        let server = self.servers[destination(number, self.servers.len())];
+        if let Err(error) = self.client.submit(server, message, number) {
             self.refused.push((number, error.to_string()));
         }
         Ok(())
@@ -90,13 +91,12 @@ pub(crate) struct HomaServer {
 }
 
 impl HomaServer {
-    /// Binds a free port of that address.
+    /// Listens at that address.
     ///
     /// # Errors
-    /// The system refuses sockets or memory.
-    pub(crate) fn bind(address: IpAddr, link: LinkOption) -> io::Result<Self> {
-        let server = Server::bind_on(&host(link)?, SocketAddr::new(address, 0));
-        let server = server.map_err(io::Error::other)?;
+    /// The address is not to be had.
+    pub(crate) fn on(host: &Host, address: SocketAddr) -> io::Result<Self> {
+        let server = Server::bind_on(host, address).map_err(io::Error::other)?;
         Ok(Self { server })
     }
 

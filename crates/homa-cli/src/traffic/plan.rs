@@ -21,6 +21,7 @@ const SLICE_ARRIVALS_MAX: usize = 4_000_000;
 pub(crate) enum Purpose {
     Pattern,
     Goodput,
+    Destination,
     Slice(u32),
 }
 
@@ -29,9 +30,19 @@ impl Purpose {
         match self {
             Self::Pattern => 1,
             Self::Goodput => 2,
+            Self::Destination => 3,
             Self::Slice(index) => 1000 + index as u64,
         }
     }
+}
+
+/// Which of `count` servers an RPC goes to: each with the same chance, as the number of the RPC says.
+pub(crate) fn destination(number: u64, count: usize) -> usize {
+    if count == 1 {
+        return 0;
+    }
+    let mut random = Random::new(number, Purpose::Destination.number());
+    random.below(count as u64) as usize
 }
 
 /// Random bytes from which all messages are cut: message N starts at place N.
@@ -228,5 +239,16 @@ mod tests {
         assert!(sizes.windows(2).all(|pair| pair[0] < pair[1]));
         let one_size = Workload::parse("x", "size_bytes,cumulative_fraction\n7,1\n").unwrap();
         assert_eq!(spread(&one_size), [7]);
+    }
+
+    #[test]
+    fn destinations_are_spread_evenly() {
+        let mut counts = [0; 7];
+        (0..7000).for_each(|number| counts[destination(number, 7)] += 1);
+        assert!(
+            counts.iter().all(|count| (850..1150).contains(count)),
+            "{counts:?}"
+        );
+        assert_eq!(destination(5, 1), 0);
     }
 }

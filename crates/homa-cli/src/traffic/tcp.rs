@@ -1,4 +1,4 @@
-//! RPCs over a pool of TCP connections: the a client, and a server.
+//! RPCs over a pool of TCP connections: a client, and a server.
 
 use core::net::SocketAddr;
 use std::collections::VecDeque;
@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 use super::frame::{FrameConnection, Received};
+use super::plan::destination;
 use super::poller::{Poller, Ready};
 use super::transport::{Deliver, Transport};
 use crate::answer::Answer;
@@ -20,7 +21,9 @@ const SERVER_CONNECTIONS_MAX: usize = 1024;
 
 /// The client end of the pool.
 pub(crate) struct TcpTransport {
+    /// Server by server.
     connections: Vec<PoolConnection>,
+    connections_each: usize,
     poller: Poller,
     ready: Vec<Ready>,
 }
@@ -36,21 +39,22 @@ struct PoolConnection {
 }
 
 impl TcpTransport {
-    /// Opens so many connections.
+    /// Opens so many connections to each of the servers.
     ///
     /// # Errors
     /// The server cannot be reached, or the process has too many files open.
-    pub(crate) fn connect(server: SocketAddr, count: usize) -> io::Result<Self> {
+    pub(crate) fn connect(servers: &[SocketAddr], count: usize) -> io::Result<Self> {
         let poller = Poller::new()?;
-        let mut connections = Vec::with_capacity(count);
-        for key in 0..count {
-            let stream = TcpStream::connect(server)?;
+        let mut connections = Vec::with_capacity(servers.len() * count);
+        for key in 0..servers.len() * count {
+            let stream = TcpStream::connect(servers[key / count])?;
             congestion::choose(&stream);
             poller.add(&stream, key)?;
             connections.push(PoolConnection::new(FrameConnection::new(stream)?));
         }
         Ok(Self {
             connections,
+            connections_each: count,
             poller,
             ready: Vec::new(),
         })
@@ -64,10 +68,10 @@ impl TcpTransport {
 
 impl Transport for TcpTransport {
     fn start(&mut self, number: u64, message: &[u8]) -> io::Result<()> {
-        let least_busy = self
-            .connections
-            .iter_mut()
-            .min_by_key(|c| c.outstanding_bytes);
+        let servers = self.connections.len() / self.connections_each;
+        let first = destination(number, servers) * self.connections_each;
+        let to_server = &mut self.connections[first..first + self.connections_each];
+        let least_busy = to_server.iter_mut().min_by_key(|c| c.outstanding_bytes);
         let connection = least_busy.expect("the pool has connections");
         connection.outstanding.push_back(message.len());
         connection.outstanding_bytes += message.len();

@@ -5,16 +5,15 @@ use core::time::Duration;
 use std::io;
 use std::net::TcpListener;
 
-use homa::LinkKind;
+use homa::{Config, Host, LinkKind};
 
 use super::{Found, Load, Loaded, SHORT_MAX_BYTES};
 use crate::answer::Answer;
 use crate::bench::meter::{Meter, Sample};
 use crate::bench::sockets::spawn_server;
 use crate::bench::suite::{Job, Task as AnyTask};
-use crate::host::LinkOption;
 use crate::traffic::client::Client;
-use crate::traffic::homa::{HomaServer, HomaTransport};
+use crate::traffic::homa::{HomaServer, HomaTransport, host};
 use crate::traffic::plan::{Pattern, Planner, spread};
 use crate::traffic::tally::{Bins, Problems, Tally, Unloaded};
 use crate::traffic::tcp::{self, TcpTransport};
@@ -25,9 +24,9 @@ use crate::workload::{self, MESSAGE_MAX_BYTES};
 const UNLOADED_TURN: Duration = Duration::from_millis(50);
 const UNLOADED_TRIES: u32 = 200;
 
-const LINK: LinkOption = LinkOption {
-    link: LinkKind::Udp,
-};
+fn new_host() -> io::Result<Host> {
+    host(LinkKind::Udp, Config::user_space())
+}
 
 /// A protocol under measurement.
 #[derive(Clone, Copy)]
@@ -39,8 +38,8 @@ pub(super) enum Protocol {
 impl Protocol {
     fn connect(self, server: SocketAddr) -> io::Result<Box<dyn Transport>> {
         Ok(match self {
-            Self::Homa => Box::new(HomaTransport::new(server, LINK)?),
-            Self::Tcp { connections } => Box::new(TcpTransport::connect(server, connections)?),
+            Self::Homa => Box::new(HomaTransport::on(&new_host()?, vec![server])?),
+            Self::Tcp { connections } => Box::new(TcpTransport::connect(&[server], connections)?),
         })
     }
 }
@@ -49,7 +48,7 @@ impl Protocol {
 pub(super) fn serve(job: &Job, protocol: Protocol) -> io::Result<Vec<u16>> {
     let port = match protocol {
         Protocol::Homa => {
-            let server = HomaServer::bind(job.listen, LINK)?;
+            let server = HomaServer::on(&new_host()?, SocketAddr::new(job.listen, 0))?;
             let port = server.address().port();
             spawn_server(move || server.serve(Answer::Checksum));
             port
@@ -130,7 +129,7 @@ fn under_load(
         &unloaded,
     );
     meter.open()?;
-    client.open_loop(&plan, length, job.turn.warm_up, &mut tally)?;
+    client.open_loop(&plan, length, job.turn.warm_up..length, &mut tally)?;
     let bytes = plan.iter().map(|arrival| arrival.message.size as u64);
     meter.count(tally.answered_count(), bytes.sum());
     meter.close()?;
