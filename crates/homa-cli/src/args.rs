@@ -15,6 +15,7 @@ use crate::bench::args::{Bench, EnginePoint, Process};
 use crate::failure::Failure;
 use crate::host::{HostOptions, LinkOption};
 use crate::lab::Lab;
+use crate::lab::host::LabHost;
 use crate::workload;
 
 /// Loads above 1 are for looking at overload.
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Dump(Dump),
     #[command(name = "internal-demo-server", hide = true)]
     DemoServer(DemoServer),
+    #[command(name = "internal-lab-host", hide = true)]
+    LabHost(LabHost),
     #[command(name = "internal-bench-server", hide = true)]
     BenchServer(Process),
     #[command(name = "internal-bench-client", hide = true)]

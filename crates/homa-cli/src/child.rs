@@ -6,7 +6,7 @@
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +17,8 @@ use crate::failure::Failure;
 #[derive(Debug)]
 pub(crate) struct ChildProcess<T> {
     child: Child,
-    /// What it told.
+    output: BufReader<ChildStdout>,
+    /// What it told first.
     pub(crate) told: T,
 }
 
@@ -34,19 +35,36 @@ impl<T: DeserializeOwned> ChildProcess<T> {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(Failure::work("cannot start a process"))?;
-        let mut line = String::new();
         let output = child.stdout.take().expect("the output is piped");
-        let read = BufReader::new(output).read_line(&mut line);
-        match read
-            .map_err(|error| error.to_string())
-            .and_then(|_| parse(&line))
-        {
-            Ok(told) => Ok(Self { child, told }),
+        let mut output = BufReader::new(output);
+        match read_line(&mut output) {
+            Ok(told) => Ok(Self {
+                child,
+                output,
+                told,
+            }),
             Err(why) => {
                 end(&mut child);
                 Err(Failure::Work(format!("a process did not come up: {why}")))
             }
         }
+    }
+
+    /// Gives it the word that it waits for.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn say_go(&mut self) -> Result<(), Failure> {
+        let input = self.child.stdin.as_mut().expect("the input is piped");
+        writeln!(input, "go").map_err(Failure::work("a process has ended"))
+    }
+
+    /// Waits for another line of it.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn hear<U: DeserializeOwned>(&mut self) -> Result<U, Failure> {
+        read_line(&mut self.output).map_err(Failure::work("a process has ended"))
     }
 }
 
@@ -56,8 +74,11 @@ impl<T> Drop for ChildProcess<T> {
     }
 }
 
-fn parse<T: DeserializeOwned>(line: &str) -> Result<T, String> {
-    serde_json::from_str(line).map_err(|error| error.to_string())
+fn read_line<T: DeserializeOwned>(output: &mut impl BufRead) -> Result<T, String> {
+    let mut line = String::new();
+    let read = output.read_line(&mut line);
+    read.map_err(|error| error.to_string())?;
+    serde_json::from_str(&line).map_err(|error| error.to_string())
 }
 
 fn end(child: &mut Child) {
@@ -85,4 +106,18 @@ pub(crate) fn live_with_parent(what: &impl Serialize) -> Result<(), Failure> {
 pub(crate) fn tell(what: &impl Serialize) -> Result<(), Failure> {
     let line = serde_json::to_string(what).map_err(Failure::work("cannot tell"))?;
     writeln!(io::stdout(), "{line}").map_err(Failure::work("cannot tell the parent"))
+}
+
+/// The other side: waits for the parent's word.
+///
+/// # Errors
+/// The parent is gone.
+pub(crate) fn wait_for_word() -> Result<(), Failure> {
+    let mut word = String::new();
+    match io::stdin().read_line(&mut word) {
+        Ok(0) => Err(Failure::Work("the parent is gone".to_owned())),
+        read => read
+            .map(drop)
+            .map_err(Failure::work("cannot hear the parent")),
+    }
 }

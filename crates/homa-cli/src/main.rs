@@ -54,6 +54,7 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
         Command::BenchClient(arguments) => bench::process::client(&arguments),
         Command::EnginePoint(arguments) => bench::engine_point(&arguments),
         Command::Lab(arguments) => lab::run(&arguments),
+        Command::LabHost(arguments) => lab::host::run(&arguments),
         Command::Sim(Sim {
             what: Simulation::Swarm(arguments),
         }) => sim::swarm(&arguments),

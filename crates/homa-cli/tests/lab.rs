@@ -1,4 +1,4 @@
-//! The real `lab check`, slow enough for any machine.
+//! The real `lab`, slow enough for any machine.
 
 #![allow(
     clippy::unwrap_used,
@@ -39,4 +39,50 @@ fn the_lab_measures_its_own_network_or_names_what_is_missing() {
         .find(|f| f["promise"] == "one queue takes half the buffer");
     let held = shared.unwrap()["found"].as_str().unwrap();
     assert!(!held.starts_with("0.0 %"), "{held}");
+}
+
+#[test]
+fn the_lab_compares_protocols_or_names_what_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("lab.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_homa"));
+    command.args([
+        "lab",
+        "--workload",
+        "w1",
+        "--hosts",
+        "3",
+        "--rate",
+        "5",
+        "--load",
+        "0.2",
+    ]);
+    command.args([
+        "--buffer",
+        "256000",
+        "--seconds",
+        "1",
+        "--rounds",
+        "1",
+        "--allow-late",
+    ]);
+    command.args(["--protocols", "homa,tcp_cubic_pair", "--json"]);
+    let output = command.arg(&file).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("cannot lay the network: "), "{errors}");
+        return;
+    }
+    let json: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let rows = json["cases"][0]["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert!(row["short_p99_us"].as_f64().unwrap() > 0.0, "{row}");
+        assert!(row["mean_slowdown"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    assert!(
+        json["ratios"]["w1/256k/homa/delivered"].as_f64().unwrap() > 0.5,
+        "{json}"
+    );
 }

@@ -93,7 +93,7 @@ pub(crate) struct Mix {
     pub(crate) common: Common,
 
     /// The message sizes: w1 to w5, or a file of rows size_bytes,cumulative_fraction.
-    #[arg(long, value_name = "w1..w5|FILE.csv", default_value = "w4", value_parser = workload_name)]
+    #[arg(long, value_name = "w1..w5|FILE.csv", default_value = "w4", value_parser = workload::name)]
     pub(crate) workload: String,
 
     /// Offered loads, as fractions of what TCP carries in bulk here.
@@ -148,11 +148,6 @@ pub(crate) struct Doctor {
 pub(crate) struct Process {
     /// What to do, as JSON.
     pub(crate) job: String,
-}
-
-/// A workload's name, which the processes of the benchmark are told.
-fn workload_name(word: &str) -> Result<String, String> {
-    workload::named(word).map(|_| word.to_owned())
 }
 
 fn engines(text: &str) -> Result<usize, String> {

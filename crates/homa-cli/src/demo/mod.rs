@@ -22,6 +22,7 @@ use crate::failure::Failure;
 use crate::host::LinkOption;
 use crate::output::OutputFile;
 use crate::progress::Progress;
+use crate::traffic::SPIN;
 use crate::traffic::client::Client;
 use crate::traffic::plan::{Pattern, Planner, SPREAD_SIZES, spread};
 use crate::traffic::tally::{Bins, Problems, Tally, Unloaded};
@@ -75,7 +76,7 @@ fn measure(arguments: &Demo) -> Result<Report, Failure> {
     let slices = Slices::new(arguments);
     let goodput_length = (slices.total() / 8).min(GOODPUT_LENGTH_MAX);
     let progress = Progress::start(expected_time(goodput_length, &slices));
-    let tcp = TcpTransport::connect(&[server.told.tcp], POOL_CONNECTIONS)
+    let tcp = TcpTransport::connect(&[server.told.tcp], POOL_CONNECTIONS, SPIN)
         .map_err(Failure::work("TCP"))?;
     let congestion = tcp.congestion();
     let mut demo = Measurement {

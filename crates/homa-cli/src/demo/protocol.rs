@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::server::Addresses;
 use crate::host::LinkOption;
+use crate::traffic::SPIN;
 use crate::traffic::homa::{HomaTransport, host};
 use crate::traffic::tcp::TcpTransport;
 use crate::traffic::transport::Transport;
@@ -39,12 +40,13 @@ impl Protocol {
     ) -> io::Result<Box<dyn Transport>> {
         match self {
             Self::Homa => Ok(Box::new(HomaTransport::on(
-                &host(link.link, Config::user_space())?,
+                &host(link.link, Config::user_space(), SPIN)?,
                 vec![addresses.homa],
             )?)),
             Self::Tcp => Ok(Box::new(TcpTransport::connect(
                 &[addresses.tcp],
                 POOL_CONNECTIONS,
+                SPIN,
             )?)),
         }
     }

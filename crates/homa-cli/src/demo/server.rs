@@ -12,6 +12,7 @@ use crate::answer::Answer;
 use crate::child;
 use crate::failure::Failure;
 use crate::host::LinkOption;
+use crate::traffic::SPIN;
 use crate::traffic::homa::{HomaServer, host};
 use crate::traffic::tcp;
 
@@ -37,13 +38,13 @@ pub(crate) fn run(link: LinkOption) -> Result<(), Failure> {
         homa: homa.address(),
         tcp,
     };
-    thread::spawn(move || report(tcp::serve(&listener, Answer::Echo)));
+    thread::spawn(move || report(tcp::serve(&listener, Answer::Echo, SPIN)));
     thread::spawn(move || report(homa.serve(Answer::Echo)));
     child::live_with_parent(&addresses)
 }
 
 fn homa(link: LinkOption) -> io::Result<HomaServer> {
-    let host = host(link.link, Config::user_space())?;
+    let host = host(link.link, Config::user_space(), SPIN)?;
     HomaServer::on(&host, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
 }
 

@@ -17,7 +17,7 @@ use crate::output::OutputFile;
 use crate::progress::Progress;
 
 /// Packets that may wait in a host's device.
-const DEVICE_QUEUE_PACKETS: u32 = 100;
+pub(super) const DEVICE_QUEUE_PACKETS: u32 = 100;
 
 /// How long each measurement takes.
 const LENGTH: Duration = Duration::from_millis(800);
@@ -28,8 +28,8 @@ const PING_BYTES: usize = 100;
 
 /// A switch that is later than this at its 99th percentile, or uses more of its processor, distorts
 /// what is measured.
-const LATE_MAX_US: f64 = 100.0;
-const CPU_MAX: f64 = 0.7;
+pub(super) const LATE_MAX_US: f64 = 100.0;
+pub(super) const CPU_MAX: f64 = 0.7;
 
 /// How far a rate may be from its link's.
 const RATE_TOLERANCE: f64 = 0.02;

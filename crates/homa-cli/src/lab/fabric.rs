@@ -8,10 +8,7 @@ use std::collections::BinaryHeap;
 
 use homa_sim::{BufferConfig, Link, LinkConfig, Switch, SwitchCounters};
 
-use super::wire::{Label, wire_bytes};
-
-/// The longest packet, in bytes.
-pub(super) const PACKET_MAX_BYTES: usize = 1500;
+use super::wire::{Label, PACKET_MAX_BYTES, wire_bytes};
 
 /// Packets that an uplink takes ahead of time.
 const UPLINK_AHEAD_PACKETS: u64 = 4;

@@ -5,7 +5,10 @@
 
 mod args;
 mod check;
+mod compare;
 mod fabric;
+pub(crate) mod host;
+mod report;
 mod running;
 mod traffic;
 mod wire;
@@ -20,6 +23,7 @@ use crate::failure::Failure;
 /// The network cannot be made, or a check fails.
 pub(crate) fn run(arguments: &Lab) -> Result<(), Failure> {
     match &arguments.what {
-        What::Check(arguments) => check::run(arguments),
+        Some(What::Check(arguments)) => check::run(arguments),
+        None => compare::run(&arguments.compare),
     }
 }

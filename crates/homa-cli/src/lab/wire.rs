@@ -7,6 +7,12 @@ use crate::network::star;
 /// Ethernet's header and checksum, preamble and the gap between frames.
 const FRAME_BYTES: u32 = 14 + 4 + 8 + 12;
 
+/// Bytes of a response.
+const CHECKSUM_BYTES: usize = 4;
+
+/// The longest packet, in bytes.
+pub(super) const PACKET_MAX_BYTES: usize = 1500;
+
 /// The shortest frame on the wire.
 const FRAME_MIN_BYTES: u32 = 84;
 
@@ -40,6 +46,21 @@ pub(super) fn wire_bytes(packet_bytes: usize) -> u32 {
     (packet_bytes as u32 + FRAME_BYTES).max(FRAME_MIN_BYTES)
 }
 
+/// Headers of IP, UDP and Homa's DATA.
+const HEADERS_BYTES: usize = 20 + 8 + 56;
+
+/// Bytes that a message takes on the wire as Homa sends it, with the response that confirms it.
+pub(super) fn message_wire_bytes(length: usize) -> u32 {
+    let payload_max = PACKET_MAX_BYTES - HEADERS_BYTES;
+    let (full, rest) = (length / payload_max, length % payload_max);
+    let last = if rest == 0 {
+        0
+    } else {
+        wire_bytes(rest + HEADERS_BYTES)
+    };
+    full as u32 * wire_bytes(PACKET_MAX_BYTES) + last + wire_bytes(HEADERS_BYTES + CHECKSUM_BYTES)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +81,8 @@ mod tests {
     #[test]
     fn short_packets_are_padded_on_the_wire() {
         assert_eq!((wire_bytes(1), wire_bytes(1500)), (84, 1538));
+        // A response is 126 bytes on the wire.
+        assert_eq!(message_wire_bytes(1416), 1538 + 126);
+        assert_eq!(message_wire_bytes(1417), 1538 + 123 + 126);
     }
 }

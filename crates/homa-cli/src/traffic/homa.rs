@@ -10,7 +10,6 @@ use homa::{Config, Host, LinkKind};
 
 use super::client::OUTSTANDING_MAX_BYTES;
 use super::plan::destination;
-use super::poller::SPIN;
 use super::transport::{Deliver, Transport};
 use crate::answer::Answer;
 
@@ -22,9 +21,9 @@ const COMPLETIONS_PER_TURN: usize = 64;
 ///
 /// # Errors
 /// The system refuses sockets or memory.
-pub(crate) fn host(link: LinkKind, config: Config) -> io::Result<Host> {
+pub(crate) fn host(link: LinkKind, config: Config, spin: Duration) -> io::Result<Host> {
     let budget = OUTSTANDING_MAX_BYTES as u64 + (16 << 20);
-    let builder = Host::builder().link(link).config(config).spin(SPIN);
+    let builder = Host::builder().link(link).config(config).spin(spin);
     let built = builder.send_budget_bytes(budget).build();
     built.map_err(io::Error::other)
 }

@@ -9,3 +9,5 @@ mod poller;
 pub(crate) mod tally;
 pub(crate) mod tcp;
 pub(crate) mod transport;
+
+pub(crate) use poller::SPIN;

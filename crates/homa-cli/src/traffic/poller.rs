@@ -8,8 +8,9 @@ use std::time::Instant;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long to look again and again before going to sleep. Waking up takes tens of microseconds on
-/// many machines; Homa's waiting threads spin as long, so that neither protocol has an advantage.
+/// How long to look again and again before going to sleep, where there is a processor for each side.
+/// Waking up takes tens of microseconds on many machines; Homa's waiting threads spin as long, so
+/// that neither protocol has an advantage.
 pub(crate) const SPIN: Duration = Duration::from_micros(50);
 
 const EVENTS_MAX_COUNT: usize = 64;
@@ -17,6 +18,7 @@ const EVENTS_MAX_COUNT: usize = 64;
 /// A set of sockets, each with a key that says which one it is.
 pub(crate) struct Poller {
     epoll: OwnedFd,
+    spin: Duration,
 }
 
 /// A socket on which something can be done.
@@ -28,13 +30,14 @@ pub(crate) struct Ready {
 }
 
 impl Poller {
-    /// An empty set.
+    /// An empty set that is looked at again and again for `spin` before going to sleep.
     ///
     /// # Errors
     /// The process has too many files open.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(spin: Duration) -> io::Result<Self> {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            spin,
         })
     }
 
@@ -88,7 +91,7 @@ impl Poller {
             if !ready.is_empty() || until.is_some_and(|until| now >= until) {
                 return Ok(());
             }
-            if now.duration_since(started) >= SPIN {
+            if now.duration_since(started) >= self.spin {
                 self.sleep(until.map(|until| until.duration_since(now)))?;
             }
         }

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use homa_sim::Workload;
 
@@ -86,6 +87,15 @@ pub(crate) struct Tally {
     time: Duration,
 }
 
+/// What a tally holds, as it travels between processes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Recorded {
+    /// Values and their counts, of latency and of slowdown, bin by bin.
+    bins: Vec<[Vec<(u64, u64)>; 2]>,
+    answered_bytes: u64,
+    unfinished_count: u64,
+}
+
 struct BinTally {
     latency_ns: Histogram<u64>,
     slowdown: Histogram<u64>,
@@ -142,6 +152,43 @@ impl Tally {
     pub(crate) fn record_end(&mut self, time: Duration, unfinished_count: usize) {
         self.time += time;
         self.unfinished_count += unfinished_count as u64;
+    }
+
+    /// Bytes of requests answered.
+    pub(crate) const fn answered_bytes(&self) -> u64 {
+        self.answered_bytes
+    }
+
+    /// What was recorded, for another process to [`merge`](Self::merge).
+    pub(crate) fn to_recorded(&self) -> Recorded {
+        let counts = |histogram: &Histogram<u64>| -> Vec<(u64, u64)> {
+            let recorded = histogram.iter_recorded();
+            recorded
+                .map(|value| (value.value_iterated_to(), value.count_at_value()))
+                .collect()
+        };
+        let bins = self.by_bin.iter();
+        Recorded {
+            bins: bins
+                .map(|bin| [counts(&bin.latency_ns), counts(&bin.slowdown)])
+                .collect(),
+            answered_bytes: self.answered_bytes,
+            unfinished_count: self.unfinished_count,
+        }
+    }
+
+    /// Adds what a process recorded with the same bins.
+    pub(crate) fn merge(&mut self, recorded: &Recorded) {
+        for (bin, [latency, slowdown]) in self.by_bin.iter_mut().zip(&recorded.bins) {
+            for (value, count) in latency {
+                bin.latency_ns.saturating_record_n(*value, *count);
+            }
+            for (value, count) in slowdown {
+                bin.slowdown.saturating_record_n(*value, *count);
+            }
+        }
+        self.answered_bytes += recorded.answered_bytes;
+        self.unfinished_count += recorded.unfinished_count;
     }
 
     /// RPCs with a right answer.
@@ -282,6 +329,22 @@ mod tests {
         assert_eq!((figures[1].size_max, figures[1].count), (20, 1));
         assert!(close(figures[1].slowdown_p50, 3.0));
         assert!(close(tally.mean_slowdown(), (5050.0 + 3.0) / 101.0));
+    }
+
+    #[test]
+    fn what_is_recorded_elsewhere_can_be_added() {
+        let unloaded = Unloaded::new(vec![(10, 10 * MICRO)]);
+        let bins = Bins::new(vec![10, 20]);
+        let mut elsewhere = Tally::new(&bins, &unloaded);
+        (1..=9).for_each(|latency| elsewhere.record_answer(15, latency * 10 * MICRO));
+        elsewhere.record_end(MICRO, 2);
+        let mut here = Tally::new(&bins, &unloaded);
+        here.record_answer(5, 20 * MICRO);
+        here.merge(&elsewhere.to_recorded());
+        let figures = here.figures();
+        assert_eq!((figures[0].count, figures[1].count), (1, 9));
+        assert!((figures[1].p50_us - 50.0).abs() < 0.1);
+        assert_eq!((here.answered_bytes(), here.unfinished_count()), (140, 2));
     }
 
     #[test]

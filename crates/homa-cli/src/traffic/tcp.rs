@@ -1,6 +1,7 @@
 //! RPCs over a pool of TCP connections: a client, and a server.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -43,8 +44,12 @@ impl TcpTransport {
     ///
     /// # Errors
     /// The server cannot be reached, or the process has too many files open.
-    pub(crate) fn connect(servers: &[SocketAddr], count: usize) -> io::Result<Self> {
-        let poller = Poller::new()?;
+    pub(crate) fn connect(
+        servers: &[SocketAddr],
+        count: usize,
+        spin: Duration,
+    ) -> io::Result<Self> {
+        let poller = Poller::new(spin)?;
         let mut connections = Vec::with_capacity(servers.len() * count);
         for key in 0..servers.len() * count {
             let stream = TcpStream::connect(servers[key / count])?;
@@ -147,9 +152,9 @@ fn update_watch(
 ///
 /// # Errors
 /// What is wrong with the listener.
-pub(crate) fn serve(listener: &TcpListener, answer: Answer) -> io::Result<()> {
+pub(crate) fn serve(listener: &TcpListener, answer: Answer, spin: Duration) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let poller = Poller::new()?;
+    let poller = Poller::new(spin)?;
     poller.add(listener, LISTENER)?;
     let mut connections: Vec<Option<ServerConnection>> = Vec::new();
     let mut ready = Vec::new();

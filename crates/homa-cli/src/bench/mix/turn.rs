@@ -12,6 +12,7 @@ use crate::answer::Answer;
 use crate::bench::meter::{Meter, Sample};
 use crate::bench::sockets::spawn_server;
 use crate::bench::suite::{Job, Task as AnyTask};
+use crate::traffic::SPIN;
 use crate::traffic::client::Client;
 use crate::traffic::homa::{HomaServer, HomaTransport, host};
 use crate::traffic::plan::{Pattern, Planner, spread};
@@ -25,7 +26,7 @@ const UNLOADED_TURN: Duration = Duration::from_millis(50);
 const UNLOADED_TRIES: u32 = 200;
 
 fn new_host() -> io::Result<Host> {
-    host(LinkKind::Udp, Config::user_space())
+    host(LinkKind::Udp, Config::user_space(), SPIN)
 }
 
 /// A protocol under measurement.
@@ -39,7 +40,9 @@ impl Protocol {
     fn connect(self, server: SocketAddr) -> io::Result<Box<dyn Transport>> {
         Ok(match self {
             Self::Homa => Box::new(HomaTransport::on(&new_host()?, vec![server])?),
-            Self::Tcp { connections } => Box::new(TcpTransport::connect(&[server], connections)?),
+            Self::Tcp { connections } => {
+                Box::new(TcpTransport::connect(&[server], connections, SPIN)?)
+            }
         })
     }
 }
@@ -56,7 +59,7 @@ pub(super) fn serve(job: &Job, protocol: Protocol) -> io::Result<Vec<u16>> {
         Protocol::Tcp { .. } => {
             let listener = TcpListener::bind(SocketAddr::new(job.listen, 0))?;
             let port = listener.local_addr()?.port();
-            spawn_server(move || tcp::serve(&listener, Answer::Checksum));
+            spawn_server(move || tcp::serve(&listener, Answer::Checksum, SPIN));
             port
         }
     };
