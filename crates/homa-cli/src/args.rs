@@ -72,6 +72,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 
+    /// Protocol engines, each with a thread of its own: no more than there are processors to spare.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) engines: u8,
+
     #[command(flatten)]
     pub(crate) host: HostOptions,
 }

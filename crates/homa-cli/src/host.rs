@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use clap::Args;
-use homa::{Config, Host, LinkKind, default_config, faults};
+use homa::{Builder, Config, Host, LinkKind, default_config, faults};
 
 use crate::args::seconds;
 use crate::failure::Failure;
@@ -54,6 +54,22 @@ impl HostOptions {
     /// # Errors
     /// The system refuses descriptors or memory.
     pub(crate) fn build(&self) -> Result<Host, Failure> {
+        self.builder()
+            .build()
+            .map_err(Failure::work("cannot start"))
+    }
+
+    /// A host of `count` engines.
+    ///
+    /// # Errors
+    /// The link takes one only, or the system refuses descriptors or memory.
+    pub(crate) fn build_engines(&self, count: u8) -> Result<Vec<Host>, Failure> {
+        self.builder()
+            .build_engines(count)
+            .map_err(Failure::work("cannot start"))
+    }
+
+    fn builder(&self) -> Builder {
         let budget = SEND_BUDGET_BYTES.max(self.max_message.into());
         let usual = default_config(self.link.link);
         let config = Config {
@@ -62,12 +78,11 @@ impl HostOptions {
             timeout: self.silence.unwrap_or(usual.timeout),
             ..usual
         };
-        let builder = Host::builder().config(config).link(self.link.link);
-        builder
+        Host::builder()
+            .config(config)
+            .link(self.link.link)
             .faults(self.faults)
             .send_budget_bytes(budget)
-            .build()
-            .map_err(Failure::work("cannot start"))
     }
 
     /// The longest message, in bytes.

@@ -8,8 +8,10 @@ use core::time::Duration;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use homa::{BindError, Request, Server};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -33,8 +35,25 @@ const SHOWN_MAX_CHARS: usize = 100;
 /// The address cannot be listened at, or the directory cannot be looked into.
 pub(crate) fn run(arguments: &Serve) -> Result<(), Failure> {
     let directory = arguments.dir.as_deref().map(open).transpose()?;
-    let runtime = runtime::current_thread().map_err(Failure::work("cannot start"))?;
-    runtime.block_on(serve(arguments, directory))
+    let directory = directory.map(Arc::new);
+    let limit = arguments.host.message_limit();
+    let mut engines = listen(arguments)?;
+    thread::scope(|scope| {
+        let Some((first, others)) = engines.split_first_mut() else {
+            return Ok(());
+        };
+        let directory = &directory;
+        let others = others.iter_mut();
+        let threads: Vec<_> = others
+            .map(|engine| scope.spawn(move || engine.run(directory, limit)))
+            .collect();
+        let first = first.run(directory, limit);
+        let others = threads.into_iter().map(|thread| match thread.join() {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        others.fold(first, Result::and)
+    })
 }
 
 fn open(path: &Path) -> Result<Directory, Failure> {
@@ -42,16 +61,59 @@ fn open(path: &Path) -> Result<Directory, Failure> {
         .map_err(|error| Failure::Usage(format!("--dir {}: {error}", path.display())))
 }
 
-async fn serve(arguments: &Serve, directory: Option<Directory>) -> Result<(), Failure> {
-    let host = arguments.host.build()?;
-    let limit = arguments.host.message_limit();
-    let server = Server::bind_on(&host, &*arguments.listen)
-        .await
-        .map_err(cannot_listen)?;
-    let mut stop = Stop::new().map_err(Failure::work("cannot watch for signals"))?;
-    writeln!(io::stdout(), "listening on {}", server.local_addr())
-        .map_err(Failure::work("cannot tell the address"))?;
-    let directory = directory.map(Arc::new);
+/// One engine at the common address, and what drives it.
+struct Engine {
+    runtime: Runtime,
+    server: Server,
+    stop: Stop,
+}
+
+/// Listens with every engine, and says where.
+fn listen(arguments: &Serve) -> Result<Vec<Engine>, Failure> {
+    let mut engines: Vec<Engine> = Vec::new();
+    for host in arguments.host.build_engines(arguments.engines)? {
+        let runtime = runtime::current_thread().map_err(Failure::work("cannot start"))?;
+        // The first may have been given a port by the system.
+        let first = engines.first().map(|first| first.server.local_addr());
+        let (server, stop) = runtime.block_on(async {
+            let server = match first {
+                None => Server::bind_on(&host, &*arguments.listen).await,
+                Some(address) => Server::bind_on(&host, address).await,
+            };
+            let stop = Stop::new().map_err(Failure::work("cannot watch for signals"))?;
+            Ok((server.map_err(cannot_listen)?, stop))
+        })?;
+        engines.push(Engine {
+            runtime,
+            server,
+            stop,
+        });
+    }
+    if let Some(first) = engines.first() {
+        writeln!(io::stdout(), "listening on {}", first.server.local_addr())
+            .map_err(Failure::work("cannot tell the address"))?;
+    }
+    Ok(engines)
+}
+
+impl Engine {
+    fn run(&mut self, directory: &Option<Arc<Directory>>, limit: usize) -> Result<(), Failure> {
+        let Self {
+            runtime,
+            server,
+            stop,
+        } = self;
+        runtime.block_on(serve(server, stop, directory, limit))
+    }
+}
+
+/// Answers until it is told to stop.
+async fn serve(
+    server: &Server,
+    stop: &mut Stop,
+    directory: &Option<Arc<Directory>>,
+    limit: usize,
+) -> Result<(), Failure> {
     let mut answers = JoinSet::new();
     loop {
         let request = tokio::select! {

@@ -187,6 +187,16 @@ fn signals_end_a_server_cleanly() {
 }
 
 #[test]
+fn several_engines_answer_at_one_address_and_end_at_one_signal() {
+    let server = Server::start(&["--engines", "3"]);
+    for word in ["one", "two", "three", "four", "five", "six"] {
+        let output = server.call(&[word]);
+        assert_eq!(output.stdout, word.as_bytes(), "{}", errors(&output));
+    }
+    assert_eq!(server.stop(Signal::TERM), (Some(0), String::new()));
+}
+
+#[test]
 fn what_cannot_be_called_is_a_failure_in_one_line() {
     let server = Server::start(&[]);
     let address = server.address.clone();
