@@ -24,6 +24,8 @@ pub(crate) struct Network {
     overhead_bytes: u32,
     /// Packets spread so far.
     spread: u32,
+    /// A packet that finds more bytes waiting at its port is marked.
+    mark_above: u64,
 }
 
 impl Network {
@@ -48,7 +50,13 @@ impl Network {
             sites: sites.collect(),
             overhead_bytes,
             spread: 0,
+            mark_above: u64::MAX,
         }
+    }
+
+    /// Has packets marked that find more than so many bytes waiting at their port.
+    pub(crate) fn mark_above(&mut self, bytes: u64) {
+        self.mark_above = bytes;
     }
 
     /// Where a packet that left host `from` arrives first, and when, if the cable brings it there
@@ -72,11 +80,11 @@ impl Network {
         now: u64,
         node: u32,
         place: u32,
-        packets: &Packets,
+        packets: &mut Packets,
         queue: &mut Queue,
     ) -> bool {
         let switch = node - self.hosts;
-        let packet = packets.get(place);
+        let packet = packets.get_mut(place);
         let choice = match self.topology.spread {
             Spread::PerFlow => packet.flow,
             Spread::PerPacket => {
@@ -85,9 +93,12 @@ impl Network {
             }
         };
         let port = self.topology.route(switch, packet.to, choice);
-        let bytes = self.wire_bytes(packet.length());
+        let bytes = packet.length() + self.overhead_bytes;
         let site = &mut self.sites[switch as usize];
         let waits = site.switch.poll_timeout(port as usize).is_some();
+        if waits && site.switch.queued_bytes(port as usize) > self.mark_above {
+            packet.marked = true;
+        }
         let entered = site
             .switch
             .input(now, port as usize, packet.priority, bytes, place);

@@ -18,6 +18,8 @@ pub struct Packet {
     pub priority: u8,
     /// Whether a modelled checksum would find it damaged.
     pub damaged: bool,
+    /// Whether a switch marked it because of its queue.
+    pub marked: bool,
     /// Whether it says what its sender's engine did not say.
     pub lie: bool,
     /// The host that sent it.
@@ -47,6 +49,7 @@ impl Packet {
             header_bytes: length as u8,
             priority: priority.get(),
             damaged: false,
+            marked: false,
             lie: false,
             from,
             to,
@@ -95,8 +98,8 @@ impl Packets {
         }
     }
 
-    pub(crate) fn get(&self, place: u32) -> &Packet {
-        &self.places[place as usize]
+    pub(crate) fn get_mut(&mut self, place: u32) -> &mut Packet {
+        &mut self.places[place as usize]
     }
 
     pub(crate) fn take(&mut self, place: u32) -> Packet {

@@ -350,7 +350,7 @@ impl<A: Agent> World<A> {
     fn switch(&mut self, node: u32, place: u32) {
         let taken = self
             .network
-            .arrive(self.now, node, place, &self.packets, &mut self.queue);
+            .arrive(self.now, node, place, &mut self.packets, &mut self.queue);
         if !taken {
             let packet = self.packets.take(place);
             self.agent.dropped(self.now, &packet, Drop::Buffer);

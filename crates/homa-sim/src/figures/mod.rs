@@ -6,12 +6,15 @@
 //! possible one in the same network. Messages that do not end count as slow.
 
 mod best;
+mod course;
+mod dctcp;
 mod homa;
 mod oracle;
 mod outcome;
 mod row;
 mod setup;
 mod slowdown;
+mod srpt;
 mod traffic;
 
 use core::fmt;
@@ -20,7 +23,11 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::thread;
 
+use course::drive;
+use dctcp::Dctcp;
 use outcome::{Outcome, Span};
+use srpt::Srpt;
+use traffic::Traffic;
 
 pub use row::{Bin, Row};
 pub use setup::{CutoffChoice, Setup, Variant};
@@ -33,12 +40,18 @@ use crate::world::BadWorld;
 pub enum Protocol {
     /// The shipped engine.
     Homa,
+    /// An ideal network: a lower bound.
+    Srpt,
+    /// DCTCP: what users have.
+    Dctcp,
 }
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Homa => "homa",
+            Self::Srpt => "srpt",
+            Self::Dctcp => "dctcp",
         })
     }
 }
@@ -49,7 +62,11 @@ impl FromStr for Protocol {
     fn from_str(name: &str) -> Result<Self, String> {
         match name {
             "homa" => Ok(Self::Homa),
-            _ => Err(format!("there is no protocol '{name}': it is homa")),
+            "srpt" => Ok(Self::Srpt),
+            "dctcp" => Ok(Self::Dctcp),
+            _ => Err(format!(
+                "there is no protocol '{name}': they are homa, srpt, dctcp"
+            )),
         }
     }
 }
@@ -174,16 +191,22 @@ fn run_one(
     progress: &dyn Fn(f64),
 ) -> Result<Outcome, BadWorld> {
     let span = span(&point.workload, shorter);
+    let (hosts, workload) = (setup.topology.hosts(), &point.workload);
+    let ends = (hosts, setup.peers.min(hosts - 1));
+    let mut traffic = Traffic::new(workload, seed, ends, 0, per_second);
     match point.protocol {
-        Protocol::Homa => homa::run(
-            setup,
-            &point.variant,
-            &point.workload,
-            seed,
-            per_second,
-            span,
-            progress,
-        ),
+        Protocol::Homa => {
+            let variant = &point.variant;
+            homa::run(setup, variant, workload, seed, per_second, span, progress)
+        }
+        Protocol::Srpt => {
+            let mut srpt = Srpt::new(setup, 0);
+            Ok(drive(&mut srpt, &mut traffic, span, progress))
+        }
+        Protocol::Dctcp => {
+            let mut dctcp = Dctcp::new(setup, 0);
+            Ok(drive(&mut dctcp, &mut traffic, span, progress))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use core::num::NonZero;
 use std::thread;
 
 use homa_sim::Workload;
-use homa_sim::figures::{Effort, Point, Setup, Variant, run as make};
+use homa_sim::figures::{Effort, Point, Protocol, Setup, Variant, run as make};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::SimFigures;
@@ -63,7 +63,10 @@ fn points(arguments: &SimFigures) -> Result<Vec<Point>, Failure> {
                     protocol,
                     variant: variant.clone(),
                 };
-                points.extend(arguments.variant.iter().map(point));
+                match protocol {
+                    Protocol::Homa => points.extend(arguments.variant.iter().map(point)),
+                    Protocol::Srpt | Protocol::Dctcp => points.push(point(&Variant::plain())),
+                }
             }
         }
     }

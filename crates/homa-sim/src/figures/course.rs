@@ -1,0 +1,166 @@
+//! What all protocols have in common: messages come in, are carried, and their times are written
+//! down.
+
+use super::best::{Cut, best_time};
+use super::outcome::{Outcome, Span};
+use super::setup::Setup;
+use super::traffic::{Arrival, Traffic};
+
+/// Something that carries messages in virtual time.
+pub(crate) trait Carrier {
+    /// Lets time pass.
+    fn run_until(&mut self, at: u64);
+
+    /// An application sends a message, at its time.
+    fn begin(&mut self, arrival: Arrival, measured: bool);
+
+    /// The messages under way.
+    fn ledger(&mut self) -> &mut Ledger;
+
+    /// The network begins to count.
+    fn start_counting(&mut self);
+
+    /// The network has counted for the time of `span`.
+    fn stop_counting(&mut self, span: &Span);
+
+    /// Whether it makes no progress.
+    fn is_stuck(&self) -> bool {
+        false
+    }
+}
+
+/// A message on its way.
+#[derive(Clone, Copy)]
+struct Message {
+    arrival: Arrival,
+    measured: bool,
+}
+
+/// The messages under way, and what came of those that are over.
+pub(crate) struct Ledger {
+    setup: Setup,
+    cut: Cut,
+    /// Whether there and back again is what is measured.
+    round_trips: bool,
+    messages: Vec<Message>,
+    free: Vec<u32>,
+    /// Messages measured and not over.
+    open: u64,
+    /// Nothing else is counted before it.
+    pub(crate) counts: bool,
+    pub(crate) outcome: Outcome,
+}
+
+impl Ledger {
+    pub(crate) fn new(setup: &Setup, cut: Cut, round_trips: bool) -> Self {
+        Self {
+            setup: setup.clone(),
+            cut,
+            round_trips,
+            messages: Vec::new(),
+            free: Vec::new(),
+            open: 0,
+            counts: false,
+            outcome: Outcome::new(),
+        }
+    }
+
+    /// Enters a message; the answer names it until its end.
+    pub(crate) fn begin(&mut self, arrival: Arrival, measured: bool) -> u32 {
+        let message = Message { arrival, measured };
+        self.open += u64::from(measured);
+        match self.free.pop() {
+            Some(place) => {
+                self.messages[place as usize] = message;
+                place
+            }
+            None => {
+                self.messages.push(message);
+                (self.messages.len() - 1) as u32
+            }
+        }
+    }
+
+    /// The best possible time of what is measured of a message.
+    pub(crate) fn best(&self, arrival: &Arrival) -> u64 {
+        let one_way = |from, to| {
+            best_time(&self.setup.topology, from, to, arrival.bytes, &self.cut)
+                + self.setup.receive_nanos()
+        };
+        let back = if self.round_trips {
+            one_way(arrival.to, arrival.from)
+        } else {
+            0
+        };
+        one_way(arrival.from, arrival.to) + back
+    }
+
+    /// A message is over; a name that was never given is none.
+    pub(crate) fn end(&mut self, now: u64, place: u32) {
+        let Some(&Message { arrival, measured }) = self.messages.get(place as usize) else {
+            return;
+        };
+        self.free.push(place);
+        if measured {
+            self.open -= 1;
+            let slowdown = (now - arrival.at) as f64 / self.best(&arrival) as f64;
+            self.outcome.slowdowns.record(arrival.hundredth, slowdown);
+        }
+    }
+
+    /// Counts what did not end.
+    fn give_up(&mut self, now: u64) {
+        let mut open = vec![true; self.messages.len()];
+        for &place in &self.free {
+            open[place as usize] = false;
+        }
+        for (message, open) in self.messages.iter().zip(open) {
+            if open && message.measured {
+                let arrival = &message.arrival;
+                let slowdown = (now - arrival.at) as f64 / self.best(arrival) as f64;
+                let slowdowns = &mut self.outcome.slowdowns;
+                slowdowns.record_endless(arrival.hundredth, slowdown);
+                self.outcome.unfinished += 1;
+            }
+        }
+    }
+}
+
+/// Has messages carried for the time of `span`. `progress` is told the share of the time that
+/// passed.
+pub(crate) fn drive(
+    carrier: &mut impl Carrier,
+    traffic: &mut Traffic<'_>,
+    span: Span,
+    progress: &dyn Fn(f64),
+) -> Outcome {
+    let (mut told, mut last) = (span.starts_at, span.starts_at);
+    loop {
+        let arrival = traffic.next();
+        if last < span.begins_at && arrival.at >= span.begins_at {
+            carrier.run_until(span.begins_at);
+            carrier.start_counting();
+            carrier.ledger().counts = true;
+        }
+        if last < span.ends_at && arrival.at >= span.ends_at {
+            carrier.run_until(span.ends_at);
+            carrier.stop_counting(&span);
+            carrier.ledger().counts = false;
+        }
+        last = arrival.at;
+        let all_ended = span.has_ended(arrival.at) && carrier.ledger().open == 0;
+        if arrival.at >= span.over_at || all_ended || carrier.is_stuck() {
+            break;
+        }
+        carrier.run_until(arrival.at);
+        carrier.begin(arrival, span.holds(arrival.at));
+        if arrival.at - told > 10_000 {
+            told = arrival.at;
+            progress(span.share(arrival.at));
+        }
+    }
+    carrier.run_until(last);
+    carrier.ledger().give_up(last);
+    progress(1.0);
+    carrier.ledger().outcome.clone()
+}
