@@ -16,8 +16,9 @@ use core::time::Duration;
 
 use homa_proto::Instant;
 
-/// Most messages held: what one segmented send takes.
-const HELD_MAX: u32 = 64;
+/// Most messages held: half of what one segmented send takes, so that the other side has something
+/// to do while the rest is said.
+const HELD_MAX: u32 = 32;
 /// Typical time between two words of an application that counts as quick. One system call takes
 /// about as long.
 const QUICK: Duration = Duration::from_micros(10);

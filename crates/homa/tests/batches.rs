@@ -33,7 +33,9 @@ async fn what_many_tasks_say_at_once_leaves_together() {
         assert_eq!(*call.await.unwrap(), *b"yes");
     }
     for host in [host, server_host] {
-        let bursts = host.counters().unwrap().engine.data_bursts;
+        // Where the test was not scheduled for a while, some were asked for again, each alone.
+        let counters = host.counters().unwrap().engine;
+        let bursts = counters.data_bursts.saturating_sub(counters.data_resent);
         assert!(bursts < CALLS / 2, "{bursts} bursts for {CALLS} messages");
     }
 }
