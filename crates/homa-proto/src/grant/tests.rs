@@ -55,6 +55,21 @@ fn one_message_gets_half_of_what_may_be_outstanding_at_the_lowest_level() {
 }
 
 #[test]
+fn a_grant_waits_until_it_is_worth_a_packet_or_allows_the_rest() {
+    let mut f = Fixture::new(&without_fifo());
+    f.update(0, 1, 213_000, 0, 40_000);
+    assert_eq!(f.decisions().len(), 1);
+    let mut grant_at = |received, granted| {
+        f.update(0, 1, 213_000, received, granted);
+        f.decisions().first().map(|decision| decision.offset)
+    };
+    assert_eq!(grant_at(9_999, 200_000), None);
+    assert_eq!(grant_at(10_000, 200_000), Some(210_000));
+    assert_eq!(grant_at(12_999, 210_000), None);
+    assert_eq!(grant_at(13_000, 210_000), Some(213_000));
+}
+
+#[test]
 fn ranks_follow_the_bytes_not_received_and_are_fresh() {
     let mut f = Fixture::new(&without_fifo());
     f.update(0, 1, 600_000, 0, 40_000);

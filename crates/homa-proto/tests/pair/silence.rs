@@ -432,3 +432,36 @@ fn a_client_that_knows_an_rpc_no_more_has_its_response_unless_it_aborted_or_byte
         assert_eq!(world.counters(1).unknown_received, 1);
     }
 }
+
+#[test]
+fn bytes_after_a_long_silence_make_questions_frequent_again() {
+    let mut world = World::echo_pair();
+    world.hosts[1].answer = Some(2_800);
+    world.call(0, 1, 100);
+    let request = world.trace[0].1.packet();
+    let id = request.common.sender_id;
+    world.on_wire(move |_, flight| Fate::drop_if(flight.packet().common.sender_id == id.flipped()));
+    let asks = |world: &World| {
+        world.count(|flight, body| {
+            flight.packet().common.sender_id == id && matches!(body, Body::Resend(_))
+        })
+    };
+    while asks(&world) < 22 {
+        // Other RPCs show that the server is alive.
+        world.call(0, 1, 100);
+        world.run_ms(1);
+    }
+    let lost = world.trace.iter().map(|(_, flight)| flight);
+    let first = lost
+        .filter(|flight| flight.packet().common.sender_id == id.flipped())
+        .find(|flight| flight.payload.is_some_and(|(_, offset, _)| offset == 0));
+    let first = first.expect("it was sent").packet();
+    let server = world.hosts[1].address;
+    world.inject(0, server, &first, 1_400);
+    world.run_ms(7);
+    assert_eq!(asks(&world), 23);
+    world.heal();
+    world.run_ms(10);
+    assert_eq!(world.hosts[0].failures(), []);
+    world.assert_forgotten_later();
+}
