@@ -29,6 +29,11 @@ pub(crate) struct HostOptions {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) silence: Option<Duration>,
 
+    /// Believe addresses without proof, for peers with a stripped kernel module, which cannot give one;
+    /// only where the network drops packets with forged addresses.
+    #[arg(long)]
+    pub(crate) stripped_peers: bool,
+
     /// Lose, reorder and duplicate arriving packets on purpose, for tests; rates in millionths.
     #[arg(
         long,
@@ -75,6 +80,7 @@ impl HostOptions {
         let config = Config {
             max_message_bytes: self.max_message,
             receive_budget_bytes: budget,
+            stripped_peers: self.stripped_peers,
             timeout: self.silence.unwrap_or(usual.timeout),
             ..usual
         };

@@ -10,6 +10,12 @@ pub struct Config {
     /// Number of this engine among the host's engines, the top 8 bits of every RPC id it makes.
     pub engine: u8,
 
+    /// Whether peers may be stripped builds of the kernel module, which know neither grants nor
+    /// cutoffs and so cannot prove that they are where they say. No address then needs a proof: who
+    /// forges one has its owner sent whole responses. Only for networks that drop packets with forged
+    /// addresses. Default false.
+    pub stripped_peers: bool,
+
     /// Leading bytes of a message that are sent unasked. Too low: a round trip more for messages
     /// above it; too high: many senders overflow one receiver. Reference: 40,000.
     pub unscheduled_bytes: u32,
@@ -110,6 +116,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             engine: 0,
+            stripped_peers: false,
             unscheduled_bytes: 40_000,
             max_incoming_bytes: 400_000,
             window_bytes: None,

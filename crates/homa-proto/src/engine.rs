@@ -101,7 +101,7 @@ impl Engine {
             rules: Rules::new(&config),
             counters: Counters::default(),
             sockets: Vec::new(),
-            peers: Peers::new(config.max_peers, key(1))?,
+            peers: Peers::new(config.max_peers, key(1), config.stripped_peers)?,
             rpcs: Rpcs::new(rpc_limit, key(2))?,
             tombstones: Tombstones::new(config.max_tombstone_blocks, key(3))?,
             ranges: Ranges::new(config.max_gaps, config.max_gaps_per_message),

@@ -243,6 +243,8 @@ pub(crate) struct Peers {
     idle: Fifo,
     /// Peers ever made: no two of them begin their ids alike.
     made: u64,
+    /// Whether addresses are believed without proof.
+    trusts: bool,
 }
 
 impl core::ops::Index<u32> for Peers {
@@ -259,7 +261,7 @@ impl core::ops::IndexMut<u32> for Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(limit: u32, key: Key) -> Result<Self, Full> {
+    pub(crate) fn new(limit: u32, key: Key, trusts: bool) -> Result<Self, Full> {
         Ok(Self {
             slab: Slab::new(limit),
             index: HashIndex::new()?,
@@ -267,6 +269,7 @@ impl Peers {
             rpc_links: Links::new(),
             idle: Fifo::new(),
             made: 0,
+            trusts,
         })
     }
 
@@ -322,7 +325,7 @@ impl Peers {
             granting: Share::FULL,
             // 0 would read as "does not tell".
             life: if life == 0 { LIFE_MASK } else { life },
-            proven: false,
+            proven: self.trusts,
             credit: 0,
             guesses: 0,
             guess: 0,
