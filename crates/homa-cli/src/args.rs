@@ -209,15 +209,23 @@ pub(crate) struct SimSwarm {
     pub(crate) capture: Option<PathBuf>,
 }
 
-/// Show the Homa packets of a capture, pcap or pcapng: one line each.
+/// Show the Homa packets of a capture, pcap or pcapng, or of an interface: one line each.
 ///
 /// Packets over IP protocol 146, UDP, the UDP tunnel and TCP hijacking are found by themselves. Exit
 /// code 0: the whole file was shown; 1: only as much as could be read; 2: wrong usage.
 #[derive(Args, Debug)]
 pub(crate) struct Dump {
     /// The capture; - is standard input.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "live")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Watch an interface instead, until SIGINT or SIGTERM; takes CAP_NET_RAW.
+    #[arg(long, value_name = "INTERFACE", conflicts_with = "file")]
+    pub(crate) live: Option<String>,
+
+    /// Watch for so long.
+    #[arg(long, value_name = "SECONDS", requires = "live", value_parser = seconds)]
+    pub(crate) seconds: Option<Duration>,
 
     /// Print each as a JSON object with every field of its header.
     #[arg(long)]

@@ -21,6 +21,7 @@ mod progress;
 mod runtime;
 mod serve;
 mod sim;
+mod stop;
 mod traffic;
 mod workload;
 

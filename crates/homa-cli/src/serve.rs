@@ -12,13 +12,13 @@ use std::thread;
 
 use homa::{BindError, Request, Server};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::args::Serve;
 use crate::failure::Failure;
 use crate::files::Directory;
 use crate::runtime;
+use crate::stop::Stop;
 
 /// How long responses under way may take to reach their clients once the server is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
@@ -163,29 +163,6 @@ fn shown(name: &[u8]) -> String {
     let start: String = name.chars().take(SHOWN_MAX_CHARS).collect();
     let more = if start.len() < name.len() { "…" } else { "" };
     format!("{start:?}{more}")
-}
-
-/// The signals that end a server.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        let [interrupt, terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-        Ok(Self {
-            interrupt: interrupt?,
-            terminate: terminate?,
-        })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

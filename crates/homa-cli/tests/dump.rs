@@ -220,9 +220,19 @@ fn a_foreign_file_is_told_in_one_line() {
         assert_eq!(output.status.code(), Some(1));
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(told.ends_with("it is neither pcap nor pcapng\n"), "{told}");
+        assert_eq!(told.lines().count(), 1);
     }
     let missing = homa(&["dump", directory.path().join("none").to_str().unwrap()]);
     assert_eq!(missing.status.code(), Some(1));
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_told_in_one_line() {
+    let output = homa(&["dump", "--live", "none-such"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("no interface is called none-such"), "{told}");
+    assert_eq!(told.lines().count(), 1);
 }
 
 #[test]

@@ -39,6 +39,8 @@ fn unknown_words_are_refused() {
     refused(&["demo", "now"]);
     refused(&["demo", "--fast"]);
     refused(&["bench", "throughput"]);
+    refused(&["dump"]);
+    refused(&["dump", "x.pcap", "--live", "lo"]);
 }
 
 #[test]

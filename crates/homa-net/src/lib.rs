@@ -44,6 +44,7 @@ mod kind;
 mod link;
 pub mod memory;
 mod ports;
+pub mod sniff;
 mod sys;
 pub mod tun;
 pub mod tunnel;

@@ -6,7 +6,7 @@ mod name;
 pub(crate) use control::Control;
 pub(crate) use name::{SocketName, decode as decode_name};
 
-use core::ffi::{c_int, c_long, c_void};
+use core::ffi::{CStr, c_int, c_long, c_void};
 use core::mem::{MaybeUninit, zeroed};
 use core::ptr;
 use core::time::Duration;
@@ -60,6 +60,13 @@ pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<Owne
     let fd = check(unsafe { libc::socket(family, kind, protocol) })?;
     // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The number of the interface of this name.
+pub(crate) fn interface_index(name: &CStr) -> Option<u32> {
+    // SAFETY: `name` is a string that ends with a zero, alive for the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index != 0).then_some(index)
 }
 
 /// A non-blocking eventfd, its counter at zero.

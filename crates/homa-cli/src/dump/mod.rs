@@ -3,6 +3,7 @@
 mod fields;
 mod file;
 mod layers;
+mod live;
 mod message;
 mod pieces;
 mod record;
@@ -26,8 +27,14 @@ use rpcs::Timelines;
 /// The file cannot be read, or not to its end; what could be read is shown before.
 pub(crate) fn run(arguments: &Dump) -> Result<(), Failure> {
     let mut show = Show::new(arguments);
-    let read = read_file(&arguments.file, &mut show);
-    show.end()?;
+    let read = match (&arguments.live, &arguments.file) {
+        (Some(interface), _) => live::watch(interface, arguments.seconds, &mut show),
+        (None, Some(file)) => read_file(file, &mut show),
+        (None, None) => Err(Failure::Usage(
+            "a file is missing; type: homa dump FILE".into(),
+        )),
+    };
+    show.end(read.is_ok())?;
     read
 }
 
@@ -102,8 +109,16 @@ impl Show {
         }
     }
 
-    /// Shows what is left, and says what was left out.
-    fn end(mut self) -> Result<(), Failure> {
+    /// Has what was shown so far be seen; false when nobody reads any more.
+    fn flush(&mut self) -> bool {
+        if let Err(error) = self.out.flush() {
+            self.trouble.get_or_insert(error);
+        }
+        self.trouble.is_none()
+    }
+
+    /// Shows what is left; where all was read, also says what was left out.
+    fn end(mut self, is_whole: bool) -> Result<(), Failure> {
         if self.trouble.is_none() {
             let timelines = self.timelines.take();
             let rest = timelines.map_or(Ok(()), |all| all.end(self.as_json, &mut self.out));
@@ -114,6 +129,9 @@ impl Show {
             Some(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             Some(error) => return Err(Failure::Work(format!("cannot print: {error}"))),
             None => {}
+        }
+        if !is_whole {
+            return Ok(());
         }
         if let Some(link_type) = self.unknown_links.first() {
             return Err(Failure::Work(format!(

@@ -7,6 +7,7 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 /// Room for a `sockaddr_in6`, the longer of the two.
 const CAPACITY: usize = 28;
 const V4_LENGTH: usize = 16;
+const LINK_LAYER_LENGTH: u32 = 20;
 
 /// A socket address in the kernel's layout; `bytes[..length]` is valid.
 #[repr(C, align(8))]
@@ -42,6 +43,23 @@ impl SocketName {
             }
         }
         name
+    }
+
+    /// All packets of an interface, as a `sockaddr_ll`: family, protocol (big-endian), index.
+    pub(crate) fn interface(index: u32) -> Self {
+        let mut name = Self::EMPTY;
+        name.bytes[0..2].copy_from_slice(&(libc::AF_PACKET as u16).to_ne_bytes());
+        name.bytes[2..4].copy_from_slice(&(libc::ETH_P_ALL as u16).to_be_bytes());
+        name.bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+        name.length = LINK_LAYER_LENGTH;
+        name
+    }
+
+    /// Whether this `sockaddr_ll` tells of a packet that leaves by the loopback: behind the index
+    /// stand the kind of hardware and the kind of packet.
+    pub(crate) fn is_leaving_loopback(&self) -> bool {
+        let hardware = u16::from_ne_bytes([self.bytes[8], self.bytes[9]]);
+        hardware == libc::ARPHRD_LOOPBACK && self.bytes[10] == libc::PACKET_OUTGOING
     }
 
     /// The address as the kernel would write it.
