@@ -5,15 +5,15 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// A peer's address: IPv4 addresses are kept in their IPv6-mapped form.
 ///
-/// Over UDP `port` is the UDP port, so that two programs of one host are two peers. Over raw IP it
-/// is 0: there a peer is a host.
+/// `port` is the UDP port or, where IP carries Homa itself, the Homa port: two programs of one host
+/// are two peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     /// IPv6 address, or an IPv4 address in mapped form.
     pub ip: Ipv6Addr,
     /// Scope of a link-local IPv6 address; 0 for all others.
     pub scope: u32,
-    /// UDP port, or 0 where peers are hosts.
+    /// UDP port, or Homa port.
     pub port: u16,
 }
 

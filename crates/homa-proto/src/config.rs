@@ -12,8 +12,8 @@ pub struct Config {
 
     /// Whether peers may be stripped builds of the kernel module, which know neither grants nor
     /// cutoffs and so cannot prove that they are where they say. No address then needs a proof: who
-    /// forges one has its owner sent whole responses. Only for networks that drop packets with forged
-    /// addresses. Default false.
+    /// forges one has its owner sent responses of any length. Only for networks that drop packets with
+    /// forged addresses. Default false.
     pub stripped_peers: bool,
 
     /// Leading bytes of a message that are sent unasked. Too low: a round trip more for messages
