@@ -81,11 +81,12 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "swarm",
-        checks: "500 random networks break no law, and every planted bug is caught",
+        checks: "1,000 random networks break no law and reach all that the engine can do, and every \
+                 planted bug is caught",
         needs: &[],
         work: &[
             BUILD_RELEASE,
-            line("homa sim swarm --seeds 500"),
+            line("homa sim swarm --seeds 1000 --cover 10"),
             line("homa sim swarm --seeds 500 --plant all"),
         ],
     },

@@ -183,6 +183,10 @@ pub(crate) struct SimSwarm {
     #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = shard)]
     pub(crate) shard: Shard,
 
+    /// Fail if fewer than N of the seeds reach a state, a limit or a counter of the engine.
+    #[arg(long, value_name = "N", conflicts_with = "plant")]
+    pub(crate) cover: Option<u64>,
+
     /// Plant a bug round the engine, or all of them one after the other, and see a law catch it.
     #[arg(long, value_name = "NAME|all", value_parser = hunted)]
     pub(crate) plant: Option<Hunted>,

@@ -55,6 +55,26 @@ fn bad_values_are_refused() {
 }
 
 #[test]
+fn a_swarm_that_cannot_be_is_refused() {
+    let told = |words: &[&str], why: &str| {
+        let text = refused(&[&["sim", "swarm"], words].concat());
+        assert!(text.contains(why), "{text}");
+    };
+    told(&["--plant", "moth"], "no planted bug has this name");
+    told(&["--plant", "all", "--cover", "10"], "cannot be used with");
+    for shard in ["0/2", "3/2", "1/0", "1", "half"] {
+        told(&["--shard", shard], "a shard is I/N");
+    }
+    told(&["--seeds", "3", "--shard", "4/5"], "leave this one empty");
+    told(&["--from", "18446744073709551615"], "go beyond 64 bits");
+    told(&["--topology", "ring:4"], "a topology is pair");
+    told(&["--topology", "fat-tree:3"], "an even radix");
+    told(&["--topology", "star:1"], "at least 2 hosts");
+    told(&["--topology", "star:1000"], "at most 128 hosts");
+    told(&["--engines", "5"], "5 is not in 1..=4");
+}
+
+#[test]
 fn a_workload_file_is_refused_with_its_line() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("mine.csv");

@@ -23,6 +23,8 @@ pub struct FaultConfig {
     pub duplicate_delay_max: u64,
     /// Packets that a checksum finds damaged.
     pub damage_permille: u32,
+    /// Whether senders to a host that is down are told so.
+    pub tells_of_the_dead: bool,
     /// Packets whose header says something else when they arrive, and no checksum knows.
     pub lie_permille: u32,
 }
@@ -111,6 +113,11 @@ impl Faults {
         limits.map(|limit| limit.packet_max_bytes).min()
     }
 
+    /// Whether senders to a host that is down are told so.
+    pub(crate) fn tells_of_the_dead(&self) -> bool {
+        self.config.tells_of_the_dead
+    }
+
     /// From now on packets only have to be short enough.
     pub fn heal(&mut self) {
         self.active = false;
@@ -172,10 +179,13 @@ impl Faults {
         self.random.chance(self.config.loss_permille)
     }
 
-    /// Turns one bit of the header over, wherever it is: ports, id, lengths, offsets.
+    /// Turns one bit of the header over, wherever it is: ports, id, lengths, and among lies above
+    /// all the offset of DATA, where they are hardest to tell.
     fn twist(&mut self, packet: &mut Packet) {
+        let lies_about_place = packet.lie && packet.payload_bytes > 0 && self.random.chance(800);
         let header = packet.header_mut();
         let place = self.random.below(header.len() as u64) as usize;
+        let place = if lies_about_place { 54 } else { place };
         header[place] ^= 1 << self.random.below(8);
     }
 }

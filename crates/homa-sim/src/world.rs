@@ -359,24 +359,35 @@ impl<A: Agent> World<A> {
 
     /// A packet is at its host.
     fn arrive(&mut self, host: u32, place: u32) {
+        if self.take_in(host, place) {
+            self.drain(host);
+        }
+    }
+
+    /// Hands a packet to its host, unless that sleeps or is gone; whether it was handed over.
+    fn take_in(&mut self, host: u32, place: u32) -> bool {
         let it = &mut self.hosts[host as usize];
         if it.up && it.paused_until > self.now {
             it.inbox.push(place);
-            return;
+            return false;
         }
         let mut packet = self.packets.take(place);
         if packet.damaged && self.agent.checks_sums() {
             self.agent.dropped(self.now, &packet, Drop::Damaged);
-            return;
+            return false;
         }
         if !it.up {
             self.agent.dropped(self.now, &packet, Drop::NoHost);
-            return;
+            if self.faults.as_ref().is_some_and(Faults::tells_of_the_dead) {
+                self.tell_unreachable(&packet);
+            }
+            return false;
         }
-        if self.agent.arriving(self.now, &mut packet) {
+        let taken = self.agent.arriving(self.now, &mut packet);
+        if taken {
             self.receive(host, &packet);
-            self.drain(host);
         }
+        taken
     }
 
     /// Hands a packet to its engine, and its payload to the agent.
@@ -433,18 +444,20 @@ impl<A: Agent> World<A> {
 
     fn unreachable(&mut self, host: u32, place: u32) {
         let packet = self.packets.take(place);
-        let it = &mut self.hosts[host as usize];
-        if !it.up {
+        if !self.hosts[host as usize].up {
             return;
         }
         let limit = self.faults.as_ref().and_then(|it| it.limit_of(&packet));
+        let (_, dest) = ports(packet.header());
+        let has_port = self.hosts[packet.to as usize].socket(dest).is_some();
+        let it = &mut self.hosts[host as usize];
         let what = match limit {
             Some(bytes) if packet.length() > bytes => Unreachable::TooBig {
                 segment_bytes: bytes.saturating_sub(56),
             },
+            _ if has_port => Unreachable::Host,
             _ => Unreachable::Port,
         };
-        let (_, dest) = ports(packet.header());
         let engine = it.steer(sender_id(packet.header()) ^ 1, packet.to);
         it.cores[engine].engine.handle_unreachable(
             Instant::from_nanos(self.now),
@@ -482,8 +495,13 @@ impl<A: Agent> World<A> {
         if !it.up || it.paused_until > self.now {
             return;
         }
-        for packet in core::mem::take(&mut it.inbox) {
-            self.arrive(host, packet);
+        // What came meanwhile is taken in one go, as from a socket's buffer.
+        let waiting = core::mem::take(&mut it.inbox);
+        for &packet in &waiting {
+            self.take_in(host, packet);
+        }
+        if !waiting.is_empty() {
+            self.drain(host);
         }
         let it = &mut self.hosts[host as usize];
         let Some(deadline) = it.next_deadline() else {

@@ -76,9 +76,9 @@ fn judge(
     let bar = bar(seeds.len(), "seeds");
     let sum = many(seeds, options, threads, || bar.inc(1));
     bar.finish_and_clear();
-    println!("what the runs reached            seeds");
+    println!("{:<48} seeds", "what the runs reached");
     for (name, count) in sum.coverage.iter() {
-        println!("  {name:<32} {count}");
+        println!("  {name:<46} {count}");
     }
     for (seed, violation) in sum.broken.iter().take(SHOWN_COUNT) {
         println!();
@@ -106,14 +106,23 @@ fn judge(
         sum.packets,
         sum.broken.len()
     );
-    if sum.broken.is_empty() {
-        Ok(())
-    } else {
+    let scarce = sum.coverage.scarce(arguments.cover.unwrap_or(0));
+    for (name, count) in &scarce {
+        println!("reached by {count} seeds only: {name}");
+    }
+    if !sum.broken.is_empty() {
         Err(Failure::Work(format!(
             "in {} of {} runs a law did not hold",
             sum.broken.len(),
             sum.runs
         )))
+    } else if !scarce.is_empty() {
+        Err(Failure::Work(format!(
+            "{} things were reached by fewer seeds than asked for",
+            scarce.len()
+        )))
+    } else {
+        Ok(())
     }
 }
 

@@ -33,6 +33,9 @@ impl Laws {
             self.breach("a key names one RPC", now, deal.client, Some(call), seen);
         }
         self.count_calls(now, deal.client, engine);
+        if deal.request == self.configs[deal.client as usize].max_message_bytes {
+            self.met.insert("limit: bytes of a message");
+        }
         let segment = self.segment;
         let is_short = self.is_short(deal.client, deal.request);
         let it = &mut self.calls[call as usize];
@@ -275,9 +278,11 @@ impl Laws {
             Failure::TimedOut => age >= timeout,
             Failure::ResponseTooLong => deal.response > config.max_message_bytes,
             Failure::Refused => it.unreachable,
-            Failure::Unreachable => it.unreachable || it.request.sent == 0,
+            Failure::Unreachable => it.host_down || it.request.sent == 0,
             Failure::Overloaded => it.unknowns > 0,
-            Failure::OutcomeUnknown => it.unknowns > 0 || it.unreachable || server_lived > 0,
+            Failure::OutcomeUnknown => {
+                it.unknowns > 0 || it.unreachable || it.host_down || server_lived > 0
+            }
             _ => false,
         };
         if !caused {

@@ -238,6 +238,9 @@ impl Laws {
         self.hosts[host as usize].grants.known = known;
         let limit = u64::from(self.configs[host as usize].max_incoming_bytes);
         let total: u64 = against.iter().map(|&(_, bytes)| bytes).sum();
+        if total + u64::from(self.segment) > limit {
+            self.met.insert("limit: bytes outstanding");
+        }
         if total > limit {
             let seen =
                 format!("{total} bytes outstanding after a GRANT, limit {limit}: {against:?}");

@@ -12,43 +12,49 @@ impl Laws {
         it.stalled[engine] = usage.stalled;
         it.has_stalled |= usage.stalled;
         let config = &self.configs[host as usize];
-        let limits = [
+        let limits: [(&str, u64, u64); 7] = [
             (
-                "client RPCs",
+                "limit: client RPCs",
                 usage.client_rpcs.into(),
                 config.max_client_rpcs.into(),
             ),
-            ("peers", usage.peers.into(), config.max_peers.into()),
-            ("ranges", usage.ranges.into(), config.max_gaps.into()),
             (
-                "tombstones",
+                "limit: server RPCs",
+                usage.server_rpcs.into(),
+                config.max_server_rpcs.into(),
+            ),
+            ("limit: peers", usage.peers.into(), config.max_peers.into()),
+            ("limit: ranges", usage.ranges.into(), config.max_gaps.into()),
+            (
+                "limit: tombstone blocks",
                 usage.tombstone_blocks.into(),
                 config.max_tombstone_blocks.into(),
             ),
             (
-                "budget",
+                "limit: bytes of the budget",
                 usage.budget_used_bytes,
                 config.receive_budget_bytes,
             ),
             (
-                "active messages",
+                "limit: active messages",
                 usage.active_messages as u64,
                 config.overcommitment.into(),
-            ),
-            (
-                "server RPCs",
-                usage.server_rpcs.into(),
-                config.max_server_rpcs.into(),
             ),
         ];
         for (what, used, limit) in limits {
             self.check_limit(now, host, what, used, limit);
         }
+        if usage.stalled {
+            self.met.insert("limit: bytes of the budget");
+        }
     }
 
-    fn check_limit(&mut self, now: u64, host: u32, what: &str, used: u64, limit: u64) {
+    fn check_limit(&mut self, now: u64, host: u32, what: &'static str, used: u64, limit: u64) {
+        if used == limit {
+            self.met.insert(what);
+        }
         if used > limit {
-            let seen = format!("{used} {what}, the limit is {limit}");
+            let seen = format!("{what} of {limit}, {used} in use");
             self.breach("memory stays within limits", now, host, None, seen);
         }
     }
@@ -58,7 +64,7 @@ impl Laws {
         let it = &self.hosts[host as usize];
         let used = it.calls.keys().filter(|key| key.0 == engine).count();
         let limit = self.configs[host as usize].max_client_rpcs;
-        self.check_limit(now, host, "calls under way", used as u64, limit.into());
+        self.check_limit(now, host, "limit: client RPCs", used as u64, limit.into());
     }
 
     /// An engine took a request, of `client` if it is known.
@@ -72,13 +78,13 @@ impl Laws {
         let limit_per_peer = config.max_server_rpcs_per_peer;
         let peer = |of: u32| {
             let deal = self.deals.get(of as usize / 2)?;
-            Some((deal.client, deal.engine, deal.socket))
+            Some((deal.client, deal.socket))
         };
         let served = it.serving.iter().filter(|(key, _)| key.0 == engine);
         let of_peer = served.filter(|&(_, &other)| peer(of).is_some() && peer(other) == peer(of));
         let of_peer = of_peer.count();
-        self.check_limit(now, host, "requests served", used as u64, limit.into());
-        let what = "requests of one client served";
+        self.check_limit(now, host, "limit: server RPCs", used as u64, limit.into());
+        let what = "limit: server RPCs of a peer";
         self.check_limit(now, host, what, of_peer as u64, limit_per_peer.into());
     }
 
@@ -96,9 +102,9 @@ impl Laws {
             0 => 0,
             _ => engines.map(|(_, it)| gaps(it)).sum(),
         };
-        self.check_limit(now, host, "bytes of buffers", used, limit);
-        self.check_limit(now, host, "gaps of a message", own, most_each.into());
-        self.check_limit(now, host, "gaps", all, most.into());
+        self.check_limit(now, host, "limit: bytes of the budget", used, limit);
+        self.check_limit(now, host, "limit: gaps of a message", own, most_each.into());
+        self.check_limit(now, host, "limit: ranges", all, most.into());
     }
 
     /// After long enough without calls a host's tables are as at the start.

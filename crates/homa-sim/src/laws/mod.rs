@@ -13,19 +13,21 @@ mod memory;
 mod order;
 mod patience;
 mod peace;
+mod transitions;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use homa_proto::{Config, Failure, RpcKey};
 
 use crate::host::ENGINES_MAX;
 use crate::packet::{NO_MESSAGE, Packet};
-use crate::swarm::plan::{Deal, Plan};
+use crate::swarm::plan::{Deal, OTHER_PORT, PORT, Plan};
 use crate::world::Drop;
 
 pub(crate) use header::{Header, Says};
 use intervals::Intervals;
+pub(crate) use transitions::TRANSITIONS;
 
 /// A law that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +123,8 @@ struct Call {
     /// RPC_UNKNOWNs that reached the client.
     unknowns: u32,
     unreachable: bool,
+    /// A packet of it found its host down.
+    host_down: bool,
     request: Message,
     response: Message,
 }
@@ -191,6 +195,8 @@ pub(crate) struct Laws {
     /// Calls by client, server and the client's number.
     ids: BTreeMap<(u32, u32, u64), u32>,
     peace: peace::Peace,
+    /// Limits that were reached.
+    met: BTreeSet<&'static str>,
     healed_at: u64,
     /// From when on fresh calls must succeed; `u64::MAX`: not yet.
     probing: u64,
@@ -215,6 +221,7 @@ impl Laws {
             segment: plan.segment,
             calls: vec![Call::default(); plan.deals.len()],
             ids: BTreeMap::new(),
+            met: BTreeSet::new(),
             healed_at: u64::MAX,
             probing: u64::MAX,
         }
@@ -297,11 +304,14 @@ impl Laws {
     /// A packet was lost on its way.
     pub(crate) fn dropped(&mut self, now: u64, packet: &Packet, why: Drop) {
         self.peace.disturbed(now, packet.from, packet.to);
-        if why == Drop::NoSocket
+        if matches!(why, Drop::NoSocket | Drop::NoHost)
             && let Some(header) = Header::read(packet.header())
             && let Some(call) = self.call_of(packet.from, packet.to, &header)
         {
-            self.calls[call as usize].unreachable = true;
+            let call = &mut self.calls[call as usize];
+            let served = [PORT, OTHER_PORT].contains(&header.dest);
+            call.unreachable |= why == Drop::NoSocket || !served;
+            call.host_down |= why == Drop::NoHost;
         }
     }
 
@@ -349,6 +359,14 @@ impl Laws {
         }
     }
 
+    /// A host closes the second of its ports, from which it calls.
+    pub(crate) fn closed(&mut self, now: u64, host: u32) {
+        self.disturbed(now, host);
+        for (deal, call) in self.deals.iter().zip(&mut self.calls) {
+            call.aborted |= deal.client == host && deal.socket == 1;
+        }
+    }
+
     pub(crate) fn restarted(&mut self, host: u32) {
         self.hosts[host as usize].down = false;
     }
@@ -387,8 +405,30 @@ impl Laws {
     }
 }
 
+/// Limits that a run can reach, by the names that laws use.
+pub(crate) const LIMITS: [&str; 13] = [
+    "limit: active messages",
+    "limit: bytes of a burst",
+    "limit: bytes of a message",
+    "limit: bytes of the budget",
+    "limit: bytes outstanding",
+    "limit: client RPCs",
+    "limit: gaps of a message",
+    "limit: packets of a burst",
+    "limit: peers",
+    "limit: ranges",
+    "limit: server RPCs",
+    "limit: server RPCs of a peer",
+    "limit: tombstone blocks",
+];
+
 /// What planted bugs and reports ask.
 impl Laws {
+    /// Limits of the configuration that were reached.
+    pub(crate) fn limits_met(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.met.iter().copied()
+    }
+
     pub(crate) fn config(&self, host: u32) -> &Config {
         &self.configs[host as usize]
     }

@@ -13,6 +13,7 @@ impl Laws {
     pub(crate) fn leaving(&mut self, now: u64, leaving: &Leaving, packet: &Packet) {
         self.fold_packet(now, packet);
         let host = packet.from;
+        self.check_burst(now, host, leaving);
         let Some(header) = Header::read(packet.header()) else {
             let seen = format!("{packet:?}");
             self.breach("packets are well formed", now, host, None, seen);
@@ -49,6 +50,25 @@ impl Laws {
             Says::Resend(None) => self.check_ask_all(now, leaving.engine, packet, call),
             Says::NeedAck => self.check_need_ack(now, packet, call),
             _ => {}
+        }
+    }
+
+    /// A burst has no more packets and bytes than it may have.
+    fn check_burst(&mut self, now: u64, host: u32, leaving: &Leaving) {
+        let config = &self.configs[host as usize];
+        let (packets, bytes) = (config.burst_packets.into(), config.burst_bytes as usize);
+        if leaving.count == packets {
+            self.met.insert("limit: packets of a burst");
+        }
+        if leaving.rpc.is_some() && leaving.burst_bytes + self.segment as usize > bytes {
+            self.met.insert("limit: bytes of a burst");
+        }
+        // One segment goes in any case.
+        let one = (self.segment + DATA_HEADER_BYTES) as usize;
+        let data = leaving.rpc.is_some();
+        if data && (leaving.count > packets || leaving.burst_bytes > bytes.max(one)) {
+            let seen = format!("{leaving:?}");
+            self.breach("a burst stays within its limits", now, host, None, seen);
         }
     }
 

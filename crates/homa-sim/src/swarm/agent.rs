@@ -19,6 +19,9 @@ use crate::packet::{NO_MESSAGE, Packet};
 use crate::random::Random;
 use crate::world::{Agent, Drop, Leaving, Seen};
 
+/// Packets of a flood.
+const FLOOD_PACKETS: usize = 1_200;
+
 /// Packets that a trace keeps.
 const TRACE_PACKETS: usize = 200_000;
 
@@ -151,6 +154,7 @@ impl Swarm {
             .is_ok()
         {
             self.laws.replied(call);
+            self.coverage.reach("server: in service, response goes out");
         } else {
             self.coverage.reach("reply refused: the RPC is gone");
         }
@@ -208,6 +212,19 @@ impl Swarm {
                 packet: *packet,
             });
         }
+    }
+
+    /// A host closes the second of its ports, at one engine.
+    pub(crate) fn close(&mut self, cx: &mut Context<'_>) {
+        let (now, socket) = (cx.time(), cx.socket(1));
+        cx.engine().close_socket(now, socket);
+    }
+
+    /// Questions of the hostile host, more than wait for an answer.
+    pub(crate) fn flood(&mut self, hostile: u32, to: u32) -> Vec<Packet> {
+        let random = &mut self.random;
+        let stray = |_| super::hostile::stray(random, hostile, to);
+        (0..FLOOD_PACKETS).map(stray).collect()
     }
 
     /// A well-formed lie of the hostile host.
@@ -362,6 +379,10 @@ impl Agent for Swarm {
         if self.is(Plant::MisplacesLateBytes) && self.laws.opens_gap(cx.host, cx.engine, &place) {
             place.offset = 0;
         }
+        if place.new {
+            let key = (cx.engine, place.rpc.to_bits());
+            self.coverage.reach(self.laws.first_bytes(cx.host, key));
+        }
         if !refuses {
             self.laws.stored(cx, &place, packet);
         }
@@ -371,6 +392,9 @@ impl Agent for Swarm {
     fn event(&mut self, cx: &mut Context<'_>, event: Event) {
         if !self.spoil_event(cx, &event) {
             return;
+        }
+        if let Some(transition) = self.laws.transition(cx.host, cx.engine, &event) {
+            self.coverage.reach(transition);
         }
         let told = self.laws.event(cx.now, cx.host, cx.engine, event);
         self.coverage.event(&event);
@@ -472,7 +496,6 @@ impl Agent for Swarm {
     fn drained(&mut self, cx: &mut Seen) {
         if let Some(usage) = &cx.usage {
             self.laws.check_limits(cx.now, cx.host, cx.engine, usage);
-            self.coverage.usage(usage, self.laws.config(cx.host));
         }
         self.laws.settle_grants(cx.now, cx.host);
         self.laws.settle_order(cx.now, cx.host);

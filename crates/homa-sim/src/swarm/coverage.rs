@@ -3,17 +3,45 @@
 use std::collections::BTreeMap;
 
 use homa_proto::wire::Malformed;
-use homa_proto::{Config, Counters, Event, Usage};
+use homa_proto::{Counters, Event};
 
 use super::agent::failure_name;
 use crate::fault::Loss;
+use crate::laws::{LIMITS, TRANSITIONS};
 use crate::world::Drop;
 
 /// Names of what was reached, or can be, and how often: by events in a run, by seeds in many.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
     reached: BTreeMap<&'static str, u64>,
 }
+
+impl Default for Coverage {
+    /// Nothing of all that can be.
+    fn default() -> Self {
+        let mut coverage = Self {
+            reached: BTreeMap::new(),
+        };
+        coverage.counters(&Counters::default());
+        for name in TRANSITIONS.into_iter().chain(LIMITS).chain(ENDS) {
+            coverage.add(name, 0);
+        }
+        coverage
+    }
+}
+
+/// Causes that a call can fail for.
+const ENDS: [&str; 9] = [
+    "failed: refused",
+    "failed: unreachable",
+    "failed: timed out",
+    "failed: outcome unknown",
+    "failed: deadline exceeded",
+    "failed: dropped",
+    "failed: overloaded",
+    "failed: response too long",
+    "failed: aborted",
+];
 
 impl Coverage {
     /// Something was reached.
@@ -23,10 +51,6 @@ impl Coverage {
 
     fn add(&mut self, name: &'static str, count: u64) {
         *self.reached.entry(name).or_default() += count;
-    }
-
-    fn reach_if(&mut self, condition: bool, name: &'static str) {
-        self.add(name, u64::from(condition));
     }
 
     pub(crate) fn counters(&mut self, counters: &Counters) {
@@ -40,15 +64,9 @@ impl Coverage {
     }
 
     pub(crate) fn event(&mut self, event: &Event) {
-        self.reach(match event {
-            Event::Request { .. } => "ended: request delivered",
-            Event::Response { .. } => "ended: response delivered",
-            Event::Failed { failure, .. } => failure_name(*failure),
-            Event::Ended {
-                delivered: true, ..
-            } => "ended: server RPC, delivered",
-            Event::Ended { .. } => "ended: server RPC, not delivered",
-        });
+        if let Event::Failed { failure, .. } = event {
+            self.reach(failure_name(*failure));
+        }
     }
 
     pub(crate) fn dropped(&mut self, why: Drop) {
@@ -65,26 +83,9 @@ impl Coverage {
         });
     }
 
-    pub(crate) fn usage(&mut self, usage: &Usage, config: &Config) {
-        self.reach_if(usage.stalled, "limit: receive budget");
-        self.reach_if(
-            usage.client_rpcs == config.max_client_rpcs,
-            "limit: client RPCs",
-        );
-        self.reach_if(
-            usage.server_rpcs == config.max_server_rpcs,
-            "limit: server RPCs",
-        );
-        self.reach_if(usage.peers == config.max_peers, "limit: peers");
-        self.reach_if(usage.ranges == config.max_gaps, "limit: gaps");
-        self.reach_if(
-            usage.tombstone_blocks == config.max_tombstone_blocks,
-            "limit: tombstones",
-        );
-        self.reach_if(
-            usage.active_messages == usize::from(config.overcommitment),
-            "limit: active messages",
-        );
+    /// Limits that were reached.
+    pub(crate) fn limits(&mut self, met: impl Iterator<Item = &'static str>) {
+        met.for_each(|name| self.reach(name));
     }
 
     /// Counts a run into the sum of many: one for each thing that it reached.
@@ -99,6 +100,11 @@ impl Coverage {
         for (&name, &count) in &other.reached {
             self.add(name, count);
         }
+    }
+
+    /// What fewer than `least` reached, with how many did.
+    pub fn scarce(&self, least: u64) -> Vec<(&'static str, u64)> {
+        self.iter().filter(|&(_, count)| count < least).collect()
     }
 
     /// Everything that can be reached, by name, and how often it was.

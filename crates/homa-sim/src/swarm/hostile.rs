@@ -60,7 +60,7 @@ pub(crate) fn lie(
     let length = Wire { common, body }.emit(&mut header);
     let mut packet = Packet::new(&header[..length], hostile, to, TOP);
     packet.payload_bytes = payload;
-    if random.chance(200) {
+    if random.chance(400) {
         mangle(random, &mut packet);
     }
     Some(packet)
@@ -98,6 +98,18 @@ const GRANT: u8 = 0x11;
 const RESEND: u8 = 0x12;
 /// The longest header: most other packets with this code are cut off.
 const ACK: u8 = 0x18;
+
+/// A question about an RPC that never was, which its receiver answers.
+pub(crate) fn stray(random: &mut Random, hostile: u32, to: u32) -> Packet {
+    let wire = Wire {
+        common: common(PORT, PORT, RpcId::new(random.bits() & !1)),
+        body: Body::Resend(Resend {
+            range: ResendRange::Everything,
+            priority: Some(TOP),
+        }),
+    };
+    control(&wire, hostile, to)
+}
 
 const fn common(source_port: u16, dest_port: u16, sender_id: RpcId) -> Common {
     Common {

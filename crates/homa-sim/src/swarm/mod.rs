@@ -22,7 +22,7 @@ use agent::Swarm;
 pub use coverage::Coverage;
 pub(crate) use hostile::need_ack;
 pub use many::{Found, Sum, hunt, many};
-use plan::{Deal, Mishap, Plan, START};
+use plan::{Deal, Deed, FLOOD_TIME, Mishap, Plan, START};
 pub use plant::Plant;
 
 /// How long RPCs may take to end in a healed network, in nanoseconds: many times the longest
@@ -82,7 +82,9 @@ pub fn run(seed: u64, options: Options) -> Result<Outcome, BadWorld> {
     for host in 0..plan.topology.hosts() {
         count(&mut world, host);
     }
-    let agent = &world.agent;
+    let packets = world.delivered();
+    let agent = &mut world.agent;
+    agent.coverage.limits(agent.laws.limits_met());
     let trace = match (&agent.laws.violation, &agent.trace) {
         (Some(violation), Some(trace)) => report::lines(violation, trace, &agent.laws),
         _ => Vec::new(),
@@ -91,10 +93,10 @@ pub fn run(seed: u64, options: Options) -> Result<Outcome, BadWorld> {
         seed,
         violation: agent.laws.violation.clone(),
         sum: agent.laws.sum,
-        packets: world.delivered(),
+        packets,
         coverage: agent.coverage.clone(),
         trace,
-        capture: world.agent.capture.take(),
+        capture: agent.capture.take(),
     })
 }
 
@@ -104,12 +106,13 @@ pub fn describe(seed: u64, options: Options) -> String {
     let (deals, probes) = (plan.deals.len(), plan.probes.len());
     let config = plan.hosts.first().and_then(|host| host.engines.first());
     format!(
-        "{:?}\nsegment {}, {deals} calls, {probes} probes, heals at {}\n{:?}\n{:?} {:?}\nhostile {:?}, {} lies\n{config:?}",
+        "{:?}\nsegment {}, {deals} calls, {probes} probes, heals at {}\n{:?}\n{:?} {:?} {:?}\nhostile {:?}, {} lies\n{config:?}",
         plan.topology,
         plan.segment,
         plan.heal_at,
         plan.faults,
         plan.mishaps,
+        plan.deeds,
         plan.limits,
         plan.hostile,
         plan.lies,
@@ -186,6 +189,7 @@ fn build(plan: &Plan, options: Options) -> Result<World<Swarm>, BadWorld> {
 enum Act {
     Begins(u32, Mishap),
     Restart(u32),
+    Does(u32, Deed),
     Rejoin,
     Lie,
     Heal,
@@ -201,6 +205,8 @@ fn script(plan: &Plan) -> Vec<(u64, Act)> {
             Mishap::Pause(_) | Mishap::Refuse(_) => {}
         }
     }
+    let deeds = plan.deeds.iter();
+    acts.extend(deeds.map(|&(at, host, deed)| (at, Act::Does(host, deed))));
     if plan.hostile.is_some() {
         let mut random = Random::new(plan.seed, 4);
         let span = plan.heal_at - START;
@@ -321,6 +327,7 @@ fn perform(world: &mut World<Swarm>, plan: &Plan, act: Act) {
         Act::Begins(host, Mishap::Refuse(time)) => {
             world.agent.refuses_until[host as usize] = now + time;
         }
+        Act::Does(host, deed) => do_deed(world, plan, host, deed),
         Act::Lie => {
             if let Some(packet) = world.agent.lie(plan.topology.hosts()) {
                 world.inject(packet);
@@ -332,6 +339,26 @@ fn perform(world: &mut World<Swarm>, plan: &Plan, act: Act) {
             }
             world.agent.laws.healed(now);
         }
+    }
+}
+
+fn do_deed(world: &mut World<Swarm>, plan: &Plan, host: u32, deed: Deed) {
+    let now = world.now();
+    match (deed, plan.hostile) {
+        (Deed::Flood, Some(hostile)) => {
+            world.agent.laws.paused(now, host, now + FLOOD_TIME);
+            world.pause(host, now + FLOOD_TIME);
+            for packet in world.agent.flood(hostile, host) {
+                world.inject(packet);
+            }
+        }
+        (Deed::Close, _) if world.is_up(host) && plan.hostile != Some(host) => {
+            world.agent.laws.closed(now, host);
+            for engine in 0..plan.hosts[host as usize].engines.len() {
+                world.with(host, engine, Swarm::close);
+            }
+        }
+        (Deed::Flood | Deed::Close, _) => {}
     }
 }
 

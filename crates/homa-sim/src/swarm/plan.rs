@@ -24,6 +24,9 @@ pub(crate) const START: u64 = 1_000_000_000;
 const MICROSECOND: u64 = 1_000;
 const MILLISECOND: u64 = 1_000_000;
 
+/// How long a host is busy when it is flooded, in nanoseconds.
+pub(crate) const FLOOD_TIME: u64 = 10 * MILLISECOND;
+
 /// Bytes of all messages of a run, about.
 const RUN_BYTES: u64 = 6_000_000;
 
@@ -73,6 +76,15 @@ pub(crate) enum Mishap {
     Refuse(u64),
 }
 
+/// A thing that somebody does on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// A host closes the second of its ports.
+    Close,
+    /// A host is busy while the hostile one asks it about hundreds of RPCs that never were.
+    Flood,
+}
+
 /// A run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -88,6 +100,7 @@ pub(crate) struct Plan {
     pub(crate) faults: FaultConfig,
     pub(crate) limits: Vec<(u32, PathLimit)>,
     pub(crate) mishaps: Vec<(u64, u32, Mishap)>,
+    pub(crate) deeds: Vec<(u64, u32, Deed)>,
     /// A host without an engine, which sends well-formed lies.
     pub(crate) hostile: Option<u32>,
     /// How many it sends.
@@ -173,6 +186,7 @@ impl Plan {
             faults: draw_faults(random, weather),
             limits: draw_limits(random, count, segment, weather),
             mishaps,
+            deeds: Vec::new(),
             hostile,
             lies: random.magnitude(400) as u32,
             heal_at,
@@ -181,7 +195,36 @@ impl Plan {
             plan.make_fair();
         }
         plan.draw_engines(options.engines);
+        plan.draw_rarities(weather);
         plan
+    }
+
+    /// Adds what would hardly ever happen by itself. From a sequence of its own, too.
+    fn draw_rarities(&mut self, weather: Weather) {
+        let random = &mut Random::new(self.seed, 6);
+        let count = self.topology.hosts();
+        let span = self.heal_at - START;
+        let mut deed = |deed| {
+            let at = START + random.below(span);
+            (at, random.below(count.into()) as u32, deed)
+        };
+        let (flood, close) = (deed(Deed::Flood), deed(Deed::Close));
+        if self.hostile.is_some_and(|hostile| hostile != flood.1) && random.chance(400) {
+            self.deeds.push(flood);
+            self.heal_at = self.heal_at.max(flood.0 + 2 * FLOOD_TIME);
+        }
+        if weather.mishaps && random.chance(300) {
+            self.deeds.push(close);
+        }
+        // Where packets come twice, one that finds a dead host says nothing of its copy.
+        let single = self.faults.duplicate_permille == 0;
+        self.faults.tells_of_the_dead = weather.mishaps && single;
+        if weather.tiny_tables && random.chance(250) {
+            let ranges = random.between(1, 3) as u32;
+            for engine in self.hosts.iter_mut().flat_map(|host| &mut host.engines) {
+                engine.max_gaps = ranges;
+            }
+        }
     }
 
     /// Gives hosts several engines, and each call one of its client's. From a sequence of its own,
