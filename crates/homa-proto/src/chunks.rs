@@ -1,8 +1,9 @@
 //! A growable array whose entries never move and whose growth may fail. It decides nothing.
 //!
-//! *Design*: chunks of at most a page, so that growing costs one small allocation however long
+//! *Design*: chunks of about a page, so that growing costs one small allocation however long
 //! the array is; a kernel can provide that, and no packet ever waits for a table to be copied.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::{Index, IndexMut};
 
@@ -10,58 +11,70 @@ use core::ops::{Index, IndexMut};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// Bytes of a chunk, at most, unless a single entry is larger.
-const CHUNK_BYTES: usize = 4096;
-
-/// Entries a chunk, as a power of two, so that an index is split by shift and mask.
-pub(crate) const fn shift(entry_bytes: usize) -> u32 {
-    match (CHUNK_BYTES / entry_bytes).checked_ilog2() {
-        Some(shift) => shift,
-        None => 0,
-    }
+/// Entries `0..len`, all of them valid, in chunks of `N`, a power of two: a position in a chunk then
+/// needs no check.
+pub(crate) struct Chunks<T, const N: usize = 128> {
+    chunks: Vec<Box<[T; N]>>,
 }
 
-/// Entries `0..len`, all of them valid.
-pub(crate) struct Chunks<T> {
-    chunks: Vec<Vec<T>>,
-}
-
-impl<T: Copy> Chunks<T> {
-    const SHIFT: u32 = shift(size_of::<T>());
-    const MASK: usize = (1 << Self::SHIFT) - 1;
-
+impl<T, const N: usize> Chunks<T, N> {
     pub(crate) const fn new() -> Self {
+        const { assert!(N.is_power_of_two()) }
         Self { chunks: Vec::new() }
     }
 
+    /// Number of entries.
+    pub(crate) const fn len(&self) -> usize {
+        self.chunks.len() * N
+    }
+
+    /// Adds a chunk of entries made by `fill`.
+    pub(crate) fn grow(&mut self, fill: impl FnMut() -> T) -> Result<(), Full> {
+        let mut chunk = Vec::new();
+        chunk.try_reserve_exact(N).map_err(|_| Full)?;
+        chunk.resize_with(N, fill);
+        let chunk = chunk.into_boxed_slice().try_into().map_err(|_| Full)?;
+        self.chunks.try_reserve(1).map_err(|_| Full)?;
+        self.chunks.push(chunk);
+        Ok(())
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        let index = index as usize;
+        Some(&self.chunks.get(index / N)?[index % N])
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        let index = index as usize;
+        Some(&mut self.chunks.get_mut(index / N)?[index % N])
+    }
+}
+
+impl<T: Copy, const N: usize> Chunks<T, N> {
     /// Makes entries `0..=index` valid; new ones are copies of `fill`.
     pub(crate) fn ensure(&mut self, index: u32, fill: T) -> Result<(), Full> {
-        while index as usize >= self.chunks.len() << Self::SHIFT {
-            let mut chunk = Vec::new();
-            chunk
-                .try_reserve_exact(1 << Self::SHIFT)
-                .map_err(|_| Full)?;
-            chunk.resize(1 << Self::SHIFT, fill);
-            self.chunks.try_reserve(1).map_err(|_| Full)?;
-            self.chunks.push(chunk);
+        while index as usize >= self.len() {
+            self.grow(|| fill)?;
         }
         Ok(())
     }
 }
 
-impl<T: Copy> Index<u32> for Chunks<T> {
+impl<T, const N: usize> Index<u32> for Chunks<T, N> {
     type Output = T;
 
+    #[inline]
     fn index(&self, index: u32) -> &T {
         let index = index as usize;
-        &self.chunks[index >> Self::SHIFT][index & Self::MASK]
+        &self.chunks[index / N][index % N]
     }
 }
 
-impl<T: Copy> IndexMut<u32> for Chunks<T> {
+impl<T, const N: usize> IndexMut<u32> for Chunks<T, N> {
+    #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
         let index = index as usize;
-        &mut self.chunks[index >> Self::SHIFT][index & Self::MASK]
+        &mut self.chunks[index / N][index % N]
     }
 }
 
@@ -70,15 +83,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_fills_a_page_as_well_as_a_power_of_two_can_and_holds_at_least_one_entry() {
-        let entries = [1, 40, 64, 1_366, 2_048, 4_096, 9_000].map(|bytes| 1 << shift(bytes));
-        assert_eq!(entries, [4_096, 64, 64, 2, 2, 1, 1]);
-    }
-
-    #[test]
     fn entries_over_many_chunks_keep_what_is_written() {
-        let mut chunks = Chunks::new();
-        assert_eq!(chunks.ensure(5_000, 7_u32), Ok(()));
+        let mut chunks: Chunks<u32> = Chunks::new();
+        assert_eq!(chunks.ensure(5_000, 7), Ok(()));
         (0..5_000).for_each(|index| chunks[index] = index);
         assert_eq!(chunks.ensure(5_000, 8), Ok(()));
         assert!((0..5_000).all(|index| chunks[index] == index));

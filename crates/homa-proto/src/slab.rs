@@ -1,9 +1,7 @@
 //! A bounded table with dense indices and generations. It decides where an entry lies, nothing
 //! about what it means.
 
-use alloc::vec::Vec;
-
-use crate::chunks::{self, Full};
+use crate::chunks::{Chunks, Full};
 
 /// "No entry", in links between entries.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -15,23 +13,21 @@ struct Slot<T> {
     value: Option<T>,
 }
 
-/// Entries that keep their index, and their place in memory, until they are removed.
-pub(crate) struct Slab<T> {
-    chunks: Vec<Vec<Slot<T>>>,
+/// Entries that keep their index, and their place in memory, until they are removed; in chunks of
+/// `N`.
+pub(crate) struct Slab<T, const N: usize = 32> {
+    slots: Chunks<Slot<T>, N>,
     free: u32,
     used: u32,
     len: u32,
     limit: u32,
 }
 
-impl<T> Slab<T> {
-    const SHIFT: u32 = chunks::shift(size_of::<Slot<T>>());
-    const MASK: usize = (1 << Self::SHIFT) - 1;
-
+impl<T, const N: usize> Slab<T, N> {
     /// A table of at most `limit` entries.
     pub(crate) const fn new(limit: u32) -> Self {
         Self {
-            chunks: Vec::new(),
+            slots: Chunks::new(),
             free: NONE,
             used: 0,
             len: 0,
@@ -53,64 +49,43 @@ impl<T> Slab<T> {
         self.used
     }
 
-    fn slot(&self, index: u32) -> Option<&Slot<T>> {
-        let index = index as usize;
-        self.chunks
-            .get(index >> Self::SHIFT)?
-            .get(index & Self::MASK)
-    }
-
-    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<T>> {
-        let index = index as usize;
-        self.chunks
-            .get_mut(index >> Self::SHIFT)?
-            .get_mut(index & Self::MASK)
-    }
-
-    /// Stores `value` and returns its index: the one freed last, so that memory stays warm.
-    pub(crate) fn insert(&mut self, value: T) -> Result<u32, Full> {
+    /// The index that [`insert`](Self::insert) will give out next: the one freed last, so that
+    /// memory stays warm.
+    pub(crate) fn vacancy(&mut self) -> Result<u32, Full> {
         if self.len == self.limit {
             return Err(Full);
         }
-        let index = if self.free == NONE {
-            self.extend()?
-        } else {
-            self.free
-        };
-        let slot = self.slot_mut(index).ok_or(Full)?;
-        let next = slot.next;
-        slot.value = Some(value);
-        if index == self.free {
-            self.free = next;
+        if self.free != NONE {
+            return Ok(self.free);
         }
-        self.len += 1;
-        Ok(index)
+        if self.used as usize == self.slots.len() {
+            self.slots.grow(|| Slot {
+                generation: 0,
+                next: NONE,
+                value: None,
+            })?;
+        }
+        Ok(self.used)
     }
 
-    /// Adds a slot that no free list knows.
-    fn extend(&mut self) -> Result<u32, Full> {
-        let index = self.used;
-        if index as usize >> Self::SHIFT == self.chunks.len() {
-            let mut chunk = Vec::new();
-            chunk
-                .try_reserve_exact(1 << Self::SHIFT)
-                .map_err(|_| Full)?;
-            self.chunks.try_reserve(1).map_err(|_| Full)?;
-            self.chunks.push(chunk);
+    /// Stores `value` and returns its index.
+    pub(crate) fn insert(&mut self, value: T) -> Result<u32, Full> {
+        let index = self.vacancy()?;
+        let slot = &mut self.slots[index];
+        slot.value = Some(value);
+        if index == self.free {
+            self.free = slot.next;
+        } else {
+            self.used += 1;
         }
-        self.chunks[index as usize >> Self::SHIFT].push(Slot {
-            generation: 0,
-            next: NONE,
-            value: None,
-        });
-        self.used += 1;
+        self.len += 1;
         Ok(index)
     }
 
     /// Removes an entry; its index may be given out again, its generation is not.
     pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
         let free = self.free;
-        let slot = self.slot_mut(index)?;
+        let slot = self.slots.get_mut(index)?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         slot.next = free;
@@ -120,32 +95,36 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        self.slot(index)?.value.as_ref()
+        self.slots.get(index)?.value.as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.slot_mut(index)?.value.as_mut()
+        self.slots.get_mut(index)?.value.as_mut()
     }
 
     /// Generation of the entry at `index`, if there is one.
     pub(crate) fn generation(&self, index: u32) -> Option<u32> {
-        let slot = self.slot(index)?;
+        let slot = self.slots.get(index)?;
         slot.value.as_ref().map(|_| slot.generation)
     }
 }
 
-impl<T> core::ops::Index<u32> for Slab<T> {
+impl<T, const N: usize> core::ops::Index<u32> for Slab<T, N> {
     type Output = T;
 
     /// For indices that an invariant keeps alive.
+    #[inline]
     fn index(&self, index: u32) -> &T {
-        self.get(index).expect("links lead to live entries")
+        let value = self.slots[index].value.as_ref();
+        value.expect("links lead to live entries")
     }
 }
 
-impl<T> core::ops::IndexMut<u32> for Slab<T> {
+impl<T, const N: usize> core::ops::IndexMut<u32> for Slab<T, N> {
+    #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
-        self.get_mut(index).expect("links lead to live entries")
+        let value = self.slots[index].value.as_mut();
+        value.expect("links lead to live entries")
     }
 }
 
@@ -155,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_removed_entry_gives_its_index_back_under_a_new_generation() {
-        let mut slab = Slab::new(2);
+        let mut slab: Slab<_> = Slab::new(2);
         let first = slab.insert('a').unwrap();
         let generation = slab.generation(first);
         slab.remove(first);
@@ -167,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_full_slab_refuses_and_keeps_what_it_has() {
-        let mut slab = Slab::new(300);
+        let mut slab: Slab<_> = Slab::new(300);
         for i in 0..300 {
             assert_eq!(slab.insert(i), Ok(i));
         }
