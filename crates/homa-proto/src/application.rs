@@ -9,7 +9,7 @@ use crate::progress::Progress;
 use crate::rpc::{ClientRpc, Pending, Rpc, ServerRpc, State};
 use crate::slab::NONE;
 use crate::time::Instant;
-use crate::wire::UnknownReason;
+use crate::wire::{RpcId, UnknownReason};
 
 impl Engine {
     /// Opens a port of ours. `accepts_requests`: whether requests to it make RPCs.
@@ -90,10 +90,10 @@ impl Engine {
             self.peers[peer].prove();
             self.release_unproven(peer);
         }
-        let id = self.peers[peer].next_id(self.config.engine);
         let request = self.new_outbound(peer, call.length, call.segment_bytes);
         let rpc = Rpc {
-            id,
+            // Follows from where it will lie.
+            id: RpcId::new(0),
             peer,
             socket: call.path.socket,
             local: call.path.local,

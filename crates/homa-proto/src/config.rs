@@ -3,6 +3,8 @@
 
 use core::time::Duration;
 
+use crate::rpc::RPCS_MAX;
+
 /// What an engine is told at its start. `Config::default()` is the reference's numbers at an unknown
 /// link speed; [`Config::user_space`] is what we run between processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +90,8 @@ pub struct Config {
     /// Bytes of messages being received or held by the application. Past it new messages stall,
     /// shortest first, until [`give_back`](crate::Engine::give_back).
     pub receive_budget_bytes: u64,
-    /// RPCs this host has under way as client. At the limit `call` fails.
+    /// RPCs this host has under way as client. At the limit `call` fails. With `max_server_rpcs` at
+    /// most 2²⁴.
     pub max_client_rpcs: u32,
     /// RPCs this host has under way as server. At the limit new requests are refused, counted.
     pub max_server_rpcs: u32,
@@ -309,10 +312,11 @@ impl Config {
             (
                 entries.contains(&self.max_client_rpcs)
                     && entries.contains(&self.max_server_rpcs)
+                    && self.max_client_rpcs + self.max_server_rpcs <= RPCS_MAX
                     && entries.contains(&self.max_peers)
                     && entries.contains(&self.max_gaps)
                     && entries.contains(&self.max_tombstone_blocks),
-                "tables hold at least 1 entry and fewer than 2^30",
+                "tables hold at least 1 entry and fewer than 2^30, those of RPCs together 2^24",
             ),
             (
                 self.max_gaps_per_message >= 1,

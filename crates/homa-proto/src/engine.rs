@@ -102,7 +102,7 @@ impl Engine {
             counters: Counters::default(),
             sockets: Vec::new(),
             peers: Peers::new(config.max_peers, key(1), config.stripped_peers)?,
-            rpcs: Rpcs::new(rpc_limit, key(2))?,
+            rpcs: Rpcs::new(rpc_limit, config.engine, key(2))?,
             tombstones: Tombstones::new(config.max_tombstone_blocks, key(3))?,
             ranges: Ranges::new(config.max_gaps, config.max_gaps_per_message),
             budget: Budget::new(config.receive_budget_bytes),
@@ -133,37 +133,27 @@ impl Engine {
     /// Enters an RPC into its table, with room for it in all that are parallel: they have as many
     /// entries as RPCs were ever under way at a time.
     pub(crate) fn insert_rpc(&mut self, rpc: Rpc) -> Result<u32, Full> {
-        let Self {
-            rpcs,
-            peers,
-            budget,
-            granter,
-            send,
-            waiting,
-            resending,
-            control,
-            events,
-            timers,
-            room,
-            ..
-        } = self;
-        rpcs.insert(peers, rpc, |by_id, by_peer, index| {
-            if index < *room {
-                return Ok(());
-            }
-            by_id.ensure(index)?;
-            by_peer.ensure(index)?;
-            budget.ensure(index)?;
-            granter.ensure(index)?;
-            send.ensure(index)?;
-            waiting.ensure(index)?;
-            resending.ensure(index)?;
-            control.ensure(index)?;
-            events.ensure(index)?;
-            timers.ensure(index)?;
-            *room = index + 1;
-            Ok(())
-        })
+        let index = self.rpcs.vacancy()?;
+        if index >= self.room {
+            self.make_room_at(index)?;
+        }
+        self.rpcs.insert(&mut self.peers, rpc)
+    }
+
+    #[cold]
+    fn make_room_at(&mut self, index: u32) -> Result<(), Full> {
+        self.rpcs.ensure(index)?;
+        self.peers.rpc_links.ensure(index)?;
+        self.budget.ensure(index)?;
+        self.granter.ensure(index)?;
+        self.send.ensure(index)?;
+        self.waiting.ensure(index)?;
+        self.resending.ensure(index)?;
+        self.control.ensure(index)?;
+        self.events.ensure(index)?;
+        self.timers.ensure(index)?;
+        self.room = index + 1;
+        Ok(())
     }
 
     /// Puts a message that has bytes to send where it belongs in the order.
@@ -328,15 +318,16 @@ impl Engine {
             self.counters.dropped_no_socket += 1;
             return None;
         }
+        let peer = self.peers.find(&path.peer);
         match packet.body {
             Body::Data(data) => {
                 if let Some(ack) = data.ack {
                     self.handle_ack(now, ack, &path.peer);
                 }
-                return self.handle_data(now, path, &packet.common, &data, packet_length);
+                return self.handle_data(now, path, peer, &packet.common, &data, packet_length);
             }
             Body::Freeze => self.counters.freezes_received += 1,
-            body => self.handle_control(now, path, &packet.common, body, packet_length),
+            body => self.handle_control(now, path, peer, &packet.common, body, packet_length),
         }
         None
     }
@@ -345,23 +336,24 @@ impl Engine {
         &mut self,
         now: Instant,
         path: Path,
+        peer: Option<u32>,
         common: &Common,
         body: Body,
         packet_length: u32,
     ) {
         if let Body::Ack(acks) = body {
-            if let Some(peer) = self.peers.find(&path.peer) {
+            if let Some(peer) = peer {
                 self.peers[peer].hear(now, packet_length);
             }
             self.handle_acks(now, common, &acks, &path.peer);
             return;
         }
-        let Ok(found) = self.find_checked(&path, common) else {
+        let Ok(found) = self.find_checked(&path, peer, common) else {
             self.counters.dropped_wrong_peer += 1;
             return;
         };
         let Some(index) = found else {
-            self.handle_stray(path, common, body);
+            self.handle_stray(path, peer, common, body);
             return;
         };
         let peer = self.rpcs[index].peer;
@@ -381,10 +373,11 @@ impl Engine {
     pub(crate) fn find_checked(
         &self,
         path: &Path,
+        peer: Option<u32>,
         common: &Common,
     ) -> Result<Option<u32>, WrongPeer> {
         let id = common.sender_id.flipped();
-        let Some(index) = self.rpcs.find(&self.peers, id, &path.peer) else {
+        let Some(index) = peer.and_then(|peer| self.rpcs.find(&self.peers, peer, id)) else {
             return Ok(None);
         };
         let rpc = &self.rpcs[index];
@@ -397,9 +390,8 @@ impl Engine {
     }
 
     /// A control packet names no live RPC of ours.
-    fn handle_stray(&mut self, path: Path, common: &Common, body: Body) {
+    fn handle_stray(&mut self, path: Path, peer: Option<u32>, common: &Common, body: Body) {
         let ours = common.sender_id.flipped();
-        let peer = self.peers.find(&path.peer);
         let answer = match body {
             Body::Resend(_) => {
                 // A finished request must not look unknown: its client would send it again.
@@ -445,7 +437,7 @@ impl Engine {
             .get(20..28)
             .and_then(|bytes| bytes.try_into().ok());
         if let Some(id) = named.map(|bytes| RpcId::new(u64::from_be_bytes(bytes))) {
-            if let Some(index) = self.rpcs.find(&self.peers, id, &to) {
+            if let Some(index) = self.rpcs.find(&self.peers, peer, id) {
                 self.undeliverable(now, index, what, true);
             }
             return;

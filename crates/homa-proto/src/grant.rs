@@ -16,7 +16,7 @@ mod tests;
 use core::net::Ipv6Addr;
 
 use crate::chunks::{Chunks, Full};
-use crate::hash::{HashIndex, Key};
+use crate::hash::{HashIndex, Key, TableKey};
 use crate::heap::{Heap, Nodes};
 use crate::host::{HostView, Ranks};
 use crate::list::Fifo;
@@ -120,7 +120,7 @@ pub(crate) struct Granter {
     entries: Chunks<Entry>,
     senders: Slab<Sender>,
     sender_index: HashIndex,
-    key: Key,
+    key: TableKey,
     /// Nodes of the senders' heaps of waiting messages.
     waiting: Nodes,
     /// Senders with waiting messages: fewest active ones first, then best message.
@@ -147,7 +147,7 @@ impl Granter {
             entries: Chunks::new(),
             senders: Slab::new(max_senders),
             sender_index: HashIndex::new()?,
-            key,
+            key: TableKey::new(key),
             waiting: Nodes::new(),
             candidates: Heap::EMPTY,
             candidate_nodes: Nodes::new(),

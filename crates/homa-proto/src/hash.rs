@@ -1,8 +1,9 @@
 //! Keyed hashing and an index from hashes to table entries.
 //!
-//! A peer chooses ids and addresses, so the hash is keyed: SipHash-1-3, whose outputs tell
-//! nothing about others. The index grows one bucket at a time (linear hashing), so that no packet
-//! waits for a table to be rehashed.
+//! A peer chooses ids and addresses, so every hash is keyed. What others get to see is made by
+//! SipHash-1-3, whose outputs tell nothing about others; where an entry lies in a table nobody sees,
+//! and there a multiplication is enough. The index grows one bucket at a time (linear hashing), so
+//! that no packet waits for a table to be rehashed.
 
 use crate::chunks::{Chunks, Full};
 use crate::slab::NONE;
@@ -32,6 +33,28 @@ impl Key {
             round(&mut v);
         }
         v[0] ^ v[1] ^ v[2] ^ v[3]
+    }
+}
+
+/// The key of a table's hash.
+#[derive(Clone, Copy)]
+pub(crate) struct TableKey([u64; 2]);
+
+impl TableKey {
+    /// A table's key, made of one that is used for nothing else.
+    pub(crate) fn new(key: Key) -> Self {
+        // An even factor would lose bits.
+        Self([key.hash([0]), key.hash([1]) | 1])
+    }
+
+    /// Both halves of a product with a secret factor, word by word.
+    #[inline]
+    pub(crate) fn hash<const N: usize>(self, words: [u64; N]) -> u64 {
+        let Self([start, factor]) = self;
+        words.into_iter().fold(start, |state, word| {
+            let product = u128::from(state ^ word) * u128::from(factor);
+            product as u64 ^ (product >> 64) as u64
+        })
     }
 }
 
@@ -170,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_index_finds_what_is_in_it_and_nothing_else_while_it_grows() {
-        let key = Key([1, 2]);
+        let key = TableKey::new(Key([1, 2]));
         let mut index = HashIndex::new().unwrap();
         index.ensure(9_999).unwrap();
         let hashes: Vec<u64> = (0..10_000).map(|i| key.hash([i])).collect();
@@ -195,5 +218,12 @@ mod tests {
         assert_eq!(key.hash([0]), 0xabac_0158_050f_c4dc);
         let words = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908, 16 << 56];
         assert_eq!(key.hash(words), 0xcc4f_dd1a_7d90_8b66);
+    }
+
+    #[test]
+    fn another_key_gives_another_hash() {
+        let (one, other) = (Key([1, 2]), Key([1, 3]));
+        assert_ne!(one.hash([5]), other.hash([5]));
+        assert_ne!(TableKey::new(one).hash([5]), TableKey::new(other).hash([5]));
     }
 }

@@ -1,11 +1,13 @@
 //! Peers: what they told us, what we owe them, whether they proved their address. Decides who is
 //! remembered; what is said to them is decided elsewhere.
 
+use core::net::Ipv6Addr;
+
 use crate::address::Address;
 use crate::chunks::Full;
 use crate::config::Config;
 use crate::flight::Flight;
-use crate::hash::{HashIndex, Key};
+use crate::hash::{HashIndex, Key, TableKey};
 use crate::list::{Fifo, Links, List};
 use crate::patience::Patience;
 use crate::slab::Slab;
@@ -72,6 +74,8 @@ impl Share {
 /// Another end, as this engine knows it.
 pub(crate) struct Peer {
     pub(crate) address: Address,
+    /// Hash of its host, the same for all its ports.
+    pub(crate) host: u64,
     /// RPCs and tombstone blocks that need this entry.
     refs: u32,
     idle_since: Instant,
@@ -80,7 +84,7 @@ pub(crate) struct Peer {
     /// How many there are, and how many of them we serve.
     pub(crate) rpc_count: u32,
     pub(crate) server_rpcs: u32,
-    next_id: u64,
+    next_id: u32,
 
     /// Cutoffs it published, if any; and their version, which we echo.
     pub(crate) cutoffs: Option<[u32; 8]>,
@@ -196,12 +200,12 @@ impl Peer {
         true
     }
 
-    /// The id of the next RPC to this peer: even, dense, with the engine's number on top.
-    pub(crate) fn next_id(&mut self, engine: u8) -> RpcId {
-        // 0 is none: an ack of it would say nothing.
-        let id = (self.next_id & 0x00ff_ffff_ffff_fffe).max(2);
-        self.next_id = id + 2;
-        RpcId::new(u64::from(engine) << 56 | id)
+    /// The number of the next RPC to this peer: even, dense, and never 0, since an ack of RPC 0
+    /// would say nothing.
+    pub(crate) fn next_id(&mut self) -> u32 {
+        let id = (self.next_id & !1).max(2);
+        self.next_id = id.wrapping_add(2);
+        id
     }
 
     /// Remembers an ack; `false` when all places are taken.
@@ -237,6 +241,7 @@ pub(crate) struct Peers {
     slab: Slab<Peer>,
     index: HashIndex,
     key: Key,
+    table_key: TableKey,
     /// Links of each peer's list of RPCs, by RPC.
     pub(crate) rpc_links: Links,
     /// Peers that nothing needs, in the order in which they became so.
@@ -266,6 +271,7 @@ impl Peers {
             slab: Slab::new(limit),
             index: HashIndex::new()?,
             key,
+            table_key: TableKey::new(key),
             rpc_links: Links::new(),
             idle: Fifo::new(),
             made: 0,
@@ -280,7 +286,13 @@ impl Peers {
     fn hash(&self, address: &Address) -> u64 {
         let ip = address.ip.to_bits();
         let rest = u64::from(address.scope) << 16 | u64::from(address.port);
-        self.key.hash([(ip >> 64) as u64, ip as u64, rest])
+        self.table_key.hash([(ip >> 64) as u64, ip as u64, rest])
+    }
+
+    /// Hash of a host.
+    pub(crate) fn host(&self, ip: Ipv6Addr) -> u64 {
+        let bits = ip.to_bits();
+        self.table_key.hash([(bits >> 64) as u64, bits as u64])
     }
 
     pub(crate) fn find(&self, address: &Address) -> Option<u32> {
@@ -303,12 +315,13 @@ impl Peers {
         self.made += 1;
         let index = self.slab.insert(Peer {
             address: *address,
+            host: self.host(address.ip),
             refs: 0,
             idle_since: now,
             rpcs: List::EMPTY,
             rpc_count: 0,
             server_rpcs: 0,
-            next_id: self.key.hash([hash, 2, self.made]),
+            next_id: self.key.hash([hash, 2, self.made]) as u32,
             cutoffs: None,
             version: 0,
             version_before: 0,

@@ -100,11 +100,12 @@ impl Engine {
         &mut self,
         now: Instant,
         path: Path,
+        peer: Option<u32>,
         common: &Common,
         data: &Data,
         packet_length: u32,
     ) -> Option<Placement<'_>> {
-        let Ok(found) = self.find_checked(&path, common) else {
+        let Ok(found) = self.find_checked(&path, peer, common) else {
             self.counters.dropped_wrong_peer += 1;
             return None;
         };

@@ -2,12 +2,11 @@
 
 use core::net::Ipv6Addr;
 
-use crate::address::{Address, SocketId};
+use crate::address::SocketId;
 use crate::api::{Event, RpcKey};
 use crate::chunks::Full;
-use crate::hash::{HashIndex, Key};
+use crate::hash::{HashIndex, Key, TableKey};
 use crate::inbound::Inbound;
-use crate::list::Links;
 use crate::outbound::Outbound;
 use crate::peer::Peers;
 use crate::progress::Progress;
@@ -159,12 +158,31 @@ impl Rpc {
     }
 }
 
+/// Most RPCs in the table: an id of ours has 24 bits that say which.
+pub(crate) const RPCS_MAX: u32 = 1 << 24;
+
+/// The id of an RPC of ours: the engine's number in the top byte, so that a packet finds its engine;
+/// then where the RPC lies in the table, so that a packet finds it there without a search; and in
+/// the lower half what distinguishes it from the peer's others, dense, so that the peer can remember
+/// it with one bit.
+const fn client_id(engine: u8, index: u32, number: u32) -> RpcId {
+    RpcId::new((engine as u64) << 56 | (index as u64) << 32 | number as u64)
+}
+
+/// Where an RPC with this id of ours lies, if there is one.
+const fn index_of(id: RpcId) -> u32 {
+    (id.get() >> 32) as u32 & (RPCS_MAX - 1)
+}
+
 /// The table of RPCs. Those that are over keep their place until the application was told, but no
 /// packet finds them.
 pub(crate) struct Rpcs {
     slab: Slab<Rpc>,
-    index: HashIndex,
-    key: Key,
+    /// Those that we serve; others are found by their ids.
+    served: HashIndex,
+    key: TableKey,
+    /// This engine's number.
+    engine: u8,
     clients: u32,
     servers: u32,
 }
@@ -183,11 +201,12 @@ impl core::ops::IndexMut<u32> for Rpcs {
 }
 
 impl Rpcs {
-    pub(crate) fn new(limit: u32, key: Key) -> Result<Self, Full> {
+    pub(crate) fn new(limit: u32, engine: u8, key: Key) -> Result<Self, Full> {
         Ok(Self {
             slab: Slab::new(limit),
-            index: HashIndex::new()?,
-            key,
+            served: HashIndex::new()?,
+            key: TableKey::new(key),
+            engine,
             clients: 0,
             servers: 0,
         })
@@ -203,21 +222,22 @@ impl Rpcs {
         self.servers
     }
 
-    /// By id and host, not port: acks may ride on another socket's packets.
-    fn hash(&self, id: RpcId, ip: Ipv6Addr) -> u64 {
-        let bits = ip.to_bits();
-        self.key.hash([id.get(), (bits >> 64) as u64, bits as u64])
+    /// The live RPC that `peer` means by `id` (our view of it).
+    pub(crate) fn find(&self, peers: &Peers, peer: u32, id: RpcId) -> Option<u32> {
+        if id.is_client() {
+            let index = index_of(id);
+            let rpc = self.slab.get(index)?;
+            return (rpc.id == id && rpc.peer == peer && !rpc.is_over()).then_some(index);
+        }
+        self.served
+            .find(self.key.hash([peers[peer].host, id.get()]), |index| {
+                let rpc = &self.slab[index];
+                rpc.id == id && rpc.peer == peer
+            })
     }
 
-    /// The live RPC that `from` means by `id` (our view of it).
-    pub(crate) fn find(&self, peers: &Peers, id: RpcId, from: &Address) -> Option<u32> {
-        self.index.find(self.hash(id, from.ip), |index| {
-            let rpc = &self.slab[index];
-            rpc.id == id && peers[rpc.peer].address == *from
-        })
-    }
-
-    /// The live RPC that an ack from a host means: by id, source address and server port.
+    /// The live RPC that an ack from a host means: by id, source address and server port, since
+    /// acks may ride on another socket's packets.
     pub(crate) fn find_acked(
         &self,
         peers: &Peers,
@@ -225,37 +245,40 @@ impl Rpcs {
         ip: Ipv6Addr,
         server_port: u16,
     ) -> Option<u32> {
-        self.index.find(self.hash(id, ip), |index| {
-            let rpc = &self.slab[index];
-            rpc.id == id && rpc.local_port == server_port && peers[rpc.peer].address.ip == ip
-        })
+        self.served
+            .find(self.key.hash([peers.host(ip), id.get()]), |index| {
+                let rpc = &self.slab[index];
+                rpc.id == id && rpc.local_port == server_port && peers[rpc.peer].address.ip == ip
+            })
     }
 
-    /// Enters an RPC; all tables parallel to this one are made ready for its index by `ensure`.
-    pub(crate) fn insert(
-        &mut self,
-        peers: &mut Peers,
-        rpc: Rpc,
-        ensure: impl FnOnce(&mut HashIndex, &mut Links, u32) -> Result<(), Full>,
-    ) -> Result<u32, Full> {
-        let (id, peer, is_client) = (rpc.id, rpc.peer, rpc.is_client());
-        let index = self.slab.insert(rpc)?;
-        let room = ensure(&mut self.index, &mut peers.rpc_links, index);
-        if room.is_err() {
-            self.slab.remove(index);
-            return Err(Full);
-        }
-        self.index
-            .insert(self.hash(id, peers[peer].address.ip), index);
-        peers.acquire(peer);
-        peers.link_rpc(peer, index);
-        peers[peer].rpc_count += 1;
+    /// Where the next RPC will lie.
+    pub(crate) fn vacancy(&mut self) -> Result<u32, Full> {
+        self.slab.vacancy()
+    }
+
+    /// Makes room in the table's own arrays for an RPC at `index`.
+    pub(crate) fn ensure(&mut self, index: u32) -> Result<(), Full> {
+        self.served.ensure(index)
+    }
+
+    /// Enters an RPC at [`vacancy`](Self::vacancy). One of ours gets its id here.
+    pub(crate) fn insert(&mut self, peers: &mut Peers, mut rpc: Rpc) -> Result<u32, Full> {
+        let (peer, is_client) = (rpc.peer, rpc.is_client());
+        let index = self.slab.vacancy()?;
         if is_client {
+            rpc.id = client_id(self.engine, index, peers[peer].next_id());
             self.clients += 1;
         } else {
+            let hash = self.key.hash([peers[peer].host, rpc.id.get()]);
+            self.served.insert(hash, index);
             self.servers += 1;
             peers[peer].server_rpcs += 1;
         }
+        self.slab.insert(rpc)?;
+        peers.acquire(peer);
+        peers.link_rpc(peer, index);
+        peers[peer].rpc_count += 1;
         Ok(index)
     }
 
@@ -264,10 +287,10 @@ impl Rpcs {
         let rpc = &mut self.slab[index];
         let state = core::mem::replace(&mut rpc.state, State::Over(event));
         let (peer, is_client) = (rpc.peer, rpc.is_client());
-        self.index.remove(index);
         peers.unlink_rpc(peer, index);
         peers[peer].rpc_count -= 1;
         if !is_client {
+            self.served.remove(index);
             peers[peer].server_rpcs -= 1;
         }
         state

@@ -8,7 +8,7 @@
 
 use crate::chunks::Full;
 use crate::config::Config;
-use crate::hash::{HashIndex, Key};
+use crate::hash::{HashIndex, Key, TableKey};
 use crate::list::Fifo;
 use crate::peer::Peers;
 use crate::slab::Slab;
@@ -37,13 +37,17 @@ pub(crate) enum Verdict {
 pub(crate) struct Tombstones {
     slab: Slab<Block>,
     index: HashIndex,
-    key: Key,
+    key: TableKey,
     /// Blocks without live RPCs in order of expiry.
     old: Fifo,
 }
 
+/// The block that an id belongs to. Bits 32 to 55 do not count: in ids of ours they name a slot of
+/// the client's table, which makes no two of them differ that are alike otherwise, and no client has
+/// 2^31 ids in a packet lifetime.
 const fn number(id: RpcId) -> u64 {
-    id.get() >> 7
+    let engine = id.get() >> 56;
+    engine << 32 | (id.get() & 0xffff_ffff) >> 7
 }
 
 const fn bit(id: RpcId) -> u64 {
@@ -55,7 +59,7 @@ impl Tombstones {
         Ok(Self {
             slab: Slab::new(limit),
             index: HashIndex::new()?,
-            key,
+            key: TableKey::new(key),
             old: Fifo::new(),
         })
     }

@@ -436,9 +436,9 @@ const SPOILS: &[fn(&mut Config)] = &[
     |c| c.service_silence = Duration::from_micros(3_999_999),
     |c| c.max_message_bytes = (1 << 30) + 1,
     |c| c.max_client_rpcs = 0,
-    |c| c.max_client_rpcs = 1 << 30,
+    |c| c.max_client_rpcs = 1 << 24,
     |c| c.max_server_rpcs = 0,
-    |c| c.max_server_rpcs = 1 << 30,
+    |c| c.max_server_rpcs = 1 << 24,
     |c| c.max_peers = 0,
     |c| c.max_peers = 1 << 30,
     |c| c.max_tombstone_blocks = 0,
@@ -525,7 +525,8 @@ fn configurations_at_the_ends_of_what_is_allowed_are_accepted() {
         peer_idle: DAY,
         max_message_bytes: 1 << 30,
         receive_budget_bytes: 1 << 30,
-        max_client_rpcs: (1 << 30) - 1,
+        max_client_rpcs: (1 << 24) - 1,
+        max_server_rpcs: 1,
         ..Config::default()
     };
     assert_eq!(greatest.check(), Ok(()));
