@@ -110,6 +110,8 @@ impl Engine {
             deadline: call.deadline,
             in_flight: 0,
             tombstone: NONE,
+            is_due: false,
+            is_aside: false,
         };
         let index = self.insert_rpc(rpc).map_err(|Full| CallError::Full)?;
         self.take_off(now, index);

@@ -15,7 +15,7 @@ use crate::flight::WaitingRequests;
 use crate::grant::{Granter, Rules};
 use crate::hash::Key;
 use crate::inbound::Storage;
-use crate::list::Fifo;
+use crate::list::{Fifo, Queue};
 use crate::outbound::Outbound;
 use crate::outbox::Outbox;
 use crate::pacer::Pacer;
@@ -66,7 +66,7 @@ pub struct Engine {
     /// Acks that another engine of the host may wait for.
     pub(crate) foreign_acks: Vec<ForeignAck>,
     /// RPCs of which the application is to be told.
-    events: Fifo,
+    events: Queue,
     pub(crate) timers: Wheel,
     /// Entries that the tables parallel to that of RPCs have.
     room: u32,
@@ -114,7 +114,7 @@ impl Engine {
             control: Fifo::new(),
             outbox: Outbox::new()?,
             foreign_acks,
-            events: Fifo::new(),
+            events: Queue::new(),
             timers: Wheel::new(),
             room: 0,
             births: 0,
@@ -166,6 +166,7 @@ impl Engine {
             return;
         }
         if outbound.length < short && outbound.fits_one_packet() {
+            self.rpcs[index].is_due = true;
             self.send.push_short(index);
             return;
         }
@@ -174,6 +175,7 @@ impl Engine {
             birth: outbound.birth,
         };
         let announce = outbound.sent == 0 && outbound.length > outbound.unscheduled;
+        self.rpcs[index].is_aside = true;
         self.send.set(index, place);
         if announce {
             self.send.announce(index);
@@ -182,7 +184,9 @@ impl Engine {
 
     /// Has a control packet of the RPC sent.
     pub(crate) fn want(&mut self, index: u32, what: Pending) {
-        self.rpcs[index].pending.add(what);
+        let rpc = &mut self.rpcs[index];
+        rpc.pending.add(what);
+        rpc.is_aside = true;
         self.control.push(index);
     }
 
@@ -245,18 +249,16 @@ impl Engine {
         self.finish(now, index, Event::Ended { rpc, delivered });
     }
 
-    /// An RPC is over: everything it holds is given back, and the application will be told.
+    /// An RPC is over: everything it holds is given back, and the application will be told. Its
+    /// timer stays, and finds nothing to do.
     pub(crate) fn finish(&mut self, now: Instant, index: u32, event: Event) {
         self.land(now, index, false);
-        let state = self.rpcs.end(&mut self.peers, index, event);
-        self.send.remove(index);
-        self.resending.remove(index);
-        self.control.remove(index);
-        self.timers.clear(index);
-        self.budget.remove(index);
-        self.granter.leave(&self.rules, index);
-        let (outbound, inbound, ran) = match state {
-            State::Client(client) => (Some(client.request), client.response, true),
+        if self.rpcs[index].is_aside {
+            self.take_from_queues(index);
+        }
+        let rpc = &mut self.rpcs[index];
+        let (outbound, inbound, ran) = match &mut rpc.state {
+            State::Client(client) => (Some(&mut client.request), client.response.as_mut(), true),
             State::Server(ServerRpc::Receiving(request)) => (None, Some(request), false),
             State::Server(ServerRpc::Sending(response) | ServerRpc::AwaitingAck(response)) => {
                 (Some(response), None, true)
@@ -265,24 +267,37 @@ impl Engine {
                 (None, None, true)
             }
         };
-        if let Some(mut outbound) = outbound {
+        if let Some(outbound) = outbound {
             self.ranges.clear(&mut outbound.resend);
         }
-        if let Some(mut inbound) = inbound {
+        let mut reserved = 0;
+        if let Some(inbound) = inbound {
             inbound.clear(&mut self.ranges);
             if inbound.storage == Storage::Reserved {
-                self.budget.give_back(u64::from(inbound.length));
-                self.wake_stalled(now);
+                reserved = inbound.length;
             }
         }
-        let rpc = &self.rpcs[index];
-        if rpc.tombstone != NONE {
-            self.tombstones
-                .end(now, &self.config, rpc.tombstone, rpc.id, ran);
+        let (id, tombstone) = (rpc.id, rpc.tombstone);
+        let peer = self.rpcs.end(&mut self.peers, index, event);
+        if tombstone != NONE {
+            self.tombstones.end(now, &self.config, tombstone, id, ran);
         }
-        let peer = rpc.peer;
         self.peers.release(peer, now);
         self.events.push(index);
+        if reserved > 0 {
+            self.budget.give_back(u64::from(reserved));
+            self.wake_stalled(now);
+        }
+    }
+
+    /// Takes an RPC out of wherever few ever are.
+    #[cold]
+    fn take_from_queues(&mut self, index: u32) {
+        self.send.remove(index);
+        self.resending.remove(index);
+        self.control.remove(index);
+        self.budget.remove(index);
+        self.granter.leave(&self.rules, index);
     }
 
     /// Has the application told of a request.
@@ -478,9 +493,11 @@ impl Engine {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do, and why. A moment in
     /// the past means "at once".
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        // Timers outlive their RPCs, but wake nobody for nothing.
+        let timer = self.timers.next_turn().filter(|_| !self.rpcs.is_empty());
         let pacer = self.send.waits_for_pacer().then(|| self.pacer.ready_at());
         [
-            (self.timers.next_turn(), Reason::Progress),
+            (timer, Reason::Progress),
             (pacer, Reason::Pacer),
             (self.tombstones.next_expiry(), Reason::Tombstones),
             (self.peers.next_expiry(&self.config), Reason::Peers),

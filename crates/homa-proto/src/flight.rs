@@ -140,6 +140,7 @@ impl Engine {
         } else {
             self.counters.requests_waited += 1;
             let key = (u64::from(length), self.rpcs[index].id.get());
+            self.rpcs[index].is_aside = true;
             self.waiting.insert(flight, index, key);
             // Its server may be gone before there is room.
             self.watch(now, index);
@@ -152,9 +153,12 @@ impl Engine {
         let rpc = &mut self.rpcs[index];
         let peer = rpc.peer;
         let cost = core::mem::take(&mut rpc.in_flight);
+        let may_wait = rpc.is_aside;
         let flight = &mut self.peers[peer].flight;
         if cost == 0 {
-            self.waiting.remove(flight, index);
+            if may_wait {
+                self.waiting.remove(flight, index);
+            }
             return;
         }
         if arrived {

@@ -519,7 +519,7 @@ impl Granter {
             let entry = self.entries[rpc];
             let silent = entry.standing == Standing::Parked;
             if !silent && u64::from(entry.outstanding()) < limit && entry.granted < entry.length {
-                self.fifo_due = now + core::time::Duration::from_nanos(interval);
+                self.fifo_due = now.after(interval);
                 let step = rules.fifo_bytes.min(entry.length - entry.granted);
                 return Some(self.grant(rules, rpc, step, rules.fifo_priority, true));
             }

@@ -1,5 +1,6 @@
-//! Doubly linked lists through an array of links: O(1) to append, pop and remove, no allocation
-//! but the array's growth. An entry is in at most one list of a `Links`.
+//! Lists through an array of links: O(1) to append, pop and remove, no allocation but the array's
+//! growth. An entry is in at most one list of a `Links`, and a `Queue` is a list for those that
+//! never need to remove.
 
 use crate::chunks::{Chunks, Full};
 use crate::slab::NONE;
@@ -140,6 +141,51 @@ impl Fifo {
     }
 }
 
+/// First in, first out, and nothing else: half the links of a [`Fifo`].
+pub(crate) struct Queue {
+    next: Chunks<u32>,
+    list: List,
+}
+
+impl Queue {
+    pub(crate) const fn new() -> Self {
+        Self {
+            next: Chunks::new(),
+            list: List::EMPTY,
+        }
+    }
+
+    pub(crate) fn ensure(&mut self, index: u32) -> Result<(), Full> {
+        self.next.ensure(index, ABSENT)
+    }
+
+    /// Appends `index` unless it waits already.
+    #[inline]
+    pub(crate) fn push(&mut self, index: u32) {
+        if self.next[index] != ABSENT {
+            return;
+        }
+        self.next[index] = NONE;
+        if self.list.head == NONE {
+            self.list.head = index;
+        } else {
+            self.next[self.list.tail] = index;
+        }
+        self.list.tail = index;
+    }
+
+    pub(crate) fn first(&self) -> Option<u32> {
+        self.list.first()
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<u32> {
+        let index = self.list.first()?;
+        self.list.head = core::mem::replace(&mut self.next[index], ABSENT);
+        Some(index)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,5 +217,18 @@ mod tests {
         }
         let rest: Vec<u32> = core::iter::from_fn(|| fifo.pop()).collect();
         assert_eq!(rest, Vec::from(model));
+    }
+
+    #[test]
+    fn a_queue_gives_back_in_order_and_holds_nothing_twice() {
+        let mut queue = Queue::new();
+        queue.ensure(9).unwrap();
+        for round in 0..3 {
+            [round, 5, 9, 5, round].map(|index| queue.push(index));
+            assert_eq!(queue.pop(), Some(round));
+            queue.push(round);
+            let rest: Vec<u32> = core::iter::from_fn(|| queue.pop()).collect();
+            assert_eq!(rest, [5, 9, round]);
+        }
     }
 }

@@ -274,7 +274,7 @@ impl Engine {
         }
         let priority = resend.priority.unwrap_or(top).min(top);
         if outbound.want_again(&mut self.ranges, wanted, priority) {
-            self.resending.push(index);
+            self.resend_later(index);
         } else {
             self.counters.resend_ranges_dropped += 1;
         }

@@ -5,8 +5,6 @@
 //! to `ping_interval_max`; what stays unanswered is given up after the timeout, or after ten times
 //! that while other packets show that the peer is alive.
 
-use core::time::Duration;
-
 use crate::api::{Failure, Unreachable};
 use crate::engine::Engine;
 use crate::inbound::Storage;
@@ -127,7 +125,10 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Instant) {
         for _ in 0..TIMEOUT_WORK {
             match self.timers.pop(now) {
-                Some(index) => self.check(now, index),
+                Some(index) if self.rpcs.get(index).is_some_and(|rpc| !rpc.is_over()) => {
+                    self.check(now, index);
+                }
+                Some(_) => {}
                 None => break,
             }
         }
@@ -152,7 +153,7 @@ impl Engine {
             Turn::Ours => nanos(self.config.ping_interval_max),
             Turn::Room => self.base(index, Pending::ASK),
         };
-        self.wake_at(index, now + Duration::from_nanos(base));
+        self.wake_at(index, now.after(base));
     }
 
     fn wake_at(&mut self, index: u32, at: Instant) {
@@ -258,7 +259,7 @@ impl Engine {
         } else {
             let storing = matches!(rpc.state, State::Server(ServerRpc::Receiving(_)));
             let patience = self.peers[rpc.peer].patience.for_bytes(&self.config);
-            let retry = now + Duration::from_nanos(patience);
+            let retry = now.after(patience);
             self.wake_at(index, if storing { gone.min(retry) } else { gone });
         }
     }
@@ -276,7 +277,7 @@ impl Engine {
             ),
             asks => (progress.last_ask, self.interval(index, asks, ask)),
         };
-        let due = since + Duration::from_nanos(pause);
+        let due = since.after(pause);
         // Looked at first: what a NEED_ACK has asked early puts off the next question only.
         if self.is_hopeless(now, index, base) {
             self.give_up(now, index);
@@ -303,7 +304,7 @@ impl Engine {
         let asks = progress.asks;
         let again = self.interval(index, asks, ask);
         self.ask(now, index, ask);
-        self.wake_at(index, now + Duration::from_nanos(again));
+        self.wake_at(index, now.after(again));
     }
 
     /// Whether waiting on is of no use: questions to the peer have gone unanswered for the timeout,
@@ -499,7 +500,7 @@ impl Engine {
         progress.asks = 0;
         progress.retried = true;
         self.want(index, Pending::ASK);
-        self.wake_at(index, now + Duration::from_nanos(patience));
+        self.wake_at(index, now.after(patience));
     }
 
     /// The server's life that a client RPC was meant for is over, or has forgotten it.

@@ -229,6 +229,8 @@ impl Engine {
             deadline: None,
             in_flight: 0,
             tombstone,
+            is_due: false,
+            is_aside: false,
         };
         let crowded = self.rpcs.servers() >= self.config.max_server_rpcs
             || self.peers[peer].server_rpcs >= self.config.max_server_rpcs_per_peer;
@@ -309,8 +311,11 @@ impl Engine {
                 self.peers[rpc.peer].patience.response.sample(waited);
             }
             // A response is an ack of the request.
-            self.send.remove(index);
-            self.resending.remove(index);
+            rpc.is_due = false;
+            if rpc.is_aside {
+                self.send.remove(index);
+                self.resending.remove(index);
+            }
         }
         let Some(inbound) = self.rpcs[index].inbound() else {
             self.counters.dropped_duplicate += 1;
@@ -348,6 +353,7 @@ impl Engine {
 
     /// The message waits for room in the budget.
     fn stall(&mut self, index: u32, length: u32) {
+        self.rpcs[index].is_aside = true;
         if let Some(inbound) = self.rpcs[index].inbound() {
             inbound.storage = Storage::Stalled;
             self.counters.stalls += 1;
@@ -412,6 +418,7 @@ impl Engine {
         if inbound.is_complete() {
             self.complete(now, index);
         } else {
+            rpc.is_aside = true;
             let ip = self.peers[peer].address.ip;
             self.granter.update(&self.rules, index, ip, progress);
         }
@@ -434,8 +441,10 @@ impl Engine {
 
     /// The last byte of a message arrived.
     fn complete(&mut self, now: Instant, index: u32) {
-        self.granter.leave(&self.rules, index);
         let rpc = &mut self.rpcs[index];
+        if rpc.is_aside {
+            self.granter.leave(&self.rules, index);
+        }
         let peer = rpc.peer;
         let Some(inbound) = rpc.inbound() else {
             return;

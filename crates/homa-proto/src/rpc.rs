@@ -109,6 +109,10 @@ pub(crate) struct Rpc {
     pub(crate) in_flight: u64,
     /// Block that remembers the request, at the server.
     pub(crate) tombstone: u32,
+    /// Its message is short and waits to be sent.
+    pub(crate) is_due: bool,
+    /// It may be in a queue other than that of short messages, or known to granter or budget.
+    pub(crate) is_aside: bool,
 }
 
 impl Rpc {
@@ -212,6 +216,10 @@ impl Rpcs {
         })
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slab.len() == 0
+    }
+
     /// RPCs with us as client.
     pub(crate) fn clients(&self) -> u32 {
         self.clients
@@ -282,10 +290,11 @@ impl Rpcs {
         Ok(index)
     }
 
-    /// Makes an RPC over: no packet finds it any more.
-    pub(crate) fn end(&mut self, peers: &mut Peers, index: u32, event: Event) -> State {
+    /// Makes an RPC over: no packet finds it any more. Returns its peer.
+    pub(crate) fn end(&mut self, peers: &mut Peers, index: u32, event: Event) -> u32 {
         let rpc = &mut self.slab[index];
-        let state = core::mem::replace(&mut rpc.state, State::Over(event));
+        rpc.state = State::Over(event);
+        rpc.is_due = false;
         let (peer, is_client) = (rpc.peer, rpc.is_client());
         peers.unlink_rpc(peer, index);
         peers[peer].rpc_count -= 1;
@@ -293,7 +302,7 @@ impl Rpcs {
             self.served.remove(index);
             peers[peer].server_rpcs -= 1;
         }
-        state
+        peer
     }
 
     /// Frees the place of an RPC that is over and was told.

@@ -8,10 +8,11 @@
 
 use crate::chunks::Full;
 use crate::heap::{Heap, Nodes};
-use crate::list::Fifo;
+use crate::list::{Fifo, Queue};
 
 pub(crate) struct SendQueue {
-    short: Fifo,
+    /// Who no longer wants to be sent stays in it until its turn.
+    short: Queue,
     announce: Fifo,
     by_remaining: Heap,
     remaining: Nodes,
@@ -34,7 +35,7 @@ pub(crate) struct Place {
 impl SendQueue {
     pub(crate) const fn new(fifo_permille: u16) -> Self {
         Self {
-            short: Fifo::new(),
+            short: Queue::new(),
             announce: Fifo::new(),
             by_remaining: Heap::EMPTY,
             remaining: Nodes::new(),
@@ -70,9 +71,8 @@ impl SendQueue {
         self.announce.push(rpc);
     }
 
-    /// The message has nothing to send.
+    /// The message has nothing to send by this order.
     pub(crate) fn remove(&mut self, rpc: u32) {
-        self.short.remove(rpc);
         self.announce.remove(rpc);
         self.remaining.remove(&mut self.by_remaining, rpc);
         self.ages.remove(&mut self.by_age, rpc);
@@ -82,8 +82,8 @@ impl SendQueue {
         self.short.first()
     }
 
-    pub(crate) fn pop_short(&mut self) {
-        self.short.pop();
+    pub(crate) fn pop_short(&mut self) -> Option<u32> {
+        self.short.pop()
     }
 
     /// The next message to be announced; the one that is first in the order anyway needs none.

@@ -25,6 +25,11 @@ impl Instant {
         self.0
     }
 
+    /// The moment `nanoseconds` later; saturates after 584 years.
+    pub(crate) const fn after(self, nanoseconds: u64) -> Self {
+        Self(self.0.saturating_add(nanoseconds))
+    }
+
     /// Nanoseconds from `earlier` to `self`; 0 if `earlier` is later.
     pub const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -50,8 +55,10 @@ impl Sub for Instant {
 }
 
 /// A duration in nanoseconds, at most `u64::MAX`.
+#[inline]
 pub(crate) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 #[cfg(test)]

@@ -308,7 +308,7 @@ impl Engine {
             };
             if !burst.is_empty() {
                 if !outbound.resend.is_empty() {
-                    self.resending.push(index);
+                    self.resend_later(index);
                 }
                 self.counters.data_bursts += 1;
                 self.counters.data_resent += burst.len() as u64;
@@ -343,12 +343,12 @@ impl Engine {
 
     /// Messages of one small packet: not held back, and those to one peer sent together.
     fn poll_short(&mut self, now: Instant, burst: &mut Burst) -> bool {
-        while let Some(first) = self.send.first_short() {
+        while let Some(first) = self.next_short() {
             let limits = self.limits();
             let path = self.path_of(first);
             let priority = self.data_priority(first, 0);
             burst.start(path, priority);
-            while let Some(index) = self.send.first_short() {
+            while let Some(index) = self.next_short() {
                 let length = self.rpcs[index].outbound().map_or(0, |out| out.length);
                 let fits = Self::may_follow(burst, &limits, length)
                     && self.path_of(index) == path
@@ -357,6 +357,7 @@ impl Engine {
                     break;
                 }
                 self.send.pop_short();
+                self.rpcs[index].is_due = false;
                 if !self.push_data(index, 0..length, length, false, burst) {
                     self.demand_proof(now, index);
                     break;
@@ -511,8 +512,25 @@ impl Engine {
                 .outbound()
                 .is_some_and(|out| !out.resend.is_empty());
             if again {
-                self.resending.push(index);
+                self.resend_later(index);
             }
+        }
+    }
+
+    /// Has what is wanted again of an RPC's message sent when it is its turn.
+    pub(crate) fn resend_later(&mut self, index: u32) {
+        self.rpcs[index].is_aside = true;
+        self.resending.push(index);
+    }
+
+    /// The first of the short messages that is still to be sent.
+    fn next_short(&mut self) -> Option<u32> {
+        loop {
+            let index = self.send.first_short()?;
+            if self.rpcs.get(index).is_some_and(|rpc| rpc.is_due) {
+                return Some(index);
+            }
+            self.send.pop_short();
         }
     }
 }
