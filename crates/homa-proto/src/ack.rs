@@ -85,7 +85,7 @@ impl Engine {
         };
         let rpc = &self.rpcs[index];
         match &rpc.state {
-            State::Server(ServerRpc::AwaitingAck(_)) => {
+            State::Server(ServerRpc::Sending(response)) if response.is_all_sent() => {
                 if let Some(waited) = rpc.progress.undisturbed(now) {
                     self.peers[rpc.peer].patience.ack.sample(waited);
                 }

@@ -52,11 +52,7 @@ impl Engine {
                 self.fail(now, index, Failure::Aborted);
             } else {
                 // Of a response that was sent whole the rest may be on its way.
-                let waits = !matches!(
-                    rpc.state,
-                    State::Server(ServerRpc::AwaitingAck(_) | ServerRpc::Refused(_))
-                );
-                if waits {
+                if !rpc.awaits_ack() {
                     self.tell_unknown(index, UnknownReason::Dropped);
                 }
                 self.end_server(now, index, false);

@@ -44,13 +44,26 @@ struct Slot {
     payload: Option<Payload>,
 }
 
+impl Slot {
+    const EMPTY: Self = Self {
+        header: [0; MAX_HEADER_BYTES],
+        header_bytes: 0,
+        payload: None,
+    };
+}
+
 /// Packets to be sent one behind the other. The host makes one and hands it to
 /// [`poll_transmit`](crate::Engine::poll_transmit) again and again; it allocates only when made.
 pub struct Burst {
     path: Path,
     priority: Priority,
     bytes: usize,
+    segment_bytes: usize,
+    /// The last packet is shorter than those before.
+    ends_short: bool,
+    /// All of them always there, so that a header is written where it stays; the first `len` count.
     slots: Vec<Slot>,
+    len: usize,
 }
 
 impl Burst {
@@ -61,6 +74,7 @@ impl Burst {
     pub fn new() -> Result<Self, alloc::collections::TryReserveError> {
         let mut slots = Vec::new();
         slots.try_reserve_exact(MAX_BURST_PACKETS)?;
+        slots.resize(MAX_BURST_PACKETS, Slot::EMPTY);
         Ok(Self {
             path: Path {
                 socket: crate::SocketId(0),
@@ -73,7 +87,10 @@ impl Burst {
             },
             priority: Priority::HIGHEST,
             bytes: 0,
+            segment_bytes: 0,
+            ends_short: false,
             slots,
+            len: 0,
         })
     }
 
@@ -89,12 +106,12 @@ impl Burst {
 
     /// Number of packets.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.len
     }
 
     /// Whether there is no packet in it.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.len == 0
     }
 
     /// Bytes of all packets, headers included.
@@ -104,12 +121,18 @@ impl Burst {
 
     /// Bytes of every packet but the last, which may be shorter; 0 when empty.
     pub fn segment_bytes(&self) -> usize {
-        self.packets().next().map_or(0, |packet| packet.length())
+        self.segment_bytes
+    }
+
+    /// Whether nothing may follow the last packet, because it is shorter than the others.
+    pub(crate) fn ends_short(&self) -> bool {
+        self.ends_short
     }
 
     /// The packets in the order in which they go.
     pub fn packets(&self) -> impl ExactSizeIterator<Item = BurstPacket<'_>> {
-        self.slots.iter().map(|slot| BurstPacket {
+        let slots = self.slots.get(..self.len).unwrap_or(&[]);
+        slots.iter().map(|slot| BurstPacket {
             header: slot
                 .header
                 .get(..usize::from(slot.header_bytes))
@@ -123,30 +146,31 @@ impl Burst {
         self.path = path;
         self.priority = priority;
         self.bytes = 0;
-        self.slots.clear();
+        self.segment_bytes = 0;
+        self.ends_short = false;
+        self.len = 0;
     }
 
     /// Adds a packet whose header `emit` writes.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         payload: Option<Payload>,
         emit: impl FnOnce(&mut [u8; MAX_HEADER_BYTES]) -> usize,
     ) {
-        debug_assert!(
-            self.slots.len() < MAX_BURST_PACKETS,
-            "a burst holds 64 packets"
-        );
-        if self.slots.len() == MAX_BURST_PACKETS {
+        debug_assert!(self.len < MAX_BURST_PACKETS, "a burst holds 64 packets");
+        let Some(slot) = self.slots.get_mut(self.len) else {
             return;
-        }
-        let mut slot = Slot {
-            header: [0; MAX_HEADER_BYTES],
-            header_bytes: 0,
-            payload,
         };
-        let length = emit(&mut slot.header).min(MAX_HEADER_BYTES);
-        slot.header_bytes = u8::try_from(length).unwrap_or(0);
-        self.bytes += length + payload.map_or(0, |payload| payload.length as usize);
-        self.slots.push(slot);
+        let header_bytes = emit(&mut slot.header).min(MAX_HEADER_BYTES);
+        slot.header_bytes = u8::try_from(header_bytes).unwrap_or(0);
+        slot.payload = payload;
+        let bytes = header_bytes + payload.map_or(0, |payload| payload.length as usize);
+        if self.len == 0 {
+            self.segment_bytes = bytes;
+        }
+        self.ends_short = bytes < self.segment_bytes;
+        self.bytes += bytes;
+        self.len += 1;
     }
 }

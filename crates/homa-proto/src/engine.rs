@@ -260,9 +260,7 @@ impl Engine {
         let (outbound, inbound, ran) = match &mut rpc.state {
             State::Client(client) => (Some(&mut client.request), client.response.as_mut(), true),
             State::Server(ServerRpc::Receiving(request)) => (None, Some(request), false),
-            State::Server(ServerRpc::Sending(response) | ServerRpc::AwaitingAck(response)) => {
-                (Some(response), None, true)
-            }
+            State::Server(ServerRpc::Sending(response)) => (Some(response), None, true),
             State::Server(ServerRpc::InService(_) | ServerRpc::Refused(_)) | State::Over(_) => {
                 (None, None, true)
             }
@@ -392,7 +390,12 @@ impl Engine {
         common: &Common,
     ) -> Result<Option<u32>, WrongPeer> {
         let id = common.sender_id.flipped();
-        let Some(index) = peer.and_then(|peer| self.rpcs.find(&self.peers, peer, id)) else {
+        let find = |peer| {
+            // What was never accepted is no RPC of ours, and that is soon told.
+            let may_be = id.is_client() || self.tombstones.contains(&self.peers, peer, id);
+            may_be.then(|| self.rpcs.find(&self.peers, peer, id))?
+        };
+        let Some(index) = peer.and_then(find) else {
             return Ok(None);
         };
         let rpc = &self.rpcs[index];
@@ -410,7 +413,7 @@ impl Engine {
         let answer = match body {
             Body::Resend(_) => {
                 // A finished request must not look unknown: its client would send it again.
-                if peer.is_some_and(|peer| self.tombstones.contains(peer, ours)) {
+                if peer.is_some_and(|peer| self.tombstones.contains(&self.peers, peer, ours)) {
                     self.counters.dropped_tombstone += 1;
                     return;
                 }

@@ -83,6 +83,8 @@ pub(crate) struct HashIndex {
     entries: Chunks<Entry>,
     /// Buckets in use; grows by one whenever there are as many entries.
     buckets: u32,
+    /// One below the smallest power of two that holds all buckets.
+    mask: u32,
     len: u32,
 }
 
@@ -94,6 +96,7 @@ impl HashIndex {
             heads,
             entries: Chunks::new(),
             buckets: 1,
+            mask: 0,
             len: 0,
         })
     }
@@ -109,16 +112,18 @@ impl HashIndex {
 
     /// The bucket of `hash`: by the smallest power of two that holds all buckets, halved for
     /// those that do not exist yet.
+    #[inline]
     fn bucket(&self, hash: u32) -> u32 {
-        let wide = hash & (self.buckets.next_power_of_two() - 1);
+        let wide = hash & self.mask;
         if wide < self.buckets {
             wide
         } else {
-            wide & ((self.buckets.next_power_of_two() >> 1) - 1)
+            wide & (self.mask >> 1)
         }
     }
 
     /// The first entry of this hash for which `is_it` holds.
+    #[inline]
     pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let hash = fold(hash);
         let mut index = self.heads[self.bucket(hash)];
@@ -154,7 +159,8 @@ impl HashIndex {
     /// Adds a bucket and moves into it what belongs there, all from one other bucket.
     fn split(&mut self) {
         let new = self.buckets;
-        let old = new & ((new + 1).next_power_of_two() / 2 - 1);
+        self.mask = (new + 1).next_power_of_two() - 1;
+        let old = new & (self.mask >> 1);
         self.heads[new] = NONE;
         self.buckets += 1;
         let mut index = core::mem::replace(&mut self.heads[old], NONE);

@@ -159,11 +159,11 @@ impl Queue {
         self.next.ensure(index, ABSENT)
     }
 
-    /// Appends `index` unless it waits already.
+    /// Appends `index` unless it waits already; returns whether it did not.
     #[inline]
-    pub(crate) fn push(&mut self, index: u32) {
+    pub(crate) fn push(&mut self, index: u32) -> bool {
         if self.next[index] != ABSENT {
-            return;
+            return false;
         }
         self.next[index] = NONE;
         if self.list.head == NONE {
@@ -172,6 +172,7 @@ impl Queue {
             self.next[self.list.tail] = index;
         }
         self.list.tail = index;
+        true
     }
 
     pub(crate) fn first(&self) -> Option<u32> {
@@ -224,7 +225,8 @@ mod tests {
         let mut queue = Queue::new();
         queue.ensure(9).unwrap();
         for round in 0..3 {
-            [round, 5, 9, 5, round].map(|index| queue.push(index));
+            let pushed = [round, 5, 9, 5, round].map(|index| queue.push(index));
+            assert_eq!(pushed, [true, true, true, false, false]);
             assert_eq!(queue.pop(), Some(round));
             queue.push(round);
             let rest: Vec<u32> = core::iter::from_fn(|| queue.pop()).collect();

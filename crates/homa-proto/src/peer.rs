@@ -8,9 +8,9 @@ use crate::chunks::Full;
 use crate::config::Config;
 use crate::flight::Flight;
 use crate::hash::{HashIndex, Key, TableKey};
-use crate::list::{Fifo, Links, List};
+use crate::list::{Links, List, Queue};
 use crate::patience::Patience;
-use crate::slab::Slab;
+use crate::slab::{NONE, Slab};
 use crate::time::Instant;
 use crate::wire::{Ack, Acks, RpcId};
 
@@ -26,6 +26,9 @@ const SHARE_LEAST: u16 = SHARE_FULL / 16;
 /// Wrong guesses of our version that a peer has before its proof waits for `GUESS_PAUSE`.
 const GUESSES: u8 = 8;
 const GUESS_PAUSE_NANOS: u64 = 1_000_000_000;
+
+/// Peers looked at in search of one to forget.
+const LOOKS: usize = 256;
 
 /// Bytes sent to an unproven address for each one received from it.
 const AMPLIFICATION: u32 = 3;
@@ -79,12 +82,16 @@ pub(crate) struct Peer {
     /// RPCs and tombstone blocks that need this entry.
     refs: u32,
     idle_since: Instant,
+    /// When it was idle as it was entered into the queue of idle peers.
+    queued_since: Instant,
     /// All RPCs with this peer.
     pub(crate) rpcs: List,
     /// How many there are, and how many of them we serve.
     pub(crate) rpc_count: u32,
     pub(crate) server_rpcs: u32,
     next_id: u32,
+    /// The block that remembers its latest request.
+    pub(crate) latest_block: u32,
 
     /// Cutoffs it published, if any; and their version, which we echo.
     pub(crate) cutoffs: Option<[u32; 8]>,
@@ -244,8 +251,9 @@ pub(crate) struct Peers {
     table_key: TableKey,
     /// Links of each peer's list of RPCs, by RPC.
     pub(crate) rpc_links: Links,
-    /// Peers that nothing needs, in the order in which they became so.
-    idle: Fifo,
+    /// Peers that nothing needed once, in the order in which they became so: one that was needed
+    /// again since then is found out when its turn comes.
+    idle: Queue,
     /// Peers ever made: no two of them begin their ids alike.
     made: u64,
     /// Whether addresses are believed without proof.
@@ -273,7 +281,7 @@ impl Peers {
             key,
             table_key: TableKey::new(key),
             rpc_links: Links::new(),
-            idle: Fifo::new(),
+            idle: Queue::new(),
             made: 0,
             trusts,
         })
@@ -318,10 +326,12 @@ impl Peers {
             host: self.host(address.ip),
             refs: 0,
             idle_since: now,
+            queued_since: now,
             rpcs: List::EMPTY,
             rpc_count: 0,
             server_rpcs: 0,
             next_id: self.key.hash([hash, 2, self.made]) as u32,
+            latest_block: NONE,
             cutoffs: None,
             version: 0,
             version_before: 0,
@@ -361,23 +371,46 @@ impl Peers {
     /// Something needs the peer.
     pub(crate) fn acquire(&mut self, index: u32) {
         self.slab[index].refs += 1;
-        self.idle.remove(index);
     }
 
     /// Something no longer needs it.
+    #[inline]
     pub(crate) fn release(&mut self, index: u32, now: Instant) {
         let peer = &mut self.slab[index];
         peer.refs -= 1;
         if peer.refs == 0 {
             peer.idle_since = now;
-            self.idle.push(index);
+            if self.idle.push(index) {
+                peer.queued_since = now;
+            }
         }
     }
 
-    fn forget_first(&mut self) -> bool {
-        let Some(index) = self.idle.pop() else {
+    /// Forgets the peer idle for longest.
+    fn forget_first(&mut self) {
+        for _ in 0..LOOKS {
+            let Some(index) = self.idle.pop() else {
+                return;
+            };
+            if self.forget_if_idle(index) {
+                return;
+            }
+        }
+    }
+
+    /// Looks at a peer whose turn it is in the queue of idle ones. It is forgotten if it has been
+    /// idle since it was queued; one that was not, queues again.
+    fn forget_if_idle(&mut self, index: u32) -> bool {
+        let peer = &mut self.slab[index];
+        if peer.refs > 0 {
+            // It comes back when it is idle.
             return false;
-        };
+        }
+        if peer.queued_since < peer.idle_since {
+            peer.queued_since = peer.idle_since;
+            self.idle.push(index);
+            return false;
+        }
         self.index.remove(index);
         self.slab.remove(index);
         true
@@ -386,12 +419,16 @@ impl Peers {
     /// When the peer idle for longest may be forgotten.
     pub(crate) fn next_expiry(&self, config: &Config) -> Option<Instant> {
         let first = self.idle.first()?;
-        Some(self.slab[first].idle_since + config.peer_idle)
+        Some(self.slab[first].queued_since + config.peer_idle)
     }
 
-    /// Forgets one peer that has been idle for long enough; whether there was one.
-    pub(crate) fn expire(&mut self, now: Instant, config: &Config) -> bool {
-        self.next_expiry(config).is_some_and(|expiry| expiry <= now) && self.forget_first()
+    /// Looks at one peer whose turn has come; `None`: there was none, else whether it was forgotten.
+    pub(crate) fn expire(&mut self, now: Instant, config: &Config) -> Option<bool> {
+        if self.next_expiry(config)? > now {
+            return None;
+        }
+        let index = self.idle.pop()?;
+        Some(self.forget_if_idle(index))
     }
 
     /// Enters an RPC into its peer's list, for which there must be room in `rpc_links`.

@@ -6,9 +6,12 @@
 //! that while other packets show that the peer is alive.
 
 use crate::api::{Failure, Unreachable};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::inbound::Storage;
-use crate::rpc::{Pending, ServerRpc, State};
+use crate::outbound::Outbound;
+use crate::peer::Peer;
+use crate::rpc::{Pending, Rpc, ServerRpc, State};
 use crate::time::{Instant, nanos};
 use crate::wire::{RpcUnknown, UnknownReason};
 
@@ -119,6 +122,49 @@ enum Turn {
     Application,
 }
 
+impl Rpc {
+    /// Silence after which it is first asked about, without back-off.
+    fn base(&self, peer: &Peer, config: &Config, ask: Pending) -> u64 {
+        let patience = &peer.patience;
+        match (&self.state, ask) {
+            (State::Server(_), Pending::NEED_ACK) if self.awaits_ack() => patience.for_ack(config),
+            (State::Client(client), Pending::ASK) if client.response.is_none() => {
+                patience.for_response(config)
+            }
+            _ => patience.for_bytes(config),
+        }
+    }
+
+    fn turn(&self, peer: &Peer) -> Turn {
+        let inbound = match &self.state {
+            State::Client(client) => match &client.response {
+                Some(response) => response,
+                None if client.request.is_sendable() => return Turn::Ours,
+                None => return Turn::Theirs(Pending::ASK),
+            },
+            State::Server(ServerRpc::Receiving(request)) => request,
+            State::Server(ServerRpc::InService(_)) => return Turn::Application,
+            State::Server(ServerRpc::Sending(response)) => {
+                return match response.is_sendable() {
+                    true if peer.is_proven() => Turn::Ours,
+                    true => Turn::Theirs(Pending::PROVE),
+                    false => Turn::Theirs(Pending::NEED_ACK),
+                };
+            }
+            // A client that heard of the refusal answers with an ACK, one that did not with a
+            // RESEND, which is refused again.
+            State::Server(ServerRpc::Refused(_)) => return Turn::Theirs(Pending::NEED_ACK),
+            State::Over(_) => return Turn::Ours,
+        };
+        match inbound.storage {
+            Storage::Stalled if self.is_client() => Turn::Room,
+            Storage::Stalled => Turn::Application,
+            _ if inbound.is_owed() || inbound.received == 0 => Turn::Theirs(Pending::ASK),
+            _ => Turn::Ours,
+        }
+    }
+}
+
 impl Engine {
     /// Does what is due, a bounded amount of it. Call it when the moment of
     /// [`poll_timeout`](Self::poll_timeout) has come, and drain the `poll_*` methods.
@@ -138,45 +184,36 @@ impl Engine {
             }
         }
         for _ in 0..TIMEOUT_WORK {
-            if !self.peers.expire(now, &self.config) {
+            let Some(forgotten) = self.peers.expire(now, &self.config) else {
                 break;
-            }
-            self.counters.peers_forgotten += 1;
+            };
+            self.counters.peers_forgotten += u64::from(forgotten);
         }
     }
 
     /// Begins to watch over an RPC, or begins anew.
     pub(crate) fn watch(&mut self, now: Instant, index: u32) {
-        let base = match self.turn(index) {
+        let rpc = &self.rpcs[index];
+        let peer = &self.peers[rpc.peer];
+        let base = match rpc.turn(peer) {
             Turn::Application => nanos(self.config.service_silence),
-            Turn::Theirs(ask) => self.base(index, ask),
+            Turn::Theirs(ask) => rpc.base(peer, &self.config, ask),
             Turn::Ours => nanos(self.config.ping_interval_max),
-            Turn::Room => self.base(index, Pending::ASK),
+            Turn::Room => rpc.base(peer, &self.config, Pending::ASK),
         };
         self.wake_at(index, now.after(base));
     }
 
-    fn wake_at(&mut self, index: u32, at: Instant) {
+    pub(crate) fn wake_at(&mut self, index: u32, at: Instant) {
         let at = self.rpcs[index]
             .deadline
             .map_or(at, |deadline| deadline.min(at));
         self.timers.set_at_latest(index, at);
     }
 
-    /// Silence after which an RPC is first asked about, without back-off.
     fn base(&self, index: u32, ask: Pending) -> u64 {
         let rpc = &self.rpcs[index];
-        let patience = &self.peers[rpc.peer].patience;
-        match (&rpc.state, ask) {
-            (
-                State::Server(ServerRpc::AwaitingAck(_) | ServerRpc::Refused(_)),
-                Pending::NEED_ACK,
-            ) => patience.for_ack(&self.config),
-            (State::Client(client), Pending::ASK) if client.response.is_none() => {
-                patience.for_response(&self.config)
-            }
-            _ => patience.for_bytes(&self.config),
-        }
+        rpc.base(&self.peers[rpc.peer], &self.config, ask)
     }
 
     /// Nanoseconds between unanswered asks.
@@ -193,35 +230,7 @@ impl Engine {
 
     fn turn(&self, index: u32) -> Turn {
         let rpc = &self.rpcs[index];
-        let inbound = match &rpc.state {
-            State::Client(client) => match &client.response {
-                Some(response) => response,
-                None if client.request.is_sendable() => return Turn::Ours,
-                None => return Turn::Theirs(Pending::ASK),
-            },
-            State::Server(ServerRpc::Receiving(request)) => request,
-            State::Server(ServerRpc::InService(_)) => return Turn::Application,
-            State::Server(ServerRpc::Sending(response)) => {
-                let proven = self.peers[rpc.peer].is_proven();
-                return match response.is_sendable() {
-                    true if proven => Turn::Ours,
-                    true => Turn::Theirs(Pending::PROVE),
-                    false => Turn::Theirs(Pending::NEED_ACK),
-                };
-            }
-            // A client that heard of the refusal answers with an ACK, one that did not with a
-            // RESEND, which is refused again.
-            State::Server(ServerRpc::AwaitingAck(_) | ServerRpc::Refused(_)) => {
-                return Turn::Theirs(Pending::NEED_ACK);
-            }
-            State::Over(_) => return Turn::Ours,
-        };
-        match inbound.storage {
-            Storage::Stalled if rpc.is_client() => Turn::Room,
-            Storage::Stalled => Turn::Application,
-            _ if inbound.is_owed() || inbound.received == 0 => Turn::Theirs(Pending::ASK),
-            _ => Turn::Ours,
-        }
+        rpc.turn(&self.peers[rpc.peer])
     }
 
     /// An RPC's timer fired.
@@ -376,7 +385,7 @@ impl Engine {
                 self.counters.client_timeouts += 1;
                 self.fail(now, index, failure);
             }
-            State::Server(ServerRpc::AwaitingAck(_) | ServerRpc::Refused(_)) => {
+            State::Server(_) if self.rpcs[index].awaits_ack() => {
                 self.counters.acks_given_up += 1;
                 self.end_server(now, index, false);
             }
@@ -389,9 +398,9 @@ impl Engine {
 
     /// There is news of an RPC.
     pub(crate) fn note(&mut self, now: Instant, index: u32, news: News) {
-        if self.rpcs[index].in_flight > 0 {
-            let arrived = !self.rpcs[index].progress.resent;
-            self.land(now, index, arrived);
+        let rpc = &self.rpcs[index];
+        if rpc.in_flight > 0 {
+            self.land(now, index, !rpc.progress.resent);
         }
         let progress = &mut self.rpcs[index].progress;
         let was_slow = progress.backoff > 0 || progress.asks > 0;
@@ -444,11 +453,9 @@ impl Engine {
     pub(crate) fn handle_unknown(&mut self, now: Instant, index: u32, unknown: RpcUnknown) {
         self.counters.unknown_received += 1;
         let State::Client(client) = &self.rpcs[index].state else {
-            let all_sent = matches!(
-                self.rpcs[index].state,
-                State::Server(ServerRpc::AwaitingAck(_))
-            );
-            let delivered = all_sent && unknown.reason != Some(UnknownReason::Aborted);
+            let all_sent = |response: &mut Outbound| response.is_all_sent();
+            let delivered = self.rpcs[index].outbound().is_some_and(all_sent)
+                && unknown.reason != Some(UnknownReason::Aborted);
             self.end_server(now, index, delivered);
             return;
         };

@@ -41,39 +41,34 @@ pub struct Place {
 pub struct Placement<'a> {
     engine: &'a mut Engine,
     now: Instant,
-    index: u32,
-    offset: u32,
-    length: u32,
+    place: Place,
 }
 
 impl Placement<'_> {
     /// Where the payload belongs.
+    #[inline]
     pub fn place(&self) -> Place {
-        let (message_length, storage) = match inbound_of(&self.engine.rpcs[self.index].state) {
-            Some(inbound) => (inbound.length, inbound.storage),
-            None => (self.length, Storage::None),
-        };
-        Place {
-            rpc: self.engine.rpcs.key_of(self.index),
-            offset: self.offset,
-            length: self.length,
-            header_bytes: DATA_HEADER_BYTES,
-            message_length,
-            new: storage != Storage::Made,
-        }
+        self.place
     }
 
     /// The payload is stored.
     pub fn commit(self) {
-        let bytes = self.offset..self.offset + self.length;
-        self.engine.store(self.now, self.index, bytes);
+        let Place {
+            rpc,
+            offset,
+            length,
+            ..
+        } = self.place;
+        self.engine
+            .store(self.now, rpc.index, offset..offset + length);
     }
 
     /// The payload could not be stored. If it was to be the message's first, the message waits as
     /// if the receive budget were used up; else the packet comes again.
     pub fn refuse(self) {
         self.engine.counters.placements_refused += 1;
-        let Some(inbound) = self.engine.rpcs[self.index].inbound() else {
+        let index = self.place.rpc.index;
+        let Some(inbound) = self.engine.rpcs[index].inbound() else {
             return;
         };
         let length = inbound.length;
@@ -82,15 +77,7 @@ impl Placement<'_> {
             Storage::None => {}
             Storage::Made | Storage::Stalled => return,
         }
-        self.engine.stall(self.index, length);
-    }
-}
-
-fn inbound_of(state: &State) -> Option<&Inbound> {
-    match state {
-        State::Client(client) => client.response.as_ref(),
-        State::Server(ServerRpc::Receiving(request)) => Some(request),
-        _ => None,
+        self.engine.stall(index, length);
     }
 }
 
@@ -127,8 +114,9 @@ impl Engine {
             }
             None => self.admit(now, path, common, data, packet_length)?,
         };
-        self.begin_message(now, index, data)?;
-        self.make_room(index)?;
+        if self.rpcs[index].awaits_response() {
+            self.begin_response(now, index, data)?;
+        }
         self.plan(now, index, data)
     }
 
@@ -286,37 +274,40 @@ impl Engine {
         self.post_unknown(path, peer, swap(common, common.sender_id.flipped(), body));
     }
 
-    /// Finds or begins the message that DATA is part of, and learns from its header.
-    fn begin_message(&mut self, now: Instant, index: u32, data: &Data) -> Option<()> {
-        let unscheduled = self.config.unscheduled_bytes;
+    /// The first DATA of a response. It is an ack of the request, too.
+    fn begin_response(&mut self, now: Instant, index: u32, data: &Data) -> Option<()> {
         let rpc = &mut self.rpcs[index];
-        if let State::Client(client) = &mut rpc.state
-            && client.response.is_none()
-        {
-            if data.message_length > self.config.max_message_bytes {
-                self.counters.dropped_too_long += 1;
-                let peer = rpc.peer;
-                self.owe_ack(peer, index);
-                self.fail(now, index, Failure::ResponseTooLong);
-                return None;
-            }
-            client.response = Some(Inbound::new(data.message_length));
-            if data.retransmit {
-                // Either buffer may have overflowed, and both hold less if less is asked at once.
-                let peer = &mut self.peers[rpc.peer];
-                let interval = peer.patience.for_bytes(&self.config);
-                peer.flight.cut(now, interval);
-            }
-            if let Some(waited) = rpc.progress.undisturbed(now) {
-                self.peers[rpc.peer].patience.response.sample(waited);
-            }
-            // A response is an ack of the request.
-            rpc.is_due = false;
-            if rpc.is_aside {
-                self.send.remove(index);
-                self.resending.remove(index);
-            }
+        let State::Client(client) = &mut rpc.state else {
+            return None;
+        };
+        if data.message_length > self.config.max_message_bytes {
+            self.counters.dropped_too_long += 1;
+            let peer = rpc.peer;
+            self.owe_ack(peer, index);
+            self.fail(now, index, Failure::ResponseTooLong);
+            return None;
         }
+        client.response = Some(Inbound::new(data.message_length));
+        let peer = &mut self.peers[rpc.peer];
+        if data.retransmit {
+            // Either buffer may have overflowed, and both hold less if less is asked at once.
+            let interval = peer.patience.for_bytes(&self.config);
+            peer.flight.cut(now, interval);
+        }
+        if let Some(waited) = rpc.progress.undisturbed(now) {
+            peer.patience.response.sample(waited);
+        }
+        rpc.is_due = false;
+        if rpc.is_aside {
+            self.send.remove(index);
+            self.resending.remove(index);
+        }
+        Some(())
+    }
+
+    /// Learns from the header of DATA, and looks whether its bytes can be stored.
+    fn plan(&mut self, now: Instant, index: u32, data: &Data) -> Option<Placement<'_>> {
+        let key = self.rpcs.key_of(index);
         let Some(inbound) = self.rpcs[index].inbound() else {
             self.counters.dropped_duplicate += 1;
             return None;
@@ -326,28 +317,52 @@ impl Engine {
             return None;
         }
         // More than we would send unasked ourselves is not believed.
-        let promised = data.incoming.min(unscheduled);
+        let promised = data.incoming.min(self.config.unscheduled_bytes);
         let was_owed = inbound.is_owed();
         inbound.granted = inbound.granted.max(promised);
         inbound.lossy |= data.retransmit;
-        if inbound.is_owed() && !was_owed {
-            // An announced message goes on: it is the sender's turn, and nobody looked until now.
+        let is_part = data.payload_length < inbound.length;
+        let goes_on = is_part && inbound.is_owed() && !was_owed;
+        let bytes = data.offset..data.end();
+        let novelty = inbound.novelty(&self.ranges, &bytes);
+        let (storage, length) = (inbound.storage, inbound.length);
+        if goes_on {
+            // It is the sender's turn again, and nobody looked until now.
             self.watch(now, index);
         }
-        Some(())
-    }
-
-    /// Sees to it that the message may have a buffer; if not, it waits.
-    fn make_room(&mut self, index: u32) -> Option<()> {
-        let inbound = self.rpcs[index].inbound()?;
-        let length = inbound.length;
-        match inbound.storage {
-            Storage::Made | Storage::Reserved => return Some(()),
-            Storage::None if self.budget.admits(length) => return Some(()),
-            Storage::None => self.stall(index, length),
-            Storage::Stalled => {}
+        let has_room = match storage {
+            Storage::Made | Storage::Reserved => true,
+            Storage::None => self.budget.admits(length),
+            Storage::Stalled => false,
+        };
+        if !has_room {
+            if storage == Storage::None {
+                self.stall(index, length);
+            }
+            self.counters.dropped_stalled += 1;
+            return None;
         }
-        self.counters.dropped_stalled += 1;
+        let dropped = match novelty {
+            Novelty::New => {
+                let place = Place {
+                    rpc: key,
+                    offset: data.offset,
+                    length: data.payload_length,
+                    header_bytes: DATA_HEADER_BYTES,
+                    message_length: length,
+                    new: storage != Storage::Made,
+                };
+                return Some(Placement {
+                    engine: self,
+                    now,
+                    place,
+                });
+            }
+            Novelty::Duplicate => &mut self.counters.dropped_duplicate,
+            Novelty::Overlap => &mut self.counters.dropped_overlap,
+            Novelty::NoRoom => &mut self.counters.dropped_gap_limit,
+        };
+        *dropped += 1;
         None
     }
 
@@ -375,34 +390,11 @@ impl Engine {
         }
     }
 
-    fn plan(&mut self, now: Instant, index: u32, data: &Data) -> Option<Placement<'_>> {
-        let bytes = data.offset..data.end();
-        let inbound = self.rpcs[index].inbound()?;
-        let dropped = match inbound.novelty(&self.ranges, &bytes) {
-            Novelty::New => {
-                return Some(Placement {
-                    engine: self,
-                    now,
-                    index,
-                    offset: data.offset,
-                    length: data.payload_length,
-                });
-            }
-            Novelty::Duplicate => &mut self.counters.dropped_duplicate,
-            Novelty::Overlap => &mut self.counters.dropped_overlap,
-            Novelty::NoRoom => &mut self.counters.dropped_gap_limit,
-        };
-        *dropped += 1;
-        None
-    }
-
     /// The host stored bytes of a message.
     fn store(&mut self, now: Instant, index: u32, bytes: Range<u32>) {
         self.counters.data_received += 1;
         self.note(now, index, News::Progress);
-        let rpc = &mut self.rpcs[index];
-        let peer = rpc.peer;
-        let Some(inbound) = rpc.inbound() else {
+        let Some(inbound) = self.rpcs[index].inbound() else {
             return;
         };
         if inbound.storage == Storage::None {
@@ -410,24 +402,18 @@ impl Engine {
         }
         inbound.storage = Storage::Made;
         inbound.insert(&mut self.ranges, bytes);
-        let progress = grant::Progress {
-            length: inbound.length,
-            received: inbound.received,
-            granted: inbound.granted,
-        };
         if inbound.is_complete() {
             self.complete(now, index);
         } else {
-            rpc.is_aside = true;
-            let ip = self.peers[peer].address.ip;
-            self.granter.update(&self.rules, index, ip, progress);
+            self.rejoin(index);
         }
     }
 
-    /// Tells the granter of a message once more: it may have had no memory for it.
+    /// Tells the granter how far a message is; it may have had no memory for it before.
     pub(crate) fn rejoin(&mut self, index: u32) {
-        let ip = self.peers[self.rpcs[index].peer].address.ip;
-        if let Some(inbound) = self.rpcs[index].inbound()
+        let rpc = &mut self.rpcs[index];
+        let ip = self.peers[rpc.peer].address.ip;
+        if let Some(inbound) = rpc.inbound()
             && inbound.storage == Storage::Made
         {
             let progress = grant::Progress {
@@ -435,6 +421,7 @@ impl Engine {
                 received: inbound.received,
                 granted: inbound.granted,
             };
+            rpc.is_aside = true;
             self.granter.update(&self.rules, index, ip, progress);
         }
     }
@@ -445,26 +432,27 @@ impl Engine {
         if rpc.is_aside {
             self.granter.leave(&self.rules, index);
         }
-        let peer = rpc.peer;
+        let (peer, is_client) = (rpc.peer, rpc.is_client());
+        let retried = rpc.progress.was_retried();
         let Some(inbound) = rpc.inbound() else {
             return;
         };
-        let length = inbound.length;
-        if !inbound.lossy {
+        let (length, lossy) = (inbound.length, inbound.lossy);
+        if !lossy {
             self.peers[peer].granting.recover();
         }
-        if self.rpcs[index].is_client() {
+        if is_client {
             self.counters.rpcs_completed += 1;
-            if !self.rpcs[index].progress.was_retried() {
+            if !retried {
                 self.peers[peer].sending.recover();
             }
             self.owe_ack(peer, index);
             let rpc = self.rpcs.key_of(index);
             self.finish(now, index, Event::Response { rpc, length });
         } else {
-            self.rpcs[index].state = State::Server(ServerRpc::InService(length));
+            // The timer is that of a request on its way, which is the earlier one.
+            rpc.state = State::Server(ServerRpc::InService(length));
             self.deliver_request(index);
-            self.watch(now, index);
         }
     }
 

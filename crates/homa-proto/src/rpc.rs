@@ -45,7 +45,7 @@ pub(crate) struct ClientRpc {
 /// An RPC as its server sees it.
 ///
 /// ```text
-/// Receiving ─request complete→ InService ─reply()→ Sending ─last byte→ AwaitingAck ─ACK→ over
+/// Receiving ─request complete→ InService ─reply()→ Sending ─ACK of all that was sent→ over
 ///                                   └─drop_request()→ Refused ─ACK→ over
 /// ```
 pub(crate) enum ServerRpc {
@@ -53,10 +53,9 @@ pub(crate) enum ServerRpc {
     Receiving(Inbound),
     /// The application has the request, of this many bytes; from here on it must never run again.
     InService(u32),
-    /// The response is on its way.
+    /// The response is on its way; once every byte was sent it is kept until the client says that it
+    /// may be forgotten.
     Sending(Outbound),
-    /// Every byte was sent; kept until the client says it may be forgotten.
-    AwaitingAck(Outbound),
     /// There will be no response; kept to say so until the client has heard.
     Refused(UnknownReason),
 }
@@ -120,9 +119,7 @@ impl Rpc {
     pub(crate) fn outbound(&mut self) -> Option<&mut Outbound> {
         match &mut self.state {
             State::Client(client) => Some(&mut client.request),
-            State::Server(ServerRpc::Sending(response) | ServerRpc::AwaitingAck(response)) => {
-                Some(response)
-            }
+            State::Server(ServerRpc::Sending(response)) => Some(response),
             _ => None,
         }
     }
@@ -141,6 +138,20 @@ impl Rpc {
         match &self.state {
             State::Client(client) => client.request.flight_cost(),
             _ => 0,
+        }
+    }
+
+    /// Whether it is ours and no byte of its response came yet.
+    pub(crate) fn awaits_response(&self) -> bool {
+        matches!(&self.state, State::Client(client) if client.response.is_none())
+    }
+
+    /// Whether all that its client is to hear was said, and only the client's ack is missing.
+    pub(crate) fn awaits_ack(&self) -> bool {
+        match &self.state {
+            State::Server(ServerRpc::Sending(response)) => response.is_all_sent(),
+            State::Server(ServerRpc::Refused(_)) => true,
+            _ => false,
         }
     }
 

@@ -9,7 +9,7 @@
 use crate::chunks::Full;
 use crate::config::Config;
 use crate::hash::{HashIndex, Key, TableKey};
-use crate::list::Fifo;
+use crate::list::Queue;
 use crate::peer::Peers;
 use crate::slab::Slab;
 use crate::time::Instant;
@@ -23,6 +23,8 @@ struct Block {
     live: u32,
     /// When the block may go, if no RPC of it is under way.
     expires: Instant,
+    /// When it is looked at.
+    turn: Instant,
 }
 
 /// Why a request is not taken.
@@ -38,8 +40,9 @@ pub(crate) struct Tombstones {
     slab: Slab<Block>,
     index: HashIndex,
     key: TableKey,
-    /// Blocks without live RPCs in order of expiry.
-    old: Fifo,
+    /// Blocks that had no live RPC once, in the order in which they are looked at: one that has had
+    /// RPCs again since then is found out when its turn comes.
+    old: Queue,
 }
 
 /// The block that an id belongs to. Bits 32 to 55 do not count: in ids of ours they name a slot of
@@ -60,7 +63,7 @@ impl Tombstones {
             slab: Slab::new(limit),
             index: HashIndex::new()?,
             key: TableKey::new(key),
-            old: Fifo::new(),
+            old: Queue::new(),
         })
     }
 
@@ -69,42 +72,41 @@ impl Tombstones {
         self.slab.len()
     }
 
-    fn find(&self, peer: u32, id: RpcId) -> Option<u32> {
-        let hash = self.key.hash([u64::from(peer), number(id)]);
-        self.index.find(hash, |index| {
-            let block = &self.slab[index];
-            block.peer == peer && block.number == number(id)
-        })
+    fn find(&self, peers: &Peers, peer: u32, id: RpcId) -> Option<u32> {
+        let is_it = |index| {
+            let block = self.slab.get(index);
+            block.is_some_and(|block| block.peer == peer && block.number == number(id))
+        };
+        let latest = peers[peer].latest_block;
+        if is_it(latest) {
+            return Some(latest);
+        }
+        self.index.find(self.hash(peer, id), is_it)
+    }
+
+    fn hash(&self, peer: u32, id: RpcId) -> u64 {
+        self.key.hash([u64::from(peer), number(id)])
     }
 
     /// Whether the request was accepted before.
-    pub(crate) fn contains(&self, peer: u32, id: RpcId) -> bool {
-        self.find(peer, id)
+    pub(crate) fn contains(&self, peers: &Peers, peer: u32, id: RpcId) -> bool {
+        self.find(peers, peer, id)
             .is_some_and(|index| self.slab[index].seen & bit(id) != 0)
     }
 
-    fn find_or_make(&mut self, peers: &mut Peers, peer: u32, id: RpcId) -> Result<u32, Full> {
-        if let Some(index) = self.find(peer, id) {
-            return Ok(index);
-        }
-        let index = self.slab.insert(Block {
+    fn make(&mut self, peers: &mut Peers, peer: u32, id: RpcId) -> Result<u32, Full> {
+        let index = self.slab.vacancy()?;
+        self.index.ensure(index)?;
+        self.old.ensure(index)?;
+        self.slab.insert(Block {
             peer,
             number: number(id),
             seen: 0,
             live: 0,
             expires: Instant::ZERO,
+            turn: Instant::ZERO,
         })?;
-        if self
-            .index
-            .ensure(index)
-            .and_then(|()| self.old.ensure(index))
-            .is_err()
-        {
-            self.slab.remove(index);
-            return Err(Full);
-        }
-        let hash = self.key.hash([u64::from(peer), number(id)]);
-        self.index.insert(hash, index);
+        self.index.insert(self.hash(peer, id), index);
         peers.acquire(peer);
         Ok(index)
     }
@@ -116,16 +118,17 @@ impl Tombstones {
         peer: u32,
         id: RpcId,
     ) -> Result<u32, Verdict> {
-        let index = self
-            .find_or_make(peers, peer, id)
-            .map_err(|Full| Verdict::Full)?;
+        let index = match self.find(peers, peer, id) {
+            Some(index) => index,
+            None => self.make(peers, peer, id).map_err(|Full| Verdict::Full)?,
+        };
+        peers[peer].latest_block = index;
         let block = &mut self.slab[index];
         if block.seen & bit(id) != 0 {
             return Err(Verdict::Seen);
         }
         block.seen |= bit(id);
         block.live += 1;
-        self.old.remove(index);
         Ok(index)
     }
 
@@ -139,26 +142,36 @@ impl Tombstones {
         block.live -= 1;
         if block.live == 0 {
             block.expires = now + config.packet_lifetime;
-            self.old.push(index);
+            if self.old.push(index) {
+                block.turn = block.expires;
+            }
         }
     }
 
     /// When the next block may go.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        self.old.first().map(|index| self.slab[index].expires)
+        self.old.first().map(|index| self.slab[index].turn)
     }
 
-    /// Forgets one block whose time has come; whether there was one.
+    /// Looks at one block whose turn has come, and forgets it if it may go; whether there was one.
     pub(crate) fn expire(&mut self, now: Instant, peers: &mut Peers) -> bool {
-        if self.next_expiry().is_none_or(|expiry| expiry > now) {
+        if self.next_expiry().is_none_or(|turn| turn > now) {
             return false;
         }
         let Some(index) = self.old.pop() else {
             return false;
         };
-        if let Some(block) = self.slab.remove(index) {
+        let block = &mut self.slab[index];
+        if block.live > 0 {
+            // It comes back when they are over.
+        } else if block.expires > now {
+            block.turn = block.expires;
+            self.old.push(index);
+        } else {
+            let peer = block.peer;
             self.index.remove(index);
-            peers.release(block.peer, now);
+            self.slab.remove(index);
+            peers.release(peer, now);
         }
         true
     }

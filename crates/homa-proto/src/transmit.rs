@@ -196,34 +196,7 @@ impl Engine {
 
     // ---- DATA
 
-    /// A header for bytes of an RPC's outbound message.
-    fn data_packet(
-        &mut self,
-        index: u32,
-        bytes: &Range<u32>,
-        incoming: u32,
-        retransmit: bool,
-    ) -> Option<Packet> {
-        let rpc = &mut self.rpcs[index];
-        let common = rpc.common();
-        let peer = &mut self.peers[rpc.peer];
-        let message_length = rpc.outbound()?.length;
-        Some(Packet {
-            common,
-            body: Body::Data(Data {
-                message_length,
-                incoming,
-                ack: peer.take_ack(),
-                cutoff_version: peer.version,
-                retransmit,
-                incast: false,
-                offset: bytes.start,
-                payload_length: bytes.end - bytes.start,
-            }),
-        })
-    }
-
-    /// Adds a DATA packet to the burst if it fits there and may be sent to its peer.
+    /// Adds a DATA packet to the burst, if it may be sent to its peer.
     fn push_data(
         &mut self,
         index: u32,
@@ -232,20 +205,33 @@ impl Engine {
         retransmit: bool,
         burst: &mut Burst,
     ) -> bool {
-        let length = bytes.end - bytes.start;
-        if !self.peers[self.rpcs[index].peer].allow(DATA_HEADER + length) {
-            self.counters.held_back_unproven += 1;
-            return false;
-        }
-        let Some(packet) = self.data_packet(index, &bytes, incoming, retransmit) else {
-            return false;
-        };
         let payload = Payload {
             rpc: self.rpcs.key_of(index),
             offset: bytes.start,
-            length,
+            length: bytes.end - bytes.start,
         };
-        burst.push(Some(payload), |header| packet.emit(header));
+        let rpc = &mut self.rpcs[index];
+        let peer = &mut self.peers[rpc.peer];
+        if !peer.allow(DATA_HEADER + payload.length) {
+            self.counters.held_back_unproven += 1;
+            return false;
+        }
+        let common = rpc.common();
+        let Some(outbound) = rpc.outbound() else {
+            return false;
+        };
+        let data = Data {
+            message_length: outbound.length,
+            incoming,
+            ack: peer.take_ack(),
+            cutoff_version: peer.version,
+            retransmit,
+            incast: false,
+            offset: payload.offset,
+            payload_length: payload.length,
+        };
+        let body = Body::Data(data);
+        burst.push(Some(payload), |header| Packet { common, body }.emit(header));
         true
     }
 
@@ -256,7 +242,7 @@ impl Engine {
         burst.is_empty()
             || burst.len() < limits.packets
                 && burst.bytes() + size <= limits.bytes
-                && burst.bytes() == burst.len() * burst.segment_bytes()
+                && !burst.ends_short()
                 && size <= burst.segment_bytes()
     }
 
@@ -345,19 +331,22 @@ impl Engine {
     fn poll_short(&mut self, now: Instant, burst: &mut Burst) -> bool {
         while let Some(first) = self.next_short() {
             let limits = self.limits();
-            let path = self.path_of(first);
             let priority = self.data_priority(first, 0);
-            burst.start(path, priority);
+            let leader = &self.rpcs[first];
+            let way = (leader.peer, leader.socket, leader.local);
+            burst.start(self.path_of(first), priority);
             while let Some(index) = self.next_short() {
-                let length = self.rpcs[index].outbound().map_or(0, |out| out.length);
-                let fits = Self::may_follow(burst, &limits, length)
-                    && self.path_of(index) == path
-                    && self.data_priority(index, 0) == priority;
+                let rpc = &mut self.rpcs[index];
+                let length = rpc.outbound().map_or(0, |out| out.length);
+                let fits = index == first
+                    || (rpc.peer, rpc.socket, rpc.local) == way
+                        && Self::may_follow(burst, &limits, length)
+                        && self.data_priority(index, 0) == priority;
                 if !fits {
                     break;
                 }
-                self.send.pop_short();
                 self.rpcs[index].is_due = false;
+                self.send.pop_short();
                 if !self.push_data(index, 0..length, length, false, burst) {
                     self.demand_proof(now, index);
                     break;
@@ -469,27 +458,14 @@ impl Engine {
         if let State::Client(client) = &mut rpc.state {
             client.since.get_or_insert(now);
         }
-        // From now on it is the peer's turn.
-        if all && !self.rpcs[index].is_client() {
-            self.await_ack(now, index);
+        // From now on it is the peer's turn: to acknowledge what is whole, else to grant more.
+        if all && !rpc.is_client() {
+            rpc.progress = Progress::new(now);
+            self.watch(now, index);
         } else if exhausted {
-            self.rpcs[index].progress.wait_from(now);
+            rpc.progress.wait_from(now);
             self.watch(now, index);
         }
-    }
-
-    /// The whole response was sent: the server waits to hear that it may forget.
-    fn await_ack(&mut self, now: Instant, index: u32) {
-        let rpc = &mut self.rpcs[index];
-        let state = core::mem::replace(&mut rpc.state, State::Server(ServerRpc::InService(0)));
-        rpc.state = match state {
-            State::Server(ServerRpc::Sending(response)) => {
-                State::Server(ServerRpc::AwaitingAck(response))
-            }
-            other => other,
-        };
-        rpc.progress = Progress::new(now);
-        self.watch(now, index);
     }
 
     /// The peer has no credit left without proof of its address: it is asked for one, and the
