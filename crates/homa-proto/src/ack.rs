@@ -36,7 +36,7 @@ impl Engine {
             client_id: ack.client_id,
             server_port: ack.server_port,
         };
-        if self.apply_ack(now, own, &ack.from) {
+        if self.apply_ack(now, own, &ack.from, None) {
             self.counters.foreign_acks_received += 1;
         }
     }
@@ -48,20 +48,21 @@ impl Engine {
         common: &Common,
         acks: &Acks,
         from: &Address,
+        peer: Option<u32>,
     ) {
         let named = Ack {
             client_id: common.sender_id,
             server_port: common.dest_port,
         };
-        self.handle_ack(now, named, from);
+        self.handle_ack(now, named, from, peer);
         for ack in acks.iter() {
-            self.handle_ack(now, ack, from);
+            self.handle_ack(now, ack, from, peer);
         }
     }
 
-    /// One ack: the client has the whole response, or wants none.
-    pub(crate) fn handle_ack(&mut self, now: Instant, ack: Ack, from: &Address) {
-        if self.apply_ack(now, ack, from) {
+    /// One ack: the client has the whole response, or wants none. `peer`: who it came from, if known.
+    pub(crate) fn handle_ack(&mut self, now: Instant, ack: Ack, from: &Address, peer: Option<u32>) {
+        if self.apply_ack(now, ack, from, peer) {
             return;
         }
         self.counters.acks_unmatched += 1;
@@ -75,11 +76,15 @@ impl Engine {
     }
 
     /// Ends the RPC that an ack names; `false`: none waits for it here.
-    fn apply_ack(&mut self, now: Instant, ack: Ack, from: &Address) -> bool {
+    fn apply_ack(&mut self, now: Instant, ack: Ack, from: &Address, peer: Option<u32>) -> bool {
         let id = ack.client_id.flipped();
+        let host = match peer {
+            Some(peer) => self.peers[peer].host,
+            None => self.peers.host(from.ip),
+        };
         let found = self
             .rpcs
-            .find_acked(&self.peers, id, from.ip, ack.server_port);
+            .find_acked(&self.peers, id, (from.ip, host), ack.server_port);
         let Some(index) = found.filter(|_| !id.is_client()) else {
             return false;
         };

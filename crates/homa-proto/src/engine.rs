@@ -239,21 +239,22 @@ impl Engine {
         if failure == Failure::OutcomeUnknown {
             self.counters.outcomes_unknown += 1;
         }
-        let rpc = self.rpcs.key_of(index);
+        let (rpc, _) = self.rpcs.keyed(index);
         self.finish(now, index, Event::Failed { rpc, failure });
     }
 
     /// A server's RPC is over.
     pub(crate) fn end_server(&mut self, now: Instant, index: u32, delivered: bool) {
-        let rpc = self.rpcs.key_of(index);
+        let (rpc, _) = self.rpcs.keyed(index);
         self.finish(now, index, Event::Ended { rpc, delivered });
     }
 
     /// An RPC is over: everything it holds is given back, and the application will be told. Its
     /// timer stays, and finds nothing to do.
     pub(crate) fn finish(&mut self, now: Instant, index: u32, event: Event) {
-        self.land(now, index, false);
-        if self.rpcs[index].is_aside {
+        let rpc = &self.rpcs[index];
+        if rpc.in_flight > 0 || rpc.is_aside {
+            self.land(now, index, false);
             self.take_from_queues(index);
         }
         let rpc = &mut self.rpcs[index];
@@ -276,11 +277,10 @@ impl Engine {
             }
         }
         let (id, tombstone) = (rpc.id, rpc.tombstone);
-        let peer = self.rpcs.end(&mut self.peers, index, event);
+        self.rpcs.end(now, &mut self.peers, index, event);
         if tombstone != NONE {
             self.tombstones.end(now, &self.config, tombstone, id, ran);
         }
-        self.peers.release(peer, now);
         self.events.push(index);
         if reserved > 0 {
             self.budget.give_back(u64::from(reserved));
@@ -335,7 +335,7 @@ impl Engine {
         match packet.body {
             Body::Data(data) => {
                 if let Some(ack) = data.ack {
-                    self.handle_ack(now, ack, &path.peer);
+                    self.handle_ack(now, ack, &path.peer, peer);
                 }
                 return self.handle_data(now, path, peer, &packet.common, &data, packet_length);
             }
@@ -358,7 +358,7 @@ impl Engine {
             if let Some(peer) = peer {
                 self.peers[peer].hear(now, packet_length);
             }
-            self.handle_acks(now, common, &acks, &path.peer);
+            self.handle_acks(now, common, &acks, &path.peer, peer);
             return;
         }
         let Ok(found) = self.find_checked(&path, peer, common) else {
@@ -473,8 +473,7 @@ impl Engine {
     pub fn poll_event(&mut self) -> Option<Event> {
         loop {
             let index = self.events.pop()?;
-            let key = self.rpcs.key_of(index);
-            let rpc = &self.rpcs[index];
+            let (key, rpc) = self.rpcs.keyed(index);
             match rpc.state {
                 State::Over(event) => {
                     self.rpcs.free(index);

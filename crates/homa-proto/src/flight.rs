@@ -122,7 +122,11 @@ impl WaitingRequests {
 
 /// What a request of which `unscheduled` bytes go unasked, in packets of `segment`, costs.
 pub(crate) fn cost(unscheduled: u32, segment: u32) -> u64 {
-    let packets = u64::from(unscheduled.div_ceil(segment.max(1)));
+    // Small requests are most, and a division is most of their cost.
+    let packets = match unscheduled <= segment {
+        true => 1,
+        false => u64::from(unscheduled.div_ceil(segment.max(1))),
+    };
     u64::from(unscheduled) + packets * PACKET_COST
 }
 

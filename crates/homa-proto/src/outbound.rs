@@ -54,11 +54,11 @@ impl Outbound {
     /// rounded down to whole segments but at least one.
     pub(crate) fn new(length: u32, segment: u32, unscheduled_limit: u32, birth: u64) -> Self {
         let segment = segment.clamp(LEAST_SEGMENT_BYTES, 65_451);
-        let whole = (unscheduled_limit - unscheduled_limit % segment).max(segment);
         let unscheduled = if length <= unscheduled_limit {
             length
         } else {
-            whole.min(length)
+            let whole = unscheduled_limit - unscheduled_limit % segment;
+            whole.max(segment).min(length)
         };
         Self {
             length,

@@ -308,11 +308,17 @@ impl Peers {
         self.index.find(self.hash(address), is_it)
     }
 
-    /// The peer at `address`; makes it, forgetting the one idle for longest if the table is full.
+    /// The peer at `address`; makes it if it is not known.
     pub(crate) fn find_or_make(&mut self, now: Instant, address: &Address) -> Result<u32, Full> {
-        if let Some(index) = self.find(address) {
-            return Ok(index);
+        match self.find(address) {
+            Some(index) => Ok(index),
+            None => self.make(now, address),
         }
+    }
+
+    /// Makes a peer that is not known, forgetting the one idle for longest if the table is full.
+    #[cold]
+    pub(crate) fn make(&mut self, now: Instant, address: &Address) -> Result<u32, Full> {
         if !self.slab.has_room() {
             self.forget_first();
         }
@@ -431,15 +437,25 @@ impl Peers {
         Some(self.forget_if_idle(index))
     }
 
-    /// Enters an RPC into its peer's list, for which there must be room in `rpc_links`.
-    pub(crate) fn link_rpc(&mut self, peer: u32, rpc: u32) {
-        let list = &mut self.slab[peer].rpcs;
-        self.rpc_links.push_back(list, rpc);
+    /// An RPC with the peer begins; there must be room for it in `rpc_links`.
+    #[inline]
+    pub(crate) fn join(&mut self, index: u32, rpc: u32, is_ours: bool) -> &mut Peer {
+        let peer = &mut self.slab[index];
+        peer.refs += 1;
+        peer.rpc_count += 1;
+        peer.server_rpcs += u32::from(!is_ours);
+        self.rpc_links.push_back(&mut peer.rpcs, rpc);
+        peer
     }
 
-    pub(crate) fn unlink_rpc(&mut self, peer: u32, rpc: u32) {
-        let list = &mut self.slab[peer].rpcs;
-        self.rpc_links.remove(list, rpc);
+    /// It is over.
+    #[inline]
+    pub(crate) fn leave(&mut self, now: Instant, index: u32, rpc: u32, is_ours: bool) {
+        let peer = &mut self.slab[index];
+        peer.rpc_count -= 1;
+        peer.server_rpcs -= u32::from(!is_ours);
+        self.rpc_links.remove(&mut peer.rpcs, rpc);
+        self.release(index, now);
     }
 }
 

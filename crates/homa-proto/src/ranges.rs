@@ -113,9 +113,10 @@ impl Ranges {
 
     fn remove_behind(&mut self, set: &mut RangeSet, before: u32) {
         let index = self.nodes.get(before).map_or(set.head, |node| node.next);
-        let Some(removed) = self.nodes.remove(index) else {
+        let Some(removed) = self.nodes.get(index).copied() else {
             return;
         };
+        self.nodes.remove(index);
         match self.nodes.get_mut(before) {
             Some(node) => node.next = removed.next,
             None => set.head = removed.next,

@@ -112,7 +112,7 @@ impl Engine {
                 self.counters.dropped_no_rpc += 1;
                 return None;
             }
-            None => self.admit(now, path, common, data, packet_length)?,
+            None => self.admit(now, path, peer, common, data, packet_length)?,
         };
         if self.rpcs[index].awaits_response() {
             self.begin_response(now, index, data)?;
@@ -174,12 +174,14 @@ impl Engine {
         &mut self,
         now: Instant,
         path: Path,
+        peer: Option<u32>,
         common: &Common,
         data: &Data,
         packet_length: u32,
     ) -> Option<u32> {
         self.may_admit(now, &path, common, data)?;
-        let Ok(peer) = self.peers.find_or_make(now, &path.peer) else {
+        let known = peer.or_else(|| self.peers.make(now, &path.peer).ok());
+        let Some(peer) = known else {
             self.counters.requests_refused += 1;
             return None;
         };
@@ -307,8 +309,8 @@ impl Engine {
 
     /// Learns from the header of DATA, and looks whether its bytes can be stored.
     fn plan(&mut self, now: Instant, index: u32, data: &Data) -> Option<Placement<'_>> {
-        let key = self.rpcs.key_of(index);
-        let Some(inbound) = self.rpcs[index].inbound() else {
+        let (key, rpc) = self.rpcs.keyed(index);
+        let Some(inbound) = rpc.inbound() else {
             self.counters.dropped_duplicate += 1;
             return None;
         };
@@ -447,7 +449,7 @@ impl Engine {
                 self.peers[peer].sending.recover();
             }
             self.owe_ack(peer, index);
-            let rpc = self.rpcs.key_of(index);
+            let (rpc, _) = self.rpcs.keyed(index);
             self.finish(now, index, Event::Response { rpc, length });
         } else {
             // The timer is that of a request on its way, which is the earlier one.

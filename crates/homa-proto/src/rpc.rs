@@ -256,19 +256,18 @@ impl Rpcs {
     }
 
     /// The live RPC that an ack from a host means: by id, source address and server port, since
-    /// acks may ride on another socket's packets.
+    /// acks may ride on another socket's packets. `host`: the address' hash.
     pub(crate) fn find_acked(
         &self,
         peers: &Peers,
         id: RpcId,
-        ip: Ipv6Addr,
+        (ip, host): (Ipv6Addr, u64),
         server_port: u16,
     ) -> Option<u32> {
-        self.served
-            .find(self.key.hash([peers.host(ip), id.get()]), |index| {
-                let rpc = &self.slab[index];
-                rpc.id == id && rpc.local_port == server_port && peers[rpc.peer].address.ip == ip
-            })
+        self.served.find(self.key.hash([host, id.get()]), |index| {
+            let rpc = &self.slab[index];
+            rpc.id == id && rpc.local_port == server_port && peers[rpc.peer].address.ip == ip
+        })
     }
 
     /// Where the next RPC will lie.
@@ -283,54 +282,52 @@ impl Rpcs {
 
     /// Enters an RPC at [`vacancy`](Self::vacancy). One of ours gets its id here.
     pub(crate) fn insert(&mut self, peers: &mut Peers, mut rpc: Rpc) -> Result<u32, Full> {
-        let (peer, is_client) = (rpc.peer, rpc.is_client());
         let index = self.slab.vacancy()?;
+        let is_client = rpc.is_client();
+        let peer = peers.join(rpc.peer, index, is_client);
         if is_client {
-            rpc.id = client_id(self.engine, index, peers[peer].next_id());
+            rpc.id = client_id(self.engine, index, peer.next_id());
             self.clients += 1;
         } else {
-            let hash = self.key.hash([peers[peer].host, rpc.id.get()]);
+            let hash = self.key.hash([peer.host, rpc.id.get()]);
             self.served.insert(hash, index);
             self.servers += 1;
-            peers[peer].server_rpcs += 1;
         }
-        self.slab.insert(rpc)?;
-        peers.acquire(peer);
-        peers.link_rpc(peer, index);
-        peers[peer].rpc_count += 1;
-        Ok(index)
+        self.slab.insert(rpc)
     }
 
-    /// Makes an RPC over: no packet finds it any more. Returns its peer.
-    pub(crate) fn end(&mut self, peers: &mut Peers, index: u32, event: Event) -> u32 {
+    /// Makes an RPC over: no packet finds it any more.
+    pub(crate) fn end(&mut self, now: Instant, peers: &mut Peers, index: u32, event: Event) {
         let rpc = &mut self.slab[index];
         rpc.state = State::Over(event);
         rpc.is_due = false;
-        let (peer, is_client) = (rpc.peer, rpc.is_client());
-        peers.unlink_rpc(peer, index);
-        peers[peer].rpc_count -= 1;
-        if !is_client {
+        if !rpc.is_client() {
             self.served.remove(index);
-            peers[peer].server_rpcs -= 1;
         }
-        peer
+        peers.leave(now, rpc.peer, index, rpc.is_client());
     }
 
     /// Frees the place of an RPC that is over and was told.
     pub(crate) fn free(&mut self, index: u32) {
-        if let Some(rpc) = self.slab.remove(index) {
-            if rpc.is_client() {
-                self.clients -= 1;
-            } else {
-                self.servers -= 1;
-            }
+        if self.slab[index].is_client() {
+            self.clients -= 1;
+        } else {
+            self.servers -= 1;
         }
+        self.slab.remove(index);
     }
 
     /// The index that a key names, unless its RPC is gone.
     pub(crate) fn resolve(&self, key: RpcKey) -> Option<u32> {
         let generation = self.slab.generation(key.index)?;
         (generation == key.generation).then_some(key.index)
+    }
+
+    /// An RPC and the key that names it.
+    #[inline]
+    pub(crate) fn keyed(&mut self, index: u32) -> (RpcKey, &mut Rpc) {
+        let (generation, rpc) = self.slab.entry(index);
+        (RpcKey { index, generation }, rpc)
     }
 
     pub(crate) fn key_of(&self, index: u32) -> RpcKey {

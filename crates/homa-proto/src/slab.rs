@@ -83,15 +83,19 @@ impl<T, const N: usize> Slab<T, N> {
     }
 
     /// Removes an entry; its index may be given out again, its generation is not.
-    pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
+    pub(crate) fn remove(&mut self, index: u32) {
         let free = self.free;
-        let slot = self.slots.get_mut(index)?;
-        let value = slot.value.take()?;
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        if slot.value.is_none() {
+            return;
+        }
+        slot.value = None;
         slot.generation = slot.generation.wrapping_add(1);
         slot.next = free;
         self.free = index;
         self.len -= 1;
-        Some(value)
     }
 
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
@@ -100,6 +104,14 @@ impl<T, const N: usize> Slab<T, N> {
 
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         self.slots.get_mut(index)?.value.as_mut()
+    }
+
+    /// The entry at `index`, which an invariant keeps alive, and its generation.
+    #[inline]
+    pub(crate) fn entry(&mut self, index: u32) -> (u32, &mut T) {
+        let slot = &mut self.slots[index];
+        let value = slot.value.as_mut();
+        (slot.generation, value.expect("links lead to live entries"))
     }
 
     /// Generation of the entry at `index`, if there is one.

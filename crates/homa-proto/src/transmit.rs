@@ -205,12 +205,12 @@ impl Engine {
         retransmit: bool,
         burst: &mut Burst,
     ) -> bool {
+        let (key, rpc) = self.rpcs.keyed(index);
         let payload = Payload {
-            rpc: self.rpcs.key_of(index),
+            rpc: key,
             offset: bytes.start,
             length: bytes.end - bytes.start,
         };
-        let rpc = &mut self.rpcs[index];
         let peer = &mut self.peers[rpc.peer];
         if !peer.allow(DATA_HEADER + payload.length) {
             self.counters.held_back_unproven += 1;
@@ -461,7 +461,8 @@ impl Engine {
         // From now on it is the peer's turn: to acknowledge what is whole, else to grant more.
         if all && !rpc.is_client() {
             rpc.progress = Progress::new(now);
-            self.watch(now, index);
+            let silence = self.peers[rpc.peer].patience.for_ack(&self.config);
+            self.wake_at(index, now.after(silence));
         } else if exhausted {
             rpc.progress.wait_from(now);
             self.watch(now, index);
