@@ -142,6 +142,7 @@ impl Burst {
     }
 
     /// Empties the burst and says where the next packets go.
+    #[inline]
     pub(crate) fn start(&mut self, path: Path, priority: Priority) {
         self.path = path;
         self.priority = priority;

@@ -39,6 +39,7 @@ impl<T, const N: usize> Chunks<T, N> {
         Ok(())
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         let index = index as usize;
         Some(&self.chunks.get(index / N)?[index % N])

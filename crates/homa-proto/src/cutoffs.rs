@@ -17,6 +17,7 @@ const UNKNOWN_CUTOFFS_LEVEL: u8 = 6;
 
 /// Level of the unscheduled packets of a message of `length` bytes: the highest whose cutoff is
 /// not below it.
+#[inline]
 pub(crate) fn unscheduled_priority(
     config: &Config,
     cutoffs: Option<&[u32; 8]>,

@@ -124,6 +124,7 @@ impl Engine {
         })
     }
 
+    #[inline]
     pub(crate) fn new_outbound(&mut self, peer: u32, length: u32, segment_bytes: u32) -> Outbound {
         self.births += 1;
         let limit = self.peers[peer].sending.of(self.config.unscheduled_bytes);
@@ -157,6 +158,7 @@ impl Engine {
     }
 
     /// Puts a message that has bytes to send where it belongs in the order.
+    #[inline]
     pub(crate) fn enqueue(&mut self, index: u32) {
         let short = self.config.short_message_bytes;
         let Some(outbound) = self.rpcs[index].outbound() else {
@@ -320,7 +322,9 @@ impl Engine {
     ) -> Option<Placement<'_>> {
         self.counters.packets_received += 1;
         self.started.get_or_insert(now);
-        let packet = match Packet::parse(header, packet_length) {
+        // Looked at where it was made: moved out, its body would be copied byte by byte.
+        let parsed = Packet::parse(header, packet_length);
+        let Packet { common, body } = match &parsed {
             Ok(packet) => packet,
             Err(malformed) => {
                 self.counters.malformed[malformed.index()] += 1;
@@ -332,15 +336,15 @@ impl Engine {
             return None;
         }
         let peer = self.peers.find(&path.peer);
-        match packet.body {
+        match body {
             Body::Data(data) => {
                 if let Some(ack) = data.ack {
                     self.handle_ack(now, ack, &path.peer, peer);
                 }
-                return self.handle_data(now, path, peer, &packet.common, &data, packet_length);
+                return self.handle_data(now, path, peer, common, data, packet_length);
             }
             Body::Freeze => self.counters.freezes_received += 1,
-            body => self.handle_control(now, path, peer, &packet.common, body, packet_length),
+            _ => self.handle_control(now, path, peer, common, body, packet_length),
         }
         None
     }
@@ -351,14 +355,14 @@ impl Engine {
         path: Path,
         peer: Option<u32>,
         common: &Common,
-        body: Body,
+        body: &Body,
         packet_length: u32,
     ) {
         if let Body::Ack(acks) = body {
             if let Some(peer) = peer {
                 self.peers[peer].hear(now, packet_length);
             }
-            self.handle_acks(now, common, &acks, &path.peer, peer);
+            self.handle_acks(now, common, acks, &path.peer, peer);
             return;
         }
         let Ok(found) = self.find_checked(&path, peer, common) else {
@@ -371,7 +375,7 @@ impl Engine {
         };
         let peer = self.rpcs[index].peer;
         self.peers[peer].hear(now, packet_length);
-        match body {
+        match *body {
             Body::Grant(grant) => self.handle_grant(now, index, grant),
             Body::Resend(resend) => self.handle_resend(now, index, resend),
             Body::RpcUnknown(unknown) => self.handle_unknown(now, index, unknown),
@@ -383,6 +387,7 @@ impl Engine {
     }
 
     /// The live RPC that a packet means.
+    #[inline]
     pub(crate) fn find_checked(
         &self,
         path: &Path,
@@ -408,7 +413,7 @@ impl Engine {
     }
 
     /// A control packet names no live RPC of ours.
-    fn handle_stray(&mut self, path: Path, peer: Option<u32>, common: &Common, body: Body) {
+    fn handle_stray(&mut self, path: Path, peer: Option<u32>, common: &Common, body: &Body) {
         let ours = common.sender_id.flipped();
         let answer = match body {
             Body::Resend(_) => {

@@ -132,6 +132,7 @@ pub(crate) fn cost(unscheduled: u32, segment: u32) -> u64 {
 
 impl Engine {
     /// Sends a new request, or has it wait for room.
+    #[inline]
     pub(crate) fn take_off(&mut self, now: Instant, index: u32) {
         let rpc = &mut self.rpcs[index];
         let (peer, cost) = (rpc.peer, rpc.flight_cost());

@@ -138,6 +138,7 @@ impl HashIndex {
     }
 
     /// Adds `index`, for which there must be room.
+    #[inline]
     pub(crate) fn insert(&mut self, hash: u64, index: u32) {
         // Without memory for another bucket chains get longer, and that is all.
         if self.len >= self.buckets && self.heads.ensure(self.buckets, NONE).is_ok() {
@@ -147,6 +148,7 @@ impl HashIndex {
         self.len += 1;
     }
 
+    #[inline]
     fn link(&mut self, hash: u32, index: u32) {
         let bucket = self.bucket(hash);
         self.entries[index] = Entry {
@@ -172,6 +174,7 @@ impl HashIndex {
     }
 
     /// Takes `index` out.
+    #[inline]
     pub(crate) fn remove(&mut self, index: u32) {
         let Entry { hash, next } = self.entries[index];
         let bucket = self.bucket(hash);

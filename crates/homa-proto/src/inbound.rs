@@ -69,6 +69,7 @@ impl Inbound {
         self.received < self.granted
     }
 
+    #[inline]
     pub(crate) fn novelty(&self, ranges: &Ranges, bytes: &Range<u32>) -> Novelty {
         if bytes.start >= self.end {
             let opens_gap = bytes.start > self.end;
@@ -92,6 +93,7 @@ impl Inbound {
     }
 
     /// Takes bytes that are new.
+    #[inline]
     pub(crate) fn insert(&mut self, ranges: &mut Ranges, bytes: Range<u32>) {
         let count = bytes.end - bytes.start;
         let stored = if bytes.start < self.end {

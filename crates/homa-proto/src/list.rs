@@ -49,6 +49,7 @@ impl Links {
         self.0.ensure(index, absent)
     }
 
+    #[inline]
     pub(crate) fn contains(&self, index: u32) -> bool {
         self.0[index].next != ABSENT
     }
@@ -59,6 +60,7 @@ impl Links {
         (next != NONE && next != ABSENT).then_some(next)
     }
 
+    #[inline]
     pub(crate) fn push_back(&mut self, list: &mut List, index: u32) {
         debug_assert!(!self.contains(index), "an entry is in one list at a time");
         self.0[index] = Link {
@@ -74,6 +76,7 @@ impl Links {
     }
 
     /// Removes `index` from `list`, which must hold it.
+    #[inline]
     pub(crate) fn remove(&mut self, list: &mut List, index: u32) {
         let Link { prev, next } = self.0[index];
         debug_assert!(next != ABSENT, "only what is in a list can be removed");

@@ -39,6 +39,7 @@ impl Outbox {
         self.packets.is_empty()
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Path, Packet)> {
         let next = self.packets.get(self.first).copied()?;
         self.first += 1;

@@ -18,6 +18,7 @@ pub(crate) struct Estimate {
 
 impl Estimate {
     /// Takes a sample in the manner of RFC 6298.
+    #[inline]
     pub(crate) fn sample(&mut self, nanoseconds: u64) {
         let sample = u32::try_from(nanoseconds).unwrap_or(u32::MAX).max(1);
         if self.smoothed == 0 {
@@ -56,17 +57,20 @@ pub(crate) struct Patience {
 
 impl Patience {
     /// Silence after which the peer is asked for missing bytes, in nanoseconds.
+    #[inline]
     pub(crate) fn for_bytes(&self, config: &Config) -> u64 {
         nanos(config.resend_interval).max(self.round_trip.bound())
     }
 
     /// Silence after which a client asks about its request.
+    #[inline]
     pub(crate) fn for_response(&self, config: &Config) -> u64 {
         let usual = self.response.bound().min(nanos(config.timeout) / 4);
         self.for_bytes(config).max(usual)
     }
 
     /// Silence after which a server asks for an ack.
+    #[inline]
     pub(crate) fn for_ack(&self, config: &Config) -> u64 {
         let usual = self.ack.bound().min(nanos(config.timeout) / 4);
         nanos(config.ack_interval).max(usual)

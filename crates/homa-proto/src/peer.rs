@@ -174,6 +174,7 @@ impl Peer {
     }
 
     /// A packet came from the peer.
+    #[inline]
     pub(crate) fn hear(&mut self, now: Instant, packet_bytes: u32) {
         self.heard = self.heard.max(now);
         self.patience.hear();
@@ -184,6 +185,7 @@ impl Peer {
     }
 
     /// Whether `packet_bytes` may be sent as an answer; if so, they are charged.
+    #[inline]
     pub(crate) fn allow(&mut self, packet_bytes: u32) -> bool {
         if self.proven {
             return true;
@@ -216,6 +218,7 @@ impl Peer {
     }
 
     /// Remembers an ack; `false` when all places are taken.
+    #[inline]
     pub(crate) fn owe_ack(&mut self, ack: Ack) -> bool {
         match self.acks.get_mut(usize::from(self.ack_count)) {
             Some(place) => {
@@ -228,6 +231,7 @@ impl Peer {
     }
 
     /// The ack owed most recently, to ride on a DATA packet.
+    #[inline]
     pub(crate) fn take_ack(&mut self) -> Option<Ack> {
         self.ack_count = self.ack_count.checked_sub(1)?;
         self.acks.get(usize::from(self.ack_count)).copied()
@@ -262,12 +266,14 @@ pub(crate) struct Peers {
 
 impl core::ops::Index<u32> for Peers {
     type Output = Peer;
+    #[inline]
     fn index(&self, index: u32) -> &Peer {
         &self.slab[index]
     }
 }
 
 impl core::ops::IndexMut<u32> for Peers {
+    #[inline]
     fn index_mut(&mut self, index: u32) -> &mut Peer {
         &mut self.slab[index]
     }
@@ -291,6 +297,7 @@ impl Peers {
         self.slab.len()
     }
 
+    #[inline]
     fn hash(&self, address: &Address) -> u64 {
         let ip = address.ip.to_bits();
         let rest = u64::from(address.scope) << 16 | u64::from(address.port);

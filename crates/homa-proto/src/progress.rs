@@ -124,6 +124,7 @@ enum Turn {
 
 impl Rpc {
     /// Silence after which it is first asked about, without back-off.
+    #[inline]
     fn base(&self, peer: &Peer, config: &Config, ask: Pending) -> u64 {
         let patience = &peer.patience;
         match (&self.state, ask) {
@@ -135,6 +136,7 @@ impl Rpc {
         }
     }
 
+    #[inline]
     fn turn(&self, peer: &Peer) -> Turn {
         let inbound = match &self.state {
             State::Client(client) => match &client.response {
@@ -204,6 +206,7 @@ impl Engine {
         self.wake_at(index, now.after(base));
     }
 
+    #[inline]
     pub(crate) fn wake_at(&mut self, index: u32, at: Instant) {
         let at = self.rpcs[index]
             .deadline
@@ -397,6 +400,7 @@ impl Engine {
     }
 
     /// There is news of an RPC.
+    #[inline]
     pub(crate) fn note(&mut self, now: Instant, index: u32, news: News) {
         let rpc = &self.rpcs[index];
         if rpc.in_flight > 0 {

@@ -116,6 +116,7 @@ pub(crate) struct Rpc {
 
 impl Rpc {
     /// The message that we send in it, if any.
+    #[inline]
     pub(crate) fn outbound(&mut self) -> Option<&mut Outbound> {
         match &mut self.state {
             State::Client(client) => Some(&mut client.request),
@@ -125,6 +126,7 @@ impl Rpc {
     }
 
     /// The message that we receive in it, if any byte of it came.
+    #[inline]
     pub(crate) fn inbound(&mut self) -> Option<&mut Inbound> {
         match &mut self.state {
             State::Client(client) => client.response.as_mut(),
@@ -164,6 +166,7 @@ impl Rpc {
     }
 
     /// Header fields of a packet that we send in it.
+    #[inline]
     pub(crate) fn common(&self) -> Common {
         Common {
             source_port: self.local_port,
@@ -204,12 +207,14 @@ pub(crate) struct Rpcs {
 
 impl core::ops::Index<u32> for Rpcs {
     type Output = Rpc;
+    #[inline]
     fn index(&self, index: u32) -> &Rpc {
         &self.slab[index]
     }
 }
 
 impl core::ops::IndexMut<u32> for Rpcs {
+    #[inline]
     fn index_mut(&mut self, index: u32) -> &mut Rpc {
         &mut self.slab[index]
     }
@@ -242,6 +247,7 @@ impl Rpcs {
     }
 
     /// The live RPC that `peer` means by `id` (our view of it).
+    #[inline]
     pub(crate) fn find(&self, peers: &Peers, peer: u32, id: RpcId) -> Option<u32> {
         if id.is_client() {
             let index = index_of(id);
@@ -257,6 +263,7 @@ impl Rpcs {
 
     /// The live RPC that an ack from a host means: by id, source address and server port, since
     /// acks may ride on another socket's packets. `host`: the address' hash.
+    #[inline]
     pub(crate) fn find_acked(
         &self,
         peers: &Peers,
@@ -297,6 +304,7 @@ impl Rpcs {
     }
 
     /// Makes an RPC over: no packet finds it any more.
+    #[inline]
     pub(crate) fn end(&mut self, now: Instant, peers: &mut Peers, index: u32, event: Event) {
         let rpc = &mut self.slab[index];
         rpc.state = State::Over(event);
@@ -342,6 +350,7 @@ impl Rpcs {
         self.slab.end_index()
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&Rpc> {
         self.slab.get(index)
     }

@@ -98,6 +98,7 @@ impl<T, const N: usize> Slab<T, N> {
         self.len -= 1;
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         self.slots.get(index)?.value.as_ref()
     }

@@ -72,6 +72,7 @@ impl Tombstones {
         self.slab.len()
     }
 
+    #[inline]
     fn find(&self, peers: &Peers, peer: u32, id: RpcId) -> Option<u32> {
         let is_it = |index| {
             let block = self.slab.get(index);
@@ -89,6 +90,7 @@ impl Tombstones {
     }
 
     /// Whether the request was accepted before.
+    #[inline]
     pub(crate) fn contains(&self, peers: &Peers, peer: u32, id: RpcId) -> bool {
         self.find(peers, peer, id)
             .is_some_and(|index| self.slab[index].seen & bit(id) != 0)
@@ -112,6 +114,7 @@ impl Tombstones {
     }
 
     /// Marks a request as accepted; returns its block, to be given to [`end`](Self::end).
+    #[inline]
     pub(crate) fn accept(
         &mut self,
         peers: &mut Peers,
@@ -134,6 +137,7 @@ impl Tombstones {
 
     /// The RPC is over. `ran`: whether the application ever saw its request; if not, the client
     /// may send it again.
+    #[inline]
     pub(crate) fn end(&mut self, now: Instant, config: &Config, index: u32, id: RpcId, ran: bool) {
         let block = &mut self.slab[index];
         if !ran {

@@ -246,6 +246,7 @@ impl Engine {
                 && size <= burst.segment_bytes()
     }
 
+    #[inline]
     fn limits(&self) -> Limits {
         let bytes = self.config.burst_bytes as usize;
         let paced = self
@@ -259,6 +260,7 @@ impl Engine {
     }
 
     /// Level of the segment that begins at `offset`.
+    #[inline]
     fn data_priority(&mut self, index: u32, offset: u32) -> Priority {
         let rpc = &mut self.rpcs[index];
         let cutoffs = self.peers[rpc.peer].cutoffs.as_ref();
@@ -447,6 +449,7 @@ impl Engine {
     }
 
     /// Bytes up to `end` were sent for the first time.
+    #[inline]
     fn sent(&mut self, now: Instant, index: u32, end: u32) {
         let rpc = &mut self.rpcs[index];
         let Some(outbound) = rpc.outbound() else {
@@ -501,6 +504,7 @@ impl Engine {
     }
 
     /// The first of the short messages that is still to be sent.
+    #[inline]
     fn next_short(&mut self) -> Option<u32> {
         loop {
             let index = self.send.first_short()?;

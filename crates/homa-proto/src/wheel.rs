@@ -63,6 +63,7 @@ impl Wheel {
 
     /// Sets the deadline of `index`, or moves it forward; an earlier one stays, since whoever is
     /// woken by it looks again.
+    #[inline]
     pub(crate) fn set_at_latest(&mut self, index: u32, deadline: Instant) {
         let timer = self.timers[index];
         let tick = deadline.as_nanos().div_ceil(1 << TICK_SHIFT);
