@@ -5,6 +5,9 @@ use core::time::Duration;
 
 use crate::rpc::RPCS_MAX;
 
+/// The reference's cutoffs, see [`Config::cutoffs`].
+pub const REFERENCE_CUTOFFS: [u32; 8] = [0, 0, 0, 0, 1_000_000, 15_000, 2_800, 200];
+
 /// What an engine is told at its start. `Config::default()` is the reference's numbers at an unknown
 /// link speed; [`Config::user_space`] is what we run between processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +43,10 @@ pub struct Config {
     pub priorities: u8,
     /// Largest message length that may use each level for its unscheduled bytes, lowest level
     /// first; entry 0 counts as unlimited, those of levels that do not exist as 0. Peers are told.
-    /// Reference defaults.
-    pub cutoffs: [u32; 8],
+    /// `None`: learned from what arrives, see [`Engine::cutoffs`](crate::Engine::cutoffs). Fixed
+    /// ones that do not fit the traffic put short messages behind long ones. Reference:
+    /// [`REFERENCE_CUTOFFS`].
+    pub cutoffs: Option<[u32; 8]>,
 
     /// Bits per second of the bottleneck link of this host; `None`: unknown, and then nothing is
     /// paced, since a wrong guess costs more than a queue.
@@ -127,7 +132,7 @@ impl Default for Config {
             fifo_grant_bytes: 50_000,
             fifo_grant_permille: 50,
             priorities: 8,
-            cutoffs: [0, 0, 0, 0, 1_000_000, 15_000, 2_800, 200],
+            cutoffs: None,
             link_bits_per_second: None,
             pacer_backlog: Duration::from_micros(5),
             pacer_fifo_permille: 50,

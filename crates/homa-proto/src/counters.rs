@@ -68,6 +68,8 @@ counters! {
     cutoffs_received,
     /// CUTOFFS ignored: they name no live RPC, or come late from an earlier life of the peer.
     cutoffs_ignored,
+    /// Times that cutoffs were learned which differ so much that peers are told.
+    cutoffs_learned,
     /// NEED_ACKs sent.
     need_acks_sent,
     /// NEED_ACKs received.

@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn the_level_of_unscheduled_packets_follows_the_peers_cutoffs() {
         let config = Config::default();
-        let cutoffs = config.cutoffs;
+        let cutoffs = crate::REFERENCE_CUTOFFS;
         let level = |length| unscheduled_priority(&config, Some(&cutoffs), length).get();
         assert_eq!(level(1), 7);
         assert_eq!(level(200), 7);

@@ -15,6 +15,7 @@ use crate::flight::WaitingRequests;
 use crate::grant::{Granter, Rules};
 use crate::hash::Key;
 use crate::inbound::Storage;
+use crate::learner::{Learner, Published};
 use crate::list::{Fifo, Queue};
 use crate::outbound::Outbound;
 use crate::outbox::Outbox;
@@ -72,8 +73,10 @@ pub struct Engine {
     room: u32,
     /// Messages sent so far, for their age.
     births: u64,
-    /// Revision of our cutoffs.
-    pub(crate) revision: u16,
+    /// The cutoffs that peers are told.
+    pub(crate) published: Published,
+    /// Learns them, unless they are fixed.
+    pub(crate) learner: Option<Learner>,
     /// When the first packet came: the quiet start counts from there.
     pub(crate) started: Option<Instant>,
 }
@@ -97,8 +100,15 @@ impl Engine {
         foreign_acks
             .try_reserve_exact(FOREIGN_ACKS_MAX)
             .map_err(|_| Full)?;
+        let published = Published::first(&config);
+        let learner = match config.cutoffs {
+            Some(_) => None,
+            None => Some(Learner::new(&config)?),
+        };
         Ok(Self {
             rules: Rules::new(&config),
+            published,
+            learner,
             counters: Counters::default(),
             sockets: Vec::new(),
             peers: Peers::new(config.max_peers, key(1), config.stripped_peers)?,
@@ -118,7 +128,6 @@ impl Engine {
             timers: Wheel::new(),
             room: 0,
             births: 0,
-            revision: 1,
             started: None,
             config,
         })

@@ -1,11 +1,13 @@
 //! What the engines of one host tell each other. An engine has one owner and shares nothing; the
 //! few things that are the host's, not an engine's, are numbers that each engine reports and is
-//! told of the others: who is granted, how much is outstanding, when the link is idle.
+//! told of the others: who is granted, how much is outstanding, when the link is idle, which cutoffs
+//! the one that learns publishes.
 //!
 //! Decides how reports are joined. The host carries them: between two polls on one thread, or
 //! through a cache line for each engine on several. Old numbers cost precision, never safety.
 
 use crate::engine::Engine;
+use crate::learner::Published;
 use crate::time::Instant;
 
 /// Messages an engine reports, at most: as many as can be active on a host.
@@ -55,6 +57,8 @@ pub struct Report {
     pub(crate) incoming: u64,
     pub(crate) link_idle: Instant,
     pub(crate) fifo_due: Instant,
+    /// Number of the engine and the cutoffs it publishes, if it may have learned them.
+    pub(crate) cutoffs: Option<(u8, Published)>,
 }
 
 /// What an engine is told of the others: their reports joined. The default is that of an engine
@@ -65,6 +69,8 @@ pub struct HostView {
     pub(crate) incoming: u64,
     pub(crate) link_idle: Instant,
     pub(crate) fifo_due: Instant,
+    /// Those of the lowest engine.
+    pub(crate) cutoffs: Option<(u8, Published)>,
 }
 
 impl HostView {
@@ -78,6 +84,8 @@ impl HostView {
             view.incoming = view.incoming.saturating_add(report.incoming);
             view.link_idle = view.link_idle.max(report.link_idle);
             view.fifo_due = view.fifo_due.max(report.fifo_due);
+            let both = view.cutoffs.into_iter().chain(report.cutoffs);
+            view.cutoffs = both.min_by_key(|&(engine, _)| engine);
         }
         view
     }
@@ -122,6 +130,10 @@ impl Engine {
             incoming: self.granter.incoming(),
             link_idle: self.pacer.idle(),
             fifo_due: self.granter.fifo_due(),
+            cutoffs: self
+                .learner
+                .is_some()
+                .then_some((self.config.engine, self.published)),
         }
     }
 
@@ -130,6 +142,7 @@ impl Engine {
     pub fn set_host_view(&mut self, view: &HostView) {
         self.granter.set_host_view(view);
         self.pacer.wait_for_link(view.link_idle);
+        self.follow(view);
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Inbound {
     gaps: RangeSet,
     /// End of what the sender may send; only grows.
     pub(crate) granted: u32,
+    /// End of what it said to send unasked.
+    pub(crate) unscheduled: u32,
     pub(crate) storage: Storage,
     /// Whether a packet of it had to be sent again.
     pub(crate) lossy: bool,
@@ -55,6 +57,7 @@ impl Inbound {
             end: 0,
             gaps: RangeSet::EMPTY,
             granted: 0,
+            unscheduled: 0,
             storage: Storage::None,
             lossy: false,
         }

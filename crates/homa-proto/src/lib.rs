@@ -83,6 +83,7 @@ mod hash;
 mod heap;
 mod host;
 mod inbound;
+mod learner;
 mod list;
 mod outbound;
 mod outbox;
@@ -107,9 +108,10 @@ pub use api::{
     Call, CallError, Event, Failure, Reason, ReplyError, RpcKey, Seed, Unreachable, Usage,
 };
 pub use burst::{Burst, BurstPacket, MAX_BURST_PACKETS, Payload};
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, REFERENCE_CUTOFFS};
 pub use counters::Counters;
 pub use engine::Engine;
 pub use host::{HostView, Report, Urgency};
+pub use learner::Sample;
 pub use receive::{Place, Placement};
 pub use time::Instant;

@@ -159,6 +159,11 @@ impl Peer {
         Echo::EarlierLife
     }
 
+    /// A keyed hash of the peer's host.
+    pub(crate) fn host_hash(&self) -> u16 {
+        self.life >> LIFE_MASK.trailing_zeros()
+    }
+
     /// Our version for this peer at a revision of our cutoffs.
     pub(crate) fn our_version(&self, revision: u16) -> u16 {
         self.life | (revision & !LIFE_MASK)

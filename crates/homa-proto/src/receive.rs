@@ -12,6 +12,7 @@ use crate::api::{Event, Failure, RpcKey};
 use crate::engine::{Engine, swap};
 use crate::grant;
 use crate::inbound::{Inbound, Novelty, Storage};
+use crate::learner::Arrival;
 use crate::peer::Echo;
 use crate::progress::{News, Progress};
 use crate::rpc::{Pending, Rpc, ServerRpc, State};
@@ -131,7 +132,7 @@ impl Engine {
         packet_length: u32,
     ) {
         let peer = self.rpcs[index].peer;
-        let ours = self.peers[peer].our_version(self.revision);
+        let ours = self.peers[peer].our_version(self.published.revision);
         self.peers[peer].hear(now, packet_length);
         if version == ours && self.peers[peer].is_proven() {
             return;
@@ -158,13 +159,9 @@ impl Engine {
         if !peer.may_tell_cutoffs(now) || !peer.allow(crate::wire::CUTOFFS_HEADER_BYTES as u32) {
             return;
         }
-        let mut cutoffs = self.config.cutoffs;
-        // Levels that our network does not have are for no message.
-        cutoffs[usize::from(self.config.priorities)..].fill(0);
-        cutoffs[0] = i32::MAX as u32;
         let body = Body::Cutoffs(Cutoffs {
-            cutoffs,
-            version: peer.our_version(self.revision),
+            cutoffs: self.published.cutoffs,
+            version: peer.our_version(self.published.revision),
         });
         self.post(*path, swap(common, common.sender_id.flipped(), body));
     }
@@ -187,7 +184,7 @@ impl Engine {
         };
         self.peers[peer].hear(now, packet_length);
         let echo = self.vet(now, peer, data.cutoff_version);
-        if data.cutoff_version != self.peers[peer].our_version(self.revision) {
+        if data.cutoff_version != self.peers[peer].our_version(self.published.revision) {
             self.tell_cutoffs(now, peer, &path, common);
         }
         if echo == Echo::EarlierLife {
@@ -320,6 +317,7 @@ impl Engine {
         }
         // More than we would send unasked ourselves is not believed.
         let promised = data.incoming.min(self.config.unscheduled_bytes);
+        inbound.unscheduled = inbound.unscheduled.max(promised);
         let was_owed = inbound.is_owed();
         inbound.granted = inbound.granted.max(promised);
         inbound.lossy |= data.retransmit;
@@ -439,9 +437,17 @@ impl Engine {
         let Some(inbound) = rpc.inbound() else {
             return;
         };
-        let (length, lossy) = (inbound.length, inbound.lossy);
-        if !lossy {
+        let arrival = Arrival {
+            length: inbound.length,
+            unscheduled: inbound.unscheduled,
+            host: self.peers[peer].host_hash(),
+        };
+        if !inbound.lossy {
             self.peers[peer].granting.recover();
+        }
+        let length = arrival.length;
+        if self.peers[peer].is_proven() {
+            self.learn_from(now, arrival);
         }
         if is_client {
             self.counters.rpcs_completed += 1;
@@ -453,7 +459,7 @@ impl Engine {
             self.finish(now, index, Event::Response { rpc, length });
         } else {
             // The timer is that of a request on its way, which is the earlier one.
-            rpc.state = State::Server(ServerRpc::InService(length));
+            self.rpcs[index].state = State::Server(ServerRpc::InService(length));
             self.deliver_request(index);
         }
     }

@@ -3,6 +3,7 @@
 
 use super::SLOTS;
 use crate::config::Config;
+use crate::learner::{Published, UNLIMITED_FROM};
 use crate::wire::Priority;
 
 /// The reference's link speed, for the pace of FIFO grants where ours is unknown.
@@ -38,9 +39,14 @@ impl Rules {
             fifo_interval: nanos
                 .checked_div(share)
                 .and_then(|nanos| u64::try_from(nanos).ok()),
-            top_scheduled: top_scheduled(config),
+            top_scheduled: top_scheduled(&Published::first(config).cutoffs),
             fifo_priority: Priority::new(second_highest).unwrap_or(Priority::LOWEST),
         }
+    }
+
+    /// Unscheduled packets use other levels from now on.
+    pub(crate) fn set_cutoffs(&mut self, cutoffs: &[u32; 8]) {
+        self.top_scheduled = top_scheduled(cutoffs);
     }
 
     /// Bytes that one message may have outstanding beside `active` active ones: the fewer there
@@ -72,9 +78,8 @@ impl Rules {
 }
 
 /// The highest level for scheduled packets: one below the lowest that unscheduled ones use.
-fn top_scheduled(config: &Config) -> u8 {
-    let levels = &config.cutoffs[..usize::from(config.priorities).min(8)];
-    let unlimited = levels.iter().rposition(|&cutoff| cutoff >= 1_000_000);
+fn top_scheduled(cutoffs: &[u32; 8]) -> u8 {
+    let unlimited = cutoffs.iter().rposition(|&cutoff| cutoff >= UNLIMITED_FROM);
     u8::try_from(unlimited.unwrap_or(0))
         .unwrap_or(0)
         .saturating_sub(1)
@@ -123,13 +128,14 @@ mod tests {
     #[test]
     fn scheduled_packets_stay_below_the_lowest_level_of_unscheduled_ones() {
         let top = |priorities, cutoffs| {
-            top_scheduled(&Config {
+            let config = Config {
                 priorities,
-                cutoffs,
+                cutoffs: Some(cutoffs),
                 ..Config::default()
-            })
+            };
+            Rules::new(&config).top_scheduled
         };
-        let usual = Config::default().cutoffs;
+        let usual = crate::REFERENCE_CUTOFFS;
         assert_eq!(
             [1, 4, 5, 6, 8].map(|priorities| top(priorities, usual)),
             [0, 0, 3, 3, 3]

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use homa_proto::wire::{Body, Common, Data, Packet, RpcId};
-use homa_proto::{Config, Event};
+use homa_proto::{Config, Event, REFERENCE_CUTOFFS};
 
 use crate::world::{Fate, Flight, World};
 
@@ -352,7 +352,12 @@ fn a_late_grant_changes_the_level_but_not_the_limit() {
 
 #[test]
 fn cutoffs_are_told_once_and_set_the_level_of_unscheduled_packets() {
-    let mut world = World::echo_pair();
+    let fixed = Config {
+        cutoffs: Some(REFERENCE_CUTOFFS),
+        ..Config::default()
+    };
+    let mut world = World::new([Config::default(), fixed]);
+    world.hosts[1].echo = true;
     world.hosts[1].answer = Some(1);
     for (length, level) in [
         // Nothing is known yet.
@@ -380,7 +385,7 @@ fn cutoffs_are_told_once_and_set_the_level_of_unscheduled_packets() {
 #[test]
 fn cutoffs_of_the_peer_and_not_our_own_set_the_level() {
     let other = Config {
-        cutoffs: [0, 0, 0, 0, 0, 1_000_000, 500, 50],
+        cutoffs: Some([0, 0, 0, 0, 0, 1_000_000, 500, 50]),
         ..Config::default()
     };
     let mut world = World::new([Config::default(), other]);
@@ -440,7 +445,7 @@ fn with_any_number_of_levels_control_packets_take_the_top_and_none_leaves_the_ra
 fn a_peer_with_fewer_levels_is_sent_nothing_above_them() {
     let few = Config {
         priorities: 3,
-        cutoffs: [0, 1_000_000, 1_000, 0, 0, 0, 0, 0],
+        cutoffs: Some([0, 1_000_000, 1_000, 0, 0, 0, 0, 0]),
         ..Config::default()
     };
     let mut world = World::new([Config::default(), few]);

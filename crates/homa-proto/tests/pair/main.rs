@@ -2,6 +2,7 @@
 
 mod acks;
 mod crowd;
+mod cutoffs;
 mod engines;
 mod errors;
 mod grants;

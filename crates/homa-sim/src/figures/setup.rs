@@ -104,7 +104,7 @@ impl Setup {
 /// Cutoffs that hosts begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutoffChoice {
-    /// The shipped ones, until something better is learned.
+    /// The shipped ones: learned from what arrives.
     Shipped,
     /// Those of one who knows the workload.
     Oracle,
@@ -132,7 +132,7 @@ impl Variant {
             name: "default".into(),
             priorities: 8,
             overcommitment: None,
-            cutoffs: CutoffChoice::Oracle,
+            cutoffs: CutoffChoice::Shipped,
             round_trips: false,
         }
     }
@@ -176,7 +176,12 @@ impl Variant {
             ..shipped
         };
         if self.cutoffs == CutoffChoice::Oracle {
-            config.cutoffs = oracle(workload, self.priorities, ROUND_TRIP_BYTES, &HOMA_CUT);
+            config.cutoffs = Some(oracle(
+                workload,
+                self.priorities,
+                ROUND_TRIP_BYTES,
+                &HOMA_CUT,
+            ));
         }
         config
     }

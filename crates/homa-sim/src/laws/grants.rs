@@ -250,9 +250,13 @@ impl Laws {
     }
 }
 
-/// The highest level of scheduled packets.
+/// The highest level that scheduled packets may have.
 pub(super) fn top_scheduled(config: &homa_proto::Config) -> u8 {
-    let levels = &config.cutoffs[..usize::from(config.priorities)];
+    let Some(cutoffs) = config.cutoffs else {
+        // Of learned cutoffs it is known that one level is left for unscheduled packets.
+        return config.priorities.saturating_sub(2);
+    };
+    let levels = &cutoffs[..usize::from(config.priorities)];
     let unlimited = levels.iter().rposition(|&cutoff| cutoff >= 1_000_000);
     (unlimited.unwrap_or(0) as u8).saturating_sub(1)
 }

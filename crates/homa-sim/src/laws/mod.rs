@@ -160,8 +160,8 @@ struct Host {
     order: order::Sending,
     /// What it told each host as its cutoff version.
     versions: BTreeMap<u32, u16>,
-    /// Levels that each host told it, by port.
-    levels: BTreeMap<(u32, u16), [u32; 8]>,
+    /// Levels that each host told it, by port and version.
+    levels: BTreeMap<(u32, u16, u16), [u32; 8]>,
     /// When peers, with their port, last told one of its engines its version.
     proven: BTreeMap<(usize, u32, u16), u64>,
     pauses: Vec<(u64, u64)>,

@@ -144,7 +144,7 @@ impl Laws {
                 let state = &mut self.calls[packet.message as usize / 2];
                 let state = state.message(packet.message & 1 == 1);
                 if first || data.length <= unscheduled.min(self.segment) {
-                    let peer = (packet.to, header.dest);
+                    let peer = (packet.to, header.dest, data.version);
                     let levels = self.hosts[host as usize].levels.get(&peer);
                     if data.version != 0 && levels.is_none() {
                         // Its sender heard them in another life, or in a lie.
@@ -306,7 +306,9 @@ impl Laws {
             return;
         };
         let it = &mut self.hosts[host as usize];
-        if known && version != 0 && it.versions.get(&from) == Some(&version) {
+        let told = it.versions.get(&from);
+        let ours = told.is_some_and(|&told| is_one_life(told, version));
+        if known && version != 0 && ours {
             it.proven.insert((engine, from, header.source), now);
         }
     }
@@ -316,12 +318,18 @@ impl Laws {
         let Says::Cutoffs { version, .. } = header.says else {
             return;
         };
-        let latest = self.hosts[from as usize].versions.get(&host).copied();
-        if latest == Some(version) || self.is_exempt(host, from) {
-            let peer = (from, header.source);
+        let latest = self.hosts[from as usize].versions.get(&host);
+        let of_this_life = latest.is_some_and(|&latest| is_one_life(latest, version));
+        if of_this_life || self.is_exempt(host, from) {
+            let peer = (from, header.source, version);
             self.hosts[host as usize].levels.insert(peer, levels);
         }
     }
+}
+
+/// Whether two versions differ in their revision alone.
+fn is_one_life(one: u16, other: u16) -> bool {
+    one >> 4 == other >> 4
 }
 
 /// Level of unscheduled bytes of a message of `length` bytes.

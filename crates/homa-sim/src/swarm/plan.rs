@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use homa_proto::Config;
+use homa_proto::{Config, REFERENCE_CUTOFFS};
 
 use super::Options;
 use crate::fault::{FaultConfig, PathLimit};
@@ -324,6 +324,7 @@ fn draw_config(random: &mut Random, topology: &Topology, weather: Weather) -> Co
         service_silence: ms(random.pick(&[1_000, 2_000, 5_000])),
         packet_lifetime: ms(random.pick(&[500, 1_000, 1_000])),
         peer_idle: ms(random.pick(&[1_100, 2_000, 10_000])),
+        cutoffs: random.pick(&[None, Some(REFERENCE_CUTOFFS)]),
         ..Config::default()
     };
     if random.chance(500) {
@@ -342,10 +343,10 @@ fn draw_config(random: &mut Random, topology: &Topology, weather: Weather) -> Co
     if random.chance(300) {
         config.priorities = random.between(1, 8) as u8;
         config.cutoffs = random.pick(&[
-            config.cutoffs,
-            [0, 0, 0, 0, 1_000_000, 100_000, 10_000, 1_000],
-            [0; 8],
-            [1_000_000; 8],
+            None,
+            Some([0, 0, 0, 0, 1_000_000, 100_000, 10_000, 1_000]),
+            Some([0; 8]),
+            Some([1_000_000; 8]),
         ]);
     }
     if random.chance(200) {

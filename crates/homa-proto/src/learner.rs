@@ -1,0 +1,468 @@
+//! The cutoffs that we publish, learned from the messages that arrive. Decides how many levels
+//! unscheduled bytes get and which lengths separate them; who is told is decided in `receive`.
+//!
+//! *Design*: the paper's rule. Levels are shared out between unscheduled and scheduled packets as
+//! the bytes are, at least one for each, and each unscheduled level carries as many bytes as the
+//! next. Bytes are those of the wire: a level's queue is made of packets, and a message of 30
+//! bytes costs 150. A message counts when it is complete, so a length that is only claimed counts
+//! nothing. Now and then a round ends and joins what is remembered. Cutoffs are published if with
+//! those in force some level carries a sixth of a level too much, or the number of levels changes.
+//!
+//! Lengths are remembered over 16,384 messages, the share of the unscheduled over 128 MiB: one message
+//! in a thousand may bring half of the bytes, and so few messages then tell little of that share.
+//! A round unlike the memory begins it anew.
+//!
+//! The reference's daemon looks every second, at the drift of deciles, with bins of 64 bytes and
+//! more, forgets everything each time, and may leave a level empty where many messages have one
+//! length.
+
+use alloc::vec::Vec;
+
+use crate::chunks::Full;
+use crate::config::{Config, ConfigError, REFERENCE_CUTOFFS};
+use crate::engine::Engine;
+use crate::host::HostView;
+use crate::time::Instant;
+use crate::wire::DATA_HEADER_BYTES;
+
+/// A cutoff that no message exceeds.
+const UNLIMITED: u32 = i32::MAX as u32;
+/// From here on a cutoff counts as one that no message exceeds, as in the reference.
+pub(crate) const UNLIMITED_FROM: u32 = 1_000_000;
+
+/// Bins of an octave of lengths: a cutoff is at most a sixteenth above the length it stands for.
+const STEPS: u32 = 16;
+/// Bins for all lengths that messages can have, up to 2³⁰.
+const BINS: usize = bin_of(1 << 30) + 1;
+
+/// Payload bytes that a packet is taken to have.
+const USUAL_SEGMENT_BYTES: u32 = 1_400;
+
+/// A round ends with so many messages or bytes; the first with a sixteenth of them, until there is
+/// as much to remember.
+const ROUND_MESSAGES: u32 = 1_024;
+const ROUND_MESSAGES_FIRST: u32 = ROUND_MESSAGES / 16;
+const ROUND_BYTES: u64 = 8 << 20;
+/// And it lasts at least so long, in nanoseconds: peers are told once a millisecond at most.
+const ROUND_LEAST_NANOS: u64 = 1_000_000;
+
+/// Messages whose lengths are remembered. Past them an eighth is forgotten.
+const MEMORY_MESSAGES: u32 = 16 * ROUND_MESSAGES;
+const FORGOTTEN_PART: u32 = 8;
+/// Bytes of which it is remembered how many were unscheduled.
+const MEMORY_BYTES: u64 = 128 << 20;
+
+/// A round is unlike the memory if the parts of their bytes that belong to messages up to some
+/// length differ by two fifths; with fewer messages than this in one of them chance can do that.
+const UNLIKE_PART: (u128, u128) = (2, 5);
+const UNLIKE_MESSAGES: u32 = ROUND_MESSAGES / 4;
+
+/// Part of a level's even share that the heaviest level may carry more than it would with the best
+/// cutoffs before these are published: a sixth.
+const EXCESS_PART: u64 = 6;
+/// What is left for further levels is none if it is less than this part of a level: an eighth.
+const NEGLIGIBLE_PART: u64 = 8;
+/// The number of levels changes when it is wrong by so many 256ths of a level: more than the half
+/// that rounding needs, or it would waver.
+const LEVELS_SLACK: u64 = 192;
+
+/// Groups of hosts, by hash, among which no single one may drown the others: where the others
+/// bring a sixteenth of a round's bytes, and are three, each of which brings a 256th of theirs, one
+/// counts for at most a quarter of the next round, and one message. Of three altogether nobody can
+/// tell who is odd, and what one alone brings for the most part the cutoffs should fit.
+const GROUPS: usize = 64;
+const OTHERS_LEAST_PART: u64 = 16;
+const OTHERS_LEAST_COUNT: usize = 3;
+const OTHER_LEAST_PART: u64 = 256;
+const GROUP_MOST_PART: u64 = 4;
+
+/// The bin of messages of `length` bytes: one for each length below 16, then 16 an octave.
+const fn bin_of(length: u32) -> usize {
+    if length < STEPS {
+        return length as usize;
+    }
+    let octave = length.ilog2() - STEPS.ilog2();
+    (octave * STEPS + (length >> octave)) as usize
+}
+
+/// The longest length in a bin.
+const fn last_length(bin: usize) -> u32 {
+    let bin = bin as u32;
+    if bin < STEPS {
+        return bin;
+    }
+    let octave = bin / STEPS - 1;
+    ((bin % STEPS + STEPS + 1) << octave) - 1
+}
+
+/// Cutoffs that are in force at a host, told to peers with their revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// For each level, lowest first, as on the wire: the lowest is for every message, levels that
+    /// the network does not have are for none.
+    pub(crate) cutoffs: [u32; 8],
+    pub(crate) revision: u16,
+}
+
+impl Published {
+    /// What an engine starts with.
+    pub(crate) fn first(config: &Config) -> Self {
+        let mut cutoffs = config.cutoffs.unwrap_or_else(|| first_guess(config));
+        cutoffs[usize::from(config.priorities)..].fill(0);
+        cutoffs[0] = UNLIMITED;
+        Self {
+            cutoffs,
+            revision: 1,
+        }
+    }
+}
+
+/// Cutoffs before anything is known: half of the levels, separated like the reference's.
+fn first_guess(config: &Config) -> [u32; 8] {
+    let mut cutoffs = [0; 8];
+    let levels = usize::from((config.priorities / 2).max(1));
+    let end = usize::from(config.priorities);
+    let (lowest, others) = (end - levels, levels - 1);
+    cutoffs[lowest] = UNLIMITED;
+    cutoffs[end - others..end].copy_from_slice(&REFERENCE_CUTOFFS[8 - others..]);
+    cutoffs
+}
+
+/// What is known of messages that arrived: their wire bytes.
+///
+/// Engines of one host hand theirs to the one that learns; see
+/// [`Engine::add_sample`](crate::Engine::add_sample).
+#[derive(Debug)]
+pub struct Sample {
+    messages: u32,
+    /// Unscheduled bytes, by the length of their message.
+    bins: Vec<u32>,
+    unscheduled: u64,
+    /// Scheduled ones too.
+    all: u64,
+}
+
+impl Sample {
+    /// Of nothing.
+    ///
+    /// # Errors
+    /// [`ConfigError::OutOfMemory`].
+    pub fn new() -> Result<Self, ConfigError> {
+        Self::empty().map_err(|Full| ConfigError::OutOfMemory)
+    }
+
+    fn empty() -> Result<Self, Full> {
+        let mut bins = Vec::new();
+        bins.try_reserve_exact(BINS).map_err(|_| Full)?;
+        bins.resize(BINS, 0);
+        Ok(Self {
+            messages: 0,
+            bins,
+            unscheduled: 0,
+            all: 0,
+        })
+    }
+
+    fn count(&mut self, length: u32, unscheduled: u64, all: u64) {
+        let bin = &mut self.bins[bin_of(length).min(BINS - 1)];
+        *bin = bin.saturating_add(u32::try_from(unscheduled).unwrap_or(u32::MAX));
+        self.unscheduled += unscheduled;
+        self.all += all;
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.messages = self.messages.saturating_add(other.messages);
+        for (bin, more) in self.bins.iter_mut().zip(&other.bins) {
+            *bin = bin.saturating_add(*more);
+        }
+        self.unscheduled += other.unscheduled;
+        self.all += other.all;
+    }
+
+    fn clear(&mut self) {
+        self.bins.fill(0);
+        (self.messages, self.unscheduled, self.all) = (0, 0, 0);
+    }
+
+    /// Lets the oldest go as far as there is more than is to be remembered.
+    fn forget(&mut self) {
+        if self.messages > MEMORY_MESSAGES {
+            self.messages -= self.messages / FORGOTTEN_PART;
+            for bin in &mut self.bins {
+                // Rounded up, so that nothing stays for ever.
+                *bin -= bin.div_ceil(FORGOTTEN_PART);
+            }
+        }
+        if self.all > MEMORY_BYTES {
+            let unscheduled = u128::from(self.unscheduled) * u128::from(MEMORY_BYTES);
+            let unscheduled = unscheduled / u128::from(self.all);
+            self.unscheduled = u64::try_from(unscheduled).unwrap_or(MEMORY_BYTES);
+            self.all = MEMORY_BYTES;
+        }
+    }
+
+    /// Sum of the bins.
+    fn binned(&self) -> u64 {
+        self.bins.iter().map(|&bin| u64::from(bin)).sum()
+    }
+
+    /// Whether the lengths are so different that they belong to different times.
+    fn is_unlike(&self, other: &Self) -> bool {
+        if self.messages.min(other.messages) < UNLIKE_MESSAGES {
+            return false;
+        }
+        let (all, other_all) = (u128::from(self.binned()), u128::from(other.binned()));
+        let (mut below, mut other_below) = (0_u128, 0_u128);
+        self.bins.iter().zip(&other.bins).any(|(&bin, &other_bin)| {
+            below += u128::from(bin);
+            other_below += u128::from(other_bin);
+            let differ = (below * other_all).abs_diff(other_below * all);
+            differ * UNLIKE_PART.1 > all * other_all * UNLIKE_PART.0
+        })
+    }
+}
+
+/// A message that arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) length: u32,
+    /// Bytes of it that came unasked.
+    pub(crate) unscheduled: u32,
+    /// A keyed hash of its sender's host.
+    pub(crate) host: u16,
+}
+
+/// Learns cutoffs for one host.
+pub(crate) struct Learner {
+    priorities: u8,
+    packet_bytes: u32,
+    memory: Sample,
+    round: Sample,
+    round_began: Instant,
+    /// Bytes that each group of hosts brought in this round, and how many of them count.
+    groups: [u64; GROUPS],
+    group_limit: u64,
+    /// Levels that unscheduled bytes deserve; 0: not known.
+    levels: u8,
+    /// Another engine of the host learns for this one too.
+    follows: bool,
+}
+
+impl Learner {
+    pub(crate) fn new(config: &Config) -> Result<Self, Full> {
+        Ok(Self {
+            priorities: config.priorities,
+            packet_bytes: config.packet_overhead_bytes + DATA_HEADER_BYTES as u32,
+            memory: Sample::empty()?,
+            round: Sample::empty()?,
+            round_began: Instant::ZERO,
+            groups: [0; GROUPS],
+            group_limit: u64::MAX,
+            levels: 0,
+            follows: false,
+        })
+    }
+
+    /// What `bytes` of a message are on the wire.
+    fn wire_bytes(&self, bytes: u32) -> u64 {
+        let packets = bytes.div_ceil(USUAL_SEGMENT_BYTES);
+        u64::from(bytes) + u64::from(packets) * u64::from(self.packet_bytes)
+    }
+
+    /// A message is complete; returns whether the round is over.
+    pub(crate) fn count(&mut self, now: Instant, arrival: Arrival) -> bool {
+        let all = self.wire_bytes(arrival.length);
+        let unscheduled = self.wire_bytes(arrival.unscheduled);
+        let group = &mut self.groups[usize::from(arrival.host) % GROUPS];
+        if *group < self.group_limit {
+            self.round.count(arrival.length, unscheduled, all);
+        }
+        *group += all;
+        self.round.messages += 1;
+        self.is_round_over(now)
+    }
+
+    fn is_round_over(&self, now: Instant) -> bool {
+        let messages = self
+            .memory
+            .messages
+            .clamp(ROUND_MESSAGES_FIRST, ROUND_MESSAGES);
+        let bytes = ROUND_BYTES / u64::from(ROUND_MESSAGES / messages);
+        (self.round.messages >= messages || self.round.all >= bytes)
+            && now.nanos_since(self.round_began) >= ROUND_LEAST_NANOS
+    }
+
+    /// Ends a round; returns cutoffs that are better than `present` by so much that peers should
+    /// be told.
+    pub(crate) fn end_round(&mut self, now: Instant, present: &[u32; 8]) -> Option<[u32; 8]> {
+        if self.round.is_unlike(&self.memory) {
+            self.memory.clear();
+        }
+        self.memory.add(&self.round);
+        self.memory.forget();
+        self.limit_groups();
+        self.round.clear();
+        self.round_began = now;
+        if self.follows {
+            None
+        } else {
+            self.learn(present)
+        }
+    }
+
+    fn limit_groups(&mut self) {
+        let all: u64 = self.groups.iter().sum();
+        let heaviest = self.groups.iter().copied().max().unwrap_or(0);
+        let others = all - heaviest;
+        let speaks = |&&group: &&u64| group > others / OTHER_LEAST_PART;
+        let speak = self.groups.iter().filter(speaks).count();
+        let limits = others >= all / OTHERS_LEAST_PART && speak > OTHERS_LEAST_COUNT;
+        self.group_limit = match limits {
+            true => self.round.all / GROUP_MOST_PART,
+            false => u64::MAX,
+        };
+        self.groups.fill(0);
+    }
+
+    fn learn(&mut self, present: &[u32; 8]) -> Option<[u32; 8]> {
+        let bytes = self.memory.binned();
+        if bytes == 0 {
+            return None;
+        }
+        let levels = self.deserved_levels();
+        let changed = levels != self.levels;
+        self.levels = levels;
+        let better = split(&self.memory.bins, bytes, levels, self.priorities);
+        // By the heaviest and not by bytes that would move: a length that many messages have may
+        // go with the levels on either side of it, and would go to and fro.
+        let bins = &self.memory.bins;
+        let excess = heaviest(bins, present).saturating_sub(heaviest(bins, &better));
+        let worth = excess > bytes / (u64::from(levels) * EXCESS_PART);
+        ((changed || worth) && better != *present).then_some(better)
+    }
+
+    /// Levels in proportion to the unscheduled bytes, at least one for them and for the others.
+    fn deserved_levels(&self) -> u8 {
+        let all = self.memory.all.max(1);
+        let exact = u64::from(self.priorities) * 256 * self.memory.unscheduled / all;
+        if self.levels != 0 && exact.abs_diff(u64::from(self.levels) * 256) <= LEVELS_SLACK {
+            return self.levels;
+        }
+        let most = self.priorities.saturating_sub(1).max(1);
+        u8::try_from((exact + 128) / 256).map_or(most, |levels| levels.clamp(1, most))
+    }
+}
+
+/// Cutoffs that give each of `levels` levels as many unscheduled bytes as the next. A length that
+/// fills a level alone leaves the rest to be shared by the others; levels that no message would
+/// use are none.
+fn split(bins: &[u32], bytes: u64, levels: u8, priorities: u8) -> [u32; 8] {
+    let mut cutoffs = [0; 8];
+    let mut level = usize::from(priorities) - 1;
+    let (mut left, mut begin, mut below) = (u64::from(levels), 0_u64, 0_u64);
+    let negligible = bytes / (left * NEGLIGIBLE_PART);
+    let goal = |begin: u64, left: u64| begin + (bytes - begin) / left;
+    for (bin, &more) in bins.iter().enumerate().filter(|&(_, &more)| more > 0) {
+        let end = below + u64::from(more);
+        let early = goal(begin, left);
+        // The border is the edge of the bin that is nearer to the goal.
+        if left > 1 && end >= early && below > begin && early - below < end - early {
+            cutoffs[level] = last_length(bin - 1);
+            (level, left, begin) = (level - 1, left - 1, below);
+        }
+        let is_last = bytes - end <= negligible || last_length(bin) >= UNLIMITED_FROM;
+        if left == 1 || is_last {
+            break;
+        }
+        if end >= goal(begin, left) {
+            cutoffs[level] = last_length(bin);
+            (level, left, begin) = (level - 1, left - 1, end);
+        }
+        below = end;
+    }
+    cutoffs[level] = UNLIMITED;
+    cutoffs[0] = UNLIMITED;
+    cutoffs
+}
+
+/// Bytes of the level that carries most.
+fn heaviest(bins: &[u32], cutoffs: &[u32; 8]) -> u64 {
+    let mut loads = [0; 8];
+    for (bin, &bytes) in bins.iter().enumerate().filter(|&(_, &bytes)| bytes > 0) {
+        let fits = |&cutoff: &u32| cutoff >= last_length(bin);
+        loads[cutoffs.iter().rposition(fits).unwrap_or(0)] += u64::from(bytes);
+    }
+    loads.into_iter().max().unwrap_or(0)
+}
+
+impl Engine {
+    /// For each level, lowest first, the longest message that may use it for its unscheduled
+    /// bytes: what peers are told, [`Config::cutoffs`] or learned.
+    pub fn cutoffs(&self) -> [u32; 8] {
+        self.published.cutoffs
+    }
+
+    /// Moves what this engine remembers of the messages that arrived into `sample`, for the engine
+    /// that learns for the host: the one with the lowest number.
+    pub fn take_sample(&mut self, sample: &mut Sample) {
+        if let Some(learner) = &mut self.learner {
+            sample.add(&learner.memory);
+            learner.memory.clear();
+        }
+    }
+
+    /// Learns from what other engines of the host remember, too. Without it the host's cutoffs
+    /// follow what arrives at this engine.
+    pub fn add_sample(&mut self, now: Instant, sample: &Sample) {
+        if let Some(learner) = &mut self.learner {
+            learner.round.add(sample);
+            if learner.is_round_over(now) {
+                self.learn(now);
+            }
+        }
+    }
+
+    /// A message is complete whose sender proved its address: others could forge any number.
+    pub(crate) fn learn_from(&mut self, now: Instant, arrival: Arrival) {
+        if let Some(learner) = &mut self.learner
+            && learner.count(now, arrival)
+        {
+            self.learn(now);
+        }
+    }
+
+    #[cold]
+    fn learn(&mut self, now: Instant) {
+        let present = self.published;
+        let learner = self.learner.as_mut();
+        if let Some(cutoffs) = learner.and_then(|it| it.end_round(now, &present.cutoffs)) {
+            self.counters.cutoffs_learned += 1;
+            self.publish(Published {
+                cutoffs,
+                revision: present.revision.wrapping_add(1),
+            });
+        }
+    }
+
+    /// Takes over what the host's leading engine learned, if another one leads.
+    pub(crate) fn follow(&mut self, view: &HostView) {
+        let Some(learner) = &mut self.learner else {
+            return;
+        };
+        let leader = view
+            .cutoffs
+            .filter(|&(engine, _)| engine < self.config.engine);
+        learner.follows = leader.is_some();
+        if let Some((_, published)) = leader.filter(|&(_, it)| it != self.published) {
+            self.publish(published);
+        }
+    }
+
+    fn publish(&mut self, published: Published) {
+        self.rules.set_cutoffs(&published.cutoffs);
+        self.published = published;
+    }
+}
+
+#[cfg(test)]
+mod tests;
