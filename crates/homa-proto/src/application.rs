@@ -86,7 +86,9 @@ impl Engine {
             self.peers[peer].prove();
             self.release_unproven(peer);
         }
-        let request = self.new_outbound(peer, call.length, call.segment_bytes);
+        let request = self.new_outbound(peer, call.length, call.segment_bytes, false);
+        let incast = self.is_incast();
+        self.counters.requests_marked += u64::from(incast);
         let rpc = Rpc {
             // Follows from where it will lie.
             id: RpcId::new(0),
@@ -105,6 +107,7 @@ impl Engine {
             progress: Progress::new(now),
             deadline: call.deadline,
             in_flight: 0,
+            incast,
             tombstone: NONE,
             is_due: false,
             is_aside: false,
@@ -135,7 +138,8 @@ impl Engine {
         }
         let index = self.in_service(rpc).ok_or(ReplyError::Gone)?;
         let peer = self.rpcs[index].peer;
-        let response = self.new_outbound(peer, length, segment_bytes);
+        let incast = self.rpcs[index].incast;
+        let response = self.new_outbound(peer, length, segment_bytes, incast);
         self.rpcs[index].state = State::Server(ServerRpc::Sending(response));
         self.rpcs[index].progress = Progress::new(now);
         self.enqueue(index);

@@ -24,6 +24,18 @@ pub struct Config {
     /// Leading bytes of a message that are sent unasked. Too low: a round trip more for messages
     /// above it; too high: many senders overflow one receiver. Reference: 40,000.
     pub unscheduled_bytes: u32,
+    /// RPCs that this host has under way as client, over all its engines, from which on it marks its
+    /// requests: their responses come with `incast_unscheduled_bytes` only, the rest under grants. A
+    /// server of ours heeds the mark, the reference's ignores it. Too low: responses between the two
+    /// limits wait a round trip although there is room; too high: so many responses of
+    /// `unscheduled_bytes` at once overflow the buffer in front of this host. 64 of 40,000 bytes are
+    /// 2.5 MB, what one port of a switch with a shared buffer of 10 to 16 MB may hold.
+    pub incast_rpcs: u32,
+    /// Leading bytes of a response to a marked request that are sent unasked, at least 64; a shorter
+    /// one goes whole. Too low: short responses wait for grants; too high: a thousand responses
+    /// overflow the buffer that the mark is to protect. With 512 they are 0.6 MB on the wire, and
+    /// most responses of RPCs that come by the thousand are no longer.
+    pub incast_unscheduled_bytes: u32,
     /// Bytes granted and not yet received, over all messages. Too low: the link idles while
     /// grants travel; too high: queues in the network. Reference: 400,000.
     pub max_incoming_bytes: u32,
@@ -126,6 +138,8 @@ impl Default for Config {
             engine: 0,
             stripped_peers: false,
             unscheduled_bytes: 40_000,
+            incast_rpcs: 64,
+            incast_unscheduled_bytes: 512,
             max_incoming_bytes: 400_000,
             window_bytes: None,
             overcommitment: 8,
@@ -261,7 +275,7 @@ impl Config {
         ]
     }
 
-    fn rules_of_sending(&self) -> [Rule; 8] {
+    fn rules_of_sending(&self) -> [Rule; 9] {
         [
             (
                 (1..=8).contains(&self.overcommitment),
@@ -289,6 +303,10 @@ impl Config {
             (
                 self.unscheduled_bytes >= 1,
                 "unscheduled_bytes must be at least 1",
+            ),
+            (
+                self.incast_unscheduled_bytes >= 64,
+                "incast_unscheduled_bytes must be at least 64",
             ),
             (
                 (1..=64).contains(&self.burst_packets)

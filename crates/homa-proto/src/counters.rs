@@ -38,6 +38,10 @@ counters! {
     data_bursts,
     /// First segments sent ahead of the SRPT order to announce a long message.
     announcements_sent,
+    /// Requests marked because many RPCs were under way.
+    requests_marked,
+    /// Responses to marked requests that were longer than what such may send unasked.
+    responses_held_back,
     /// GRANTs sent, FIFO grants included.
     grants_sent,
     /// FIFO grants sent.

@@ -73,6 +73,8 @@ pub struct Engine {
     room: u32,
     /// Messages sent so far, for their age.
     births: u64,
+    /// RPCs that the host's other engines have under way as client.
+    pub(crate) other_client_rpcs: u32,
     /// The cutoffs that peers are told.
     pub(crate) published: Published,
     /// Learns them, unless they are fixed.
@@ -107,6 +109,7 @@ impl Engine {
         };
         Ok(Self {
             rules: Rules::new(&config),
+            other_client_rpcs: 0,
             published,
             learner,
             counters: Counters::default(),
@@ -133,11 +136,30 @@ impl Engine {
         })
     }
 
+    /// A message to a peer. `incast`: little of it may go unasked, since many others do.
     #[inline]
-    pub(crate) fn new_outbound(&mut self, peer: u32, length: u32, segment_bytes: u32) -> Outbound {
+    pub(crate) fn new_outbound(
+        &mut self,
+        peer: u32,
+        length: u32,
+        segment_bytes: u32,
+        incast: bool,
+    ) -> Outbound {
         self.births += 1;
         let limit = self.peers[peer].sending.of(self.config.unscheduled_bytes);
-        Outbound::new(length, segment_bytes, limit, self.births)
+        if !incast {
+            return Outbound::new(length, segment_bytes, limit, self.births);
+        }
+        let few = self.config.incast_unscheduled_bytes;
+        self.counters.responses_held_back += u64::from(length > few);
+        Outbound::new(length, segment_bytes, limit.min(few), self.births).cut_to(few)
+    }
+
+    /// Whether responses to what is asked now should wait for grants: so many others may come at
+    /// the same time.
+    pub(crate) fn is_incast(&self) -> bool {
+        let others = self.other_client_rpcs;
+        self.rpcs.clients().saturating_add(others) >= self.config.incast_rpcs
     }
 
     /// Enters an RPC into its table, with room for it in all that are parallel: they have as many

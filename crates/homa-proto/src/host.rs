@@ -57,6 +57,7 @@ pub struct Report {
     pub(crate) incoming: u64,
     pub(crate) link_idle: Instant,
     pub(crate) fifo_due: Instant,
+    pub(crate) client_rpcs: u32,
     /// Number of the engine and the cutoffs it publishes, if it may have learned them.
     pub(crate) cutoffs: Option<(u8, Published)>,
 }
@@ -69,6 +70,7 @@ pub struct HostView {
     pub(crate) incoming: u64,
     pub(crate) link_idle: Instant,
     pub(crate) fifo_due: Instant,
+    pub(crate) client_rpcs: u32,
     /// Those of the lowest engine.
     pub(crate) cutoffs: Option<(u8, Published)>,
 }
@@ -84,6 +86,7 @@ impl HostView {
             view.incoming = view.incoming.saturating_add(report.incoming);
             view.link_idle = view.link_idle.max(report.link_idle);
             view.fifo_due = view.fifo_due.max(report.fifo_due);
+            view.client_rpcs = view.client_rpcs.saturating_add(report.client_rpcs);
             let both = view.cutoffs.into_iter().chain(report.cutoffs);
             view.cutoffs = both.min_by_key(|&(engine, _)| engine);
         }
@@ -130,6 +133,7 @@ impl Engine {
             incoming: self.granter.incoming(),
             link_idle: self.pacer.idle(),
             fifo_due: self.granter.fifo_due(),
+            client_rpcs: self.rpcs.clients(),
             cutoffs: self
                 .learner
                 .is_some()
@@ -142,6 +146,7 @@ impl Engine {
     pub fn set_host_view(&mut self, view: &HostView) {
         self.granter.set_host_view(view);
         self.pacer.wait_for_link(view.link_idle);
+        self.other_client_rpcs = view.client_rpcs;
         self.follow(view);
     }
 }

@@ -25,8 +25,10 @@ const FRUITLESS_RESENDS: u8 = 4;
 #[derive(Debug)]
 pub(crate) struct Outbound {
     pub(crate) length: u32,
-    /// Payload bytes of a segment; the first begin at 0 and follow each other.
+    /// Payload bytes of a segment; they follow each other from `lead` on.
     segment: u32,
+    /// Bytes of a first segment that is shorter than the others; 0: there is none.
+    lead: u32,
     /// Large segments seem not to arrive: what is sent from here on is small.
     is_small: bool,
     /// Where segments of `SMALL_SEGMENT_BYTES` begin; the message's length: nowhere.
@@ -63,6 +65,7 @@ impl Outbound {
         Self {
             length,
             segment,
+            lead: 0,
             is_small: false,
             shrunk_from: length,
             sent: 0,
@@ -75,6 +78,17 @@ impl Outbound {
             resend_first: 0,
             fruitless: 0,
         }
+    }
+
+    /// The same for a response that many others come with: no more than `limit` bytes go unasked,
+    /// even if the first segment must be cut for it.
+    pub(crate) fn cut_to(mut self, limit: u32) -> Self {
+        if self.length > limit && limit < self.segment {
+            self.lead = limit;
+            self.unscheduled = limit;
+            self.granted = limit;
+        }
+        self
     }
 
     /// What the bytes that go unasked cost the receiver's buffer.
@@ -99,13 +113,16 @@ impl Outbound {
 
     /// Whether one packet holds all of it.
     pub(crate) fn fits_one_packet(&self) -> bool {
-        self.length <= self.segment
+        self.length <= self.segment && self.lead == 0
     }
 
     /// The segment that holds byte `offset`, as it is or was sent.
     fn segment_around(&self, offset: u32) -> Range<u32> {
+        if offset < self.lead {
+            return 0..self.lead;
+        }
         let (base, size, end) = if offset < self.shrunk_from {
-            (0, self.segment, self.shrunk_from)
+            (self.lead, self.segment, self.shrunk_from)
         } else {
             (self.shrunk_from, SMALL_SEGMENT_BYTES, self.length)
         };
@@ -135,6 +152,7 @@ impl Outbound {
         ranges.clear(&mut self.resend);
         if self.is_small {
             self.segment = self.segment.min(SMALL_SEGMENT_BYTES);
+            self.lead = self.lead.min(SMALL_SEGMENT_BYTES);
             self.shrunk_from = self.length;
         }
         self.sent = 0;

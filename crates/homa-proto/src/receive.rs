@@ -215,6 +215,7 @@ impl Engine {
             progress: Progress::new(now),
             deadline: None,
             in_flight: 0,
+            incast: data.incast,
             tombstone,
             is_due: false,
             is_aside: false,

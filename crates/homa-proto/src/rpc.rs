@@ -106,6 +106,8 @@ pub(crate) struct Rpc {
     pub(crate) deadline: Option<Instant>,
     /// What it counts among the requests on their way; 0: it is none.
     pub(crate) in_flight: u64,
+    /// The request is marked: its response sends little unasked.
+    pub(crate) incast: bool,
     /// Block that remembers the request, at the server.
     pub(crate) tombstone: u32,
     /// Its message is short and waits to be sent.

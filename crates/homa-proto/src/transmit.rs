@@ -217,6 +217,7 @@ impl Engine {
             return false;
         }
         let common = rpc.common();
+        let incast = rpc.incast && rpc.is_client();
         let Some(outbound) = rpc.outbound() else {
             return false;
         };
@@ -226,7 +227,7 @@ impl Engine {
             ack: peer.take_ack(),
             cutoff_version: peer.version,
             retransmit,
-            incast: false,
+            incast,
             offset: payload.offset,
             payload_length: payload.length,
         };

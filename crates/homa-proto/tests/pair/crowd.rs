@@ -63,7 +63,11 @@ fn requests_beyond_what_a_servers_buffer_holds_wait_at_home() {
 
 #[test]
 fn requests_that_wait_at_home_go_shortest_first() {
-    let mut world = World::pair();
+    let unmarked = Config {
+        incast_rpcs: u32::MAX,
+        ..Config::default()
+    };
+    let mut world = World::new([unmarked.clone(), unmarked]);
     world.hosts[1].echo = true;
     for length in (1..=100).rev() {
         world.call(0, 1, length * 1_000);

@@ -7,6 +7,7 @@ mod engines;
 mod errors;
 mod grants;
 mod host;
+mod incast;
 mod life;
 mod limits;
 mod loss;

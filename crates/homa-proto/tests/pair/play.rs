@@ -108,6 +108,7 @@ fn config(script: &mut Script<'_>) -> Config {
         max_gaps_per_message: 4,
         max_tombstone_blocks: 3 + 20 * (knobs >> 1 & 1) as u32,
         unscheduled_bytes: 5_000,
+        incast_rpcs: 4,
         max_incoming_bytes: 20_000,
         overcommitment: if knobs & 4 == 0 { 1 } else { 3 },
         priorities: 1 + (knobs >> 3 & 7) as u8,

@@ -150,6 +150,7 @@ fn in_a_swarm_with_faults_every_rpc_ends_once_and_tables_become_empty() {
 fn swarm(random: &mut Random) {
     let budget = Config {
         receive_budget_bytes: 1_200_000,
+        incast_rpcs: 5,
         link_bits_per_second: (random.below(2) == 0).then_some(2_000_000_000),
         ..Config::default()
     };

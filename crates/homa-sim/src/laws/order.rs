@@ -59,7 +59,12 @@ impl Laws {
             it.sent > 0
         };
         // Loss takes a sender's share of its unscheduled bytes down to a sixteenth, in segments.
-        let least = self.configs[host as usize].unscheduled_bytes / 16;
+        let config = &self.configs[host as usize];
+        let mut least = config.unscheduled_bytes / 16;
+        if of & 1 == 1 {
+            // Of a response to a marked request less may go unasked.
+            least = least.min(config.incast_unscheduled_bytes);
+        }
         let least = least / self.segment * self.segment;
         let end = it.granted_here.max(it.promised).max(least).max(1);
         begun && it.sent < end.min(it.length)

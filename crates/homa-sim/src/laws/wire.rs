@@ -136,14 +136,19 @@ impl Laws {
         let top = self.configs[host as usize].priorities - 1;
         let expected = match header.says {
             Says::Data(data) if !data.retransmit => {
-                let unscheduled = self.configs[host as usize].unscheduled_bytes;
+                let config = &self.configs[host as usize];
+                let unscheduled = config.unscheduled_bytes;
                 let first = data.offset == 0;
+                // A response to a marked request is cut there.
+                let uncut = unscheduled
+                    .min(self.segment)
+                    .min(config.incast_unscheduled_bytes);
                 if packet.message == NO_MESSAGE {
                     return;
                 }
                 let state = &mut self.calls[packet.message as usize / 2];
                 let state = state.message(packet.message & 1 == 1);
-                if first || data.length <= unscheduled.min(self.segment) {
+                if first || data.length <= uncut {
                     let peer = (packet.to, header.dest, data.version);
                     let levels = self.hosts[host as usize].levels.get(&peer);
                     if data.version != 0 && levels.is_none() {
@@ -208,8 +213,9 @@ impl Laws {
         let end = data.offset + packet.payload_bytes;
         let is_response = packet.message & 1 == 1;
         let message = self.calls[packet.message as usize / 2].message(is_response);
-        // A message that starts anew is sent from its beginning.
+        // A message that starts anew is sent from its beginning, and waits for grants anew.
         message.sent = if data.offset < message.sent {
+            message.granted_here = 0;
             end
         } else {
             end.max(message.sent)

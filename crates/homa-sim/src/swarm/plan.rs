@@ -332,6 +332,10 @@ fn draw_config(random: &mut Random, topology: &Topology, weather: Weather) -> Co
         config.max_incoming_bytes = random.pick(&[5_000, 50_000, 100_000, 400_000, 1_000_000]);
     }
     if random.chance(300) {
+        config.incast_rpcs = random.pick(&[0, 2, 5, 20]);
+        config.incast_unscheduled_bytes = random.pick(&[64, 512, 2_000]);
+    }
+    if random.chance(300) {
         config.overcommitment = random.between(1, 8) as u8;
         config.window_bytes = random.pick(&[None, None, Some(20_000), Some(100_000)]);
     }
