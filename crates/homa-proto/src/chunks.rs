@@ -1,6 +1,6 @@
 //! A growable array whose entries never move and whose growth may fail. It decides nothing.
 //!
-//! *Design*: chunks of about a page, so that growing costs one small allocation however long
+//! *Design*: chunks of a few pages at most, so that growing costs one small allocation however long
 //! the array is; a kernel can provide that, and no packet ever waits for a table to be copied.
 
 use alloc::boxed::Box;
