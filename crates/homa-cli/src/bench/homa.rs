@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::io;
 use std::sync::mpsc;
 
-use homa::{CallOptions, Host, blocking};
+use homa::{CallOptions, Host, LinkKind, blocking};
 
 use super::meter::RESPONSE_MAX;
 use super::sockets::spawn_server;
@@ -24,11 +24,20 @@ pub(super) const OPTIONS: CallOptions = CallOptions {
 /// # Errors
 /// The system refuses descriptors or memory.
 pub(super) fn host(waiting: Waiting) -> io::Result<Host> {
+    host_over(LinkKind::Udp, waiting)
+}
+
+/// [`host`] over any link.
+///
+/// # Errors
+/// The system refuses descriptors or memory.
+pub(super) fn host_over(link: LinkKind, waiting: Waiting) -> io::Result<Host> {
     let spin = match waiting {
         Waiting::Spin => Duration::from_secs(3600),
         Waiting::Block | Waiting::Tokio => Duration::ZERO,
     };
-    Host::builder().spin(spin).build().map_err(io::Error::other)
+    let builder = Host::builder().link(link).spin(spin);
+    builder.build().map_err(io::Error::other)
 }
 
 /// Starts a server on a host of its own, and returns its port.
@@ -40,7 +49,15 @@ pub(super) fn serve(job: &Job, waiting: Waiting, answer: Answer) -> io::Result<u
     if waiting == Waiting::Tokio {
         return serve_tokio(listen, answer);
     }
-    let server = blocking::Server::bind_on(&host(waiting)?, listen).map_err(io::Error::other)?;
+    serve_blocking(&host(waiting)?, listen, answer)
+}
+
+/// Starts a server whose thread waits as its host says, and returns its port.
+///
+/// # Errors
+/// The address is not to be had.
+pub(super) fn serve_blocking(host: &Host, listen: SocketAddr, answer: Answer) -> io::Result<u16> {
+    let server = blocking::Server::bind_on(host, listen).map_err(io::Error::other)?;
     let port = server.local_addr().port();
     spawn_server(move || {
         loop {

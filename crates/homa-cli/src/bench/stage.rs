@@ -1,11 +1,13 @@
 //! Where samples are taken: a network, two processors that stay awake, and processes of their own
 //! for each turn. A sample that was disturbed is measured again.
 
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::io;
 use std::thread;
 use std::time::Instant;
 
+use homa::{LinkKind, udp};
 use serde::de::DeserializeOwned;
 
 use super::args::Common;
@@ -16,7 +18,7 @@ use super::meter::{Sample, Turn};
 use super::placement::Placement;
 use super::process::{Listening, Measured};
 use super::sockets::Congestion;
-use super::suite::{Extent, Job, Suite, Task, Variant};
+use super::suite::{Extent, Job, OVER_IP, Suite, Task, Variant};
 use crate::child::ChildProcess;
 use crate::failure::Failure;
 use crate::network::Network;
@@ -118,6 +120,17 @@ impl Stage {
     }
 
     fn is_possible(&self, variant: &Variant) -> Result<(), String> {
+        if variant.name == OVER_IP {
+            let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+            let opened = self
+                .network
+                .at_client(|| LinkKind::Ip.bind(any, &udp::Options::default()));
+            return match opened {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+        }
         let Some(name) = variant.congestion else {
             return Ok(());
         };

@@ -80,6 +80,9 @@ pub(super) struct Variant {
     pub(super) measure: fn(&Job, Meter) -> io::Result<Sample>,
 }
 
+/// The variant that goes over IP protocol 146 and spins; it takes CAP_NET_RAW.
+pub(super) const OVER_IP: &str = "homa_ip";
+
 /// A number that the report ends in: the figure of one variant over that of another.
 pub(super) struct Ratio {
     pub(super) key: &'static str,

@@ -14,7 +14,7 @@ use super::meter::Meter;
 use super::rivals::{quinn, tonic};
 use super::sockets::{BBR, CUBIC};
 use super::suite::Waiting::{Block, Spin, Tokio};
-use super::suite::{Figure, MILLION_RPCS, Ratio, Suite, Variant};
+use super::suite::{Figure, MILLION_RPCS, OVER_IP, Ratio, Suite, Variant};
 #[cfg(feature = "rivals")]
 use crate::answer::Answer;
 
@@ -40,6 +40,13 @@ const VARIANTS: &[Variant] = &[
         many_peers: false,
         serve: |job| homa::serve(job, Spin),
         measure: |job, meter| homa::measure(job, meter, Spin),
+    },
+    Variant {
+        name: OVER_IP,
+        congestion: None,
+        many_peers: false,
+        serve: homa::serve_ip,
+        measure: homa::measure_ip,
     },
     Variant {
         name: "udp_spin",
@@ -131,6 +138,7 @@ const VARIANTS: &[Variant] = &[
 
 const RATIOS: &[Ratio] = &[
     Ratio::of("homa_spin/udp_spin", &["homa_spin"], &["udp_spin"]),
+    Ratio::of("homa_ip/udp_spin", &[OVER_IP], &["udp_spin"]),
     Ratio::of("homa_spin/tcp_spin", &["homa_spin"], &["tcp_spin"]),
     Ratio::of("homa_block/udp_block", &["homa_block"], &["udp_block"]),
     Ratio::of("homa_block/tcp_block", &["homa_block"], &["tcp_block"]),
