@@ -429,6 +429,10 @@ impl Laws {
         self.met.iter().copied()
     }
 
+    pub(crate) fn has_paused(&self, host: u32) -> bool {
+        !self.hosts[host as usize].pauses.is_empty()
+    }
+
     pub(crate) fn config(&self, host: u32) -> &Config {
         &self.configs[host as usize]
     }

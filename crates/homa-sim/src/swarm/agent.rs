@@ -513,9 +513,11 @@ impl Agent for Swarm {
         !self.is(Plant::EnginesDoNotTalk)
     }
 
-    fn deadline(&mut self, _host: u32, at: u64) -> u64 {
+    fn deadline(&mut self, host: u32, at: u64) -> u64 {
         if self.is(Plant::Oversleeps) {
             at + 30_000_000
+        } else if self.is(Plant::SleepsOn) && self.laws.has_paused(host) {
+            at + 1_000_000_000
         } else {
             at
         }

@@ -307,7 +307,13 @@ fn perform(world: &mut World<Swarm>, plan: &Plan, act: Act) {
         }
         Act::Restart(host) => {
             if !world.is_up(host) {
-                let seed = seed_of(plan, host, world.agent.laws.life(host));
+                let alike = world.agent.plant == Some(Plant::StartsAlike);
+                let life = if alike {
+                    0
+                } else {
+                    world.agent.laws.life(host)
+                };
+                let seed = seed_of(plan, host, life);
                 // Its configuration was good the first time.
                 if world.restart(host, seed).is_ok() {
                     world.agent.laws.restarted(host);

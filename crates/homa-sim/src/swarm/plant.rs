@@ -67,11 +67,17 @@ pub enum Plant {
     EnginesDoNotTalk,
     /// See [`Plant::about`].
     SteersAstray,
+    /// See [`Plant::about`].
+    StartsAlike,
+    /// See [`Plant::about`].
+    WaitsTooLong,
+    /// See [`Plant::about`].
+    SleepsOn,
 }
 
 impl Plant {
     /// All of them, with the name by which each is asked for and what it does.
-    pub const ALL: [(Self, &'static str, &'static str); 29] = [
+    pub const ALL: [(Self, &'static str, &'static str); 32] = [
         (
             Self::ForgetsRequests,
             "forgets-requests",
@@ -217,6 +223,21 @@ impl Plant {
             "steers-astray",
             "some packets reach another engine of their host than the one that they belong to",
         ),
+        (
+            Self::StartsAlike,
+            "starts-alike",
+            "after a crash a host starts with the seed that it had before",
+        ),
+        (
+            Self::WaitsTooLong,
+            "waits-too-long",
+            "a silent peer is waited for twenty times as long as stated",
+        ),
+        (
+            Self::SleepsOn,
+            "sleeps-on",
+            "once it paused a host serves deadlines a second late",
+        ),
     ];
 
     /// The defect with this name.
@@ -245,6 +266,7 @@ impl Plant {
         let defaults = Config::default();
         match self {
             Self::ForgetsRequests => config.packet_lifetime = Duration::from_millis(1),
+            Self::WaitsTooLong => config.timeout *= 20,
             Self::PacesNothing => config.link_bits_per_second = None,
             Self::GrantsWithoutLimit => {
                 config.max_incoming_bytes = config.max_incoming_bytes.saturating_mul(8);
