@@ -70,13 +70,17 @@ impl Window {
         round: FIRST_WINDOW as u32,
     };
 
-    fn acknowledge(&mut self, marked: bool) {
+    /// A packet was acknowledged. The window grows only where it was in the way (`limits`): else
+    /// short messages would open it without end.
+    fn acknowledge(&mut self, marked: bool, limits: bool) {
         self.acked += 1;
         self.marked += u32::from(marked);
         if marked {
             self.threshold = self.threshold.min(self.packets);
         }
-        if self.packets < self.threshold {
+        if !limits {
+            // It holds.
+        } else if self.packets < self.threshold {
             self.packets += 1.0;
         } else if !marked {
             self.packets += 1.0 / self.packets;
@@ -220,7 +224,8 @@ impl Dctcp {
         let place = ack.message as usize;
         let flow = &mut self.flows[place];
         flow.acked += 1;
-        flow.window.acknowledge(ack.marked);
+        let limits = flow.sent < flow.packets;
+        flow.window.acknowledge(ack.marked, limits);
         if flow.acked == flow.packets {
             let pair = flow.from * self.hosts + flow.to;
             self.windows[pair as usize] = flow.window;
@@ -324,7 +329,9 @@ mod tests {
     use super::*;
 
     fn acknowledge(window: &mut Window, marks: &[bool]) {
-        marks.iter().for_each(|&mark| window.acknowledge(mark));
+        marks
+            .iter()
+            .for_each(|&mark| window.acknowledge(mark, true));
     }
 
     #[test]
