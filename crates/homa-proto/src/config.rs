@@ -211,6 +211,10 @@ impl Config {
     /// the grant for it travel. So much of a message goes unasked, and so much of one may be
     /// outstanding; more would only wait in front of the receiver's link, ahead of shorter messages.
     /// Nothing waits in front of our own link but the packet that leaves.
+    ///
+    /// Where the network has fewer than eight levels of priority, `overcommitment` should be no more
+    /// than their number: the bytes of messages granted together then stand in the same queue as
+    /// short messages, and with one level each one granted more adds a round trip to their wait.
     pub fn data_center(link_bits_per_second: u64, round_trip_bytes: u32) -> Self {
         let shipped = Self::default();
         let slots = u32::from(shipped.overcommitment);

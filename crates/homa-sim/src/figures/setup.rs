@@ -167,9 +167,11 @@ impl Variant {
     /// The engine's configuration on a host of `setup`.
     pub(crate) fn config(&self, setup: &Setup, workload: &Workload) -> Config {
         let shipped = Config::data_center(setup.topology.edge.bits_per_second, ROUND_TRIP_BYTES);
+        // As `Config::data_center` tells its user.
+        let fitting = shipped.overcommitment.min(self.priorities);
         let mut config = Config {
             priorities: self.priorities,
-            overcommitment: self.overcommitment.unwrap_or(shipped.overcommitment),
+            overcommitment: self.overcommitment.unwrap_or(fitting),
             max_message_bytes: 30_000_000,
             receive_budget_bytes: 1 << 40,
             packet_lifetime: Duration::from_millis(100),
