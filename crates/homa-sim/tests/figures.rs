@@ -35,6 +35,7 @@ fn table() -> String {
     let points = [
         point("w1", Protocol::Homa, "default"),
         point("w3", Protocol::Homa, "default"),
+        point("w3", Protocol::Homa, "oracle"),
         point("w3", Protocol::Homa, "levels-1"),
         point("w3", Protocol::Homa, "overcommit-1"),
         point("w3", Protocol::Homa, "rpc"),
