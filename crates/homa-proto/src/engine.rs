@@ -492,7 +492,7 @@ impl Engine {
             .and_then(|bytes| bytes.try_into().ok());
         if let Some(id) = named.map(|bytes| RpcId::new(u64::from_be_bytes(bytes))) {
             if let Some(index) = self.rpcs.find(&self.peers, peer, id) {
-                self.undeliverable(now, index, what, true);
+                self.undeliverable(now, index, what, wire::begins_data(offending));
             }
             return;
         }

@@ -557,7 +557,8 @@ impl Engine {
         self.fail(now, index, failure);
     }
 
-    /// The network says that a packet of this RPC did not arrive; `named`: of this very one.
+    /// The network says that a packet of this RPC did not arrive; `named`: DATA of this very one. A
+    /// question that comes back says nothing of the request before it.
     pub(crate) fn undeliverable(
         &mut self,
         now: Instant,

@@ -98,6 +98,12 @@ mod kind {
     pub(super) const ACK: u8 = 0x18;
 }
 
+/// Whether the beginning of a packet, as an ICMP error quotes it, is of DATA. The rest need not be
+/// there.
+pub(crate) fn begins_data(header: &[u8]) -> bool {
+    header.get(11) == Some(&kind::DATA)
+}
+
 impl Packet {
     /// Reads the header of one packet.
     ///

@@ -60,6 +60,24 @@ fn after_a_sign_of_life_or_a_second_attempt_nobody_knows_whether_a_request_ran()
 }
 
 #[test]
+fn a_question_that_comes_back_proves_nothing_of_the_request_before_it() {
+    // The response finds no buffer here, so that nothing is known of the server.
+    let mut world = World::echo_pair();
+    world.hosts[0].refuse = true;
+    world.call(0, 1, 100);
+    world.run_ms(6);
+    assert_eq!(world.hosts[1].requests_run(), 1);
+    let mut resend = world.trace[0].1.header.clone();
+    // The type, in the common header.
+    resend[11] = 0x12;
+    let server = world.hosts[1].address;
+    world.with(0, |engine, now| {
+        engine.handle_unreachable(now, server, &resend[..28], Unreachable::Host);
+    });
+    assert_eq!(world.hosts[0].failures(), [Failure::OutcomeUnknown]);
+}
+
+#[test]
 fn an_error_that_names_no_packet_means_all_rpcs_but_proves_little() {
     let mut world = World::pair();
     for _ in 0..3 {
