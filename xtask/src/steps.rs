@@ -105,6 +105,15 @@ pub(crate) const STEPS: &[Step] = &[
         ],
     },
     Step {
+        name: "guard",
+        checks: "an RPC takes the engine no more instructions than usual, 5 % granted",
+        needs: &[Need::Program {
+            program: "valgrind",
+            package: "valgrind",
+        }],
+        work: &[BUILD_RELEASE, line("homa bench engine --guard")],
+    },
+    Step {
         name: "namespaces",
         checks: "messages cross a network over every link, with small and large MTU, IPv4 and IPv6, with \
                  losses",

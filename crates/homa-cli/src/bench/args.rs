@@ -115,6 +115,10 @@ pub(crate) struct BenchEngine {
     #[arg(long)]
     pub(crate) sweep: bool,
 
+    /// Only count instructions, under valgrind, and fail where they are more than usual.
+    #[arg(long, conflicts_with = "sweep")]
+    pub(crate) guard: bool,
+
     /// How often to measure; median and range of the rounds are shown.
     #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,

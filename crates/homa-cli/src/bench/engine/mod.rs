@@ -38,6 +38,17 @@ const SWEEP: [(u32, u32); 6] = [
     (1_000_000, 100_000),
 ];
 
+/// RPCs under way, peers, and the instructions that an RPC takes, counted by callgrind: to be
+/// lowered with every gain.
+const GUARDED: [(u32, u32, f64); 3] = [
+    (10, 1, 5_546.0),
+    (100, 100, 5_860.0),
+    (10_000, 1_000, 6_461.0),
+];
+
+/// Another version of the compiler may move a count by a few per cent; a slip costs more.
+const GUARD_MARGIN: f64 = 1.05;
+
 /// How long a round of a point takes, about, for the progress bar.
 const ROUND: Duration = Duration::from_millis(1_500);
 
@@ -50,6 +61,9 @@ pub(crate) fn engine(arguments: &BenchEngine) -> Result<(), Failure> {
     let html_file = OutputFile::create(arguments.html.as_deref())?;
     if let Some(first) = cpu::allowed().first() {
         cpu::pin(&[*first]).map_err(Failure::work("cannot pin this process"))?;
+    }
+    if arguments.guard {
+        return guard();
     }
     let instrument = Instrument::find();
     let (text, json, html) = if arguments.sweep {
@@ -75,6 +89,34 @@ pub(crate) fn engine(arguments: &BenchEngine) -> Result<(), Failure> {
 /// The task cannot be read, or the system does not tell how much memory is used.
 pub(crate) fn engine_point(arguments: &EnginePoint) -> Result<(), Failure> {
     point::run(&arguments.task)
+}
+
+/// Holds the instructions of an RPC to their bounds.
+fn guard() -> Result<(), Failure> {
+    let mut slower = Vec::new();
+    for (outstanding, peers, usual) in GUARDED {
+        let scale = Scale {
+            outstanding,
+            peers,
+            ..USUAL
+        };
+        let counted = count(Some(Instrument::Callgrind), scale)?.unwrap_or(f64::INFINITY);
+        let line = format!(
+            "{outstanding} RPCs at {peers} peers: {counted:.0} instructions each, usually {usual:.0}"
+        );
+        writeln!(io::stdout(), "{line}").map_err(Failure::work("cannot print"))?;
+        if counted > usual * GUARD_MARGIN {
+            slower.push(line);
+        }
+    }
+    if slower.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Work(format!(
+        "more than {:.0} % above what is usual: {}",
+        (GUARD_MARGIN - 1.0) * 100.0,
+        slower.join("; ")
+    )))
 }
 
 fn pace(rounds: u32, instrument: Option<Instrument>) -> Result<Pace, Failure> {

@@ -71,7 +71,7 @@ impl Pace {
         } = self.scale;
         let mut text = format!(
             "Round trips of {MESSAGE_BYTES} bytes each way between two engines on one core, \
-             {outstanding} outstanding, {peers} peers;\nmedian and range of {} rounds.\n\n\
+             {outstanding} outstanding, {peers} peers;\nmedian and range of {} rounds, in seconds of processor time.\n\n\
              {:.2} million RPCs a second ({:.2}–{:.2}), {:.0} ns each\n",
             rates.len(),
             middle / 1e6,
@@ -130,8 +130,8 @@ impl Sweep {
         let ratios = self.ratios();
         let mut text = format!(
             "Round trips of {MESSAGE_BYTES} bytes each way between two engines on one core, \
-             completed in random order;\nmedians and ranges of {} rounds in which the scales \
-             alternate.\n\n{:>11}{:>9}{:>9}{:>18}{:>14}\n",
+             completed in random order;\nmedians and ranges of processor time over {} rounds \
+             in which the scales alternate.\n\n{:>11}{:>9}{:>9}{:>18}{:>14}\n",
             self.rows[0].nanos_per_rpc.len(),
             "outstanding",
             "peers",
