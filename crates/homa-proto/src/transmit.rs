@@ -379,6 +379,8 @@ impl Engine {
                 && self.fill(now, index, burst, true)
             {
                 self.counters.announcements_sent += 1;
+                // It stands in the order by what is left of it now.
+                self.requeue(index);
                 return true;
             }
         }

@@ -4,25 +4,51 @@
 use homa_sim::swarm::{Options, Plant, check_shape, many, run, run_twice};
 use homa_sim::{BadTopology, Shape};
 
-/// Seeds that showed defects of the engine, with what was wrong.
-const FOUND: [(u64, &str); 7] = [
+/// Engines of each host when the first seeds below were found.
+const ONE: Option<usize> = Some(1);
+
+/// Seeds that showed defects of the engine, the engines of their hosts if that is not what the seed
+/// draws, and what was wrong.
+const FOUND: [(u64, Option<usize>, &str); 13] = [
     (
         33,
+        ONE,
         "requests that never arrived whole kept their long segments for ever",
     ),
     (
         34,
+        ONE,
         "a table without room for a single range let nothing be sent again",
     ),
-    (249, "a small limit beside a fixed window allowed no grant"),
-    (289, "a peer that only acknowledged was taken for silent"),
-    (482, "a small limit beside a fixed window allowed no grant"),
-    (1779, "a server gave a client up without having asked"),
+    (
+        249,
+        ONE,
+        "a small limit beside a fixed window allowed no grant",
+    ),
+    (
+        289,
+        ONE,
+        "a peer that only acknowledged was taken for silent",
+    ),
+    (
+        482,
+        ONE,
+        "a small limit beside a fixed window allowed no grant",
+    ),
+    (1779, ONE, "a server gave a client up without having asked"),
+    (1911, None, "a request that ran was said not to have run"),
     (
         5877,
+        ONE,
         "a request that ran in an earlier life was said not to have run",
     ),
+    (6047, None, ANNOUNCED),
+    (9810, None, ANNOUNCED),
+    (10788, None, ANNOUNCED),
+    (11169, None, ANNOUNCED),
+    (11559, None, ANNOUNCED),
 ];
+const ANNOUNCED: &str = "an announced message kept its full length in the order of sending";
 
 #[test]
 fn the_laws_hold_in_the_runs_of_many_seeds() {
@@ -34,12 +60,11 @@ fn the_laws_hold_in_the_runs_of_many_seeds() {
 
 #[test]
 fn what_the_swarm_found_stays_repaired() {
-    // Found when every host had one engine.
-    let options = Options {
-        engines: Some(1),
-        ..Options::default()
-    };
-    for (seed, what) in FOUND {
+    for (seed, engines, what) in FOUND {
+        let options = Options {
+            engines,
+            ..Options::default()
+        };
         let outcome = run(seed, options).unwrap();
         assert_eq!(outcome.violation, None, "seed {seed}: {what}");
     }

@@ -99,6 +99,26 @@ fn a_message_that_was_longer_goes_first_once_fewer_bytes_of_it_remain() {
 }
 
 #[test]
+fn an_announced_message_stands_in_the_order_by_what_its_announcement_left() {
+    let mut world = behind_a_link(GIGABIT);
+    // No GRANT comes in time to correct its place.
+    world.latency = Duration::from_millis(2);
+    // 40,500 less the 1,400 of the announcement are fewer than 39,900.
+    for length in [20_000, 40_500, 39_900] {
+        let call = world.a_call(0, 1, length);
+        world.enqueue(0, call).unwrap();
+    }
+    world.drain(0);
+    world.run_ms(2);
+    let mut messages: Vec<u64> = sent(&world)
+        .into_iter()
+        .map(|(_, message, ..)| message)
+        .collect();
+    messages.dedup();
+    assert_eq!(messages, [2, 1, 2, 3], "the announcement, then the order");
+}
+
+#[test]
 fn requests_and_responses_stand_in_one_order() {
     let mut world = behind_a_link(GIGABIT);
     world.call(1, 0, 100);
