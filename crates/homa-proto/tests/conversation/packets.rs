@@ -58,6 +58,7 @@ pub(crate) fn read(
         }),
         "RPC_UNKNOWN" => Body::RpcUnknown(RpcUnknown { reason: None }),
         "BUSY" => Body::Busy,
+        "FREEZE" => Body::Freeze,
         "NEED_ACK" => Body::NeedAck,
         "CUTOFFS" => Body::Cutoffs(Cutoffs {
             cutoffs: [i32::MAX as u32, 0, 0, 0, 1_000_000, 15_000, 2_800, 200],

@@ -4,78 +4,9 @@
 use std::collections::BTreeMap;
 
 use homa_proto::wire::{Body, DATA_HEADER_BYTES, MAX_HEADER_BYTES, Packet};
-use pcap_parser::PcapCapture;
 
+use crate::captured::{Captured, IPV4_HEADER_BYTES, MTU, packets};
 use crate::law;
-
-/// One Homa packet as it was captured: without Ethernet and IP headers.
-struct Captured {
-    native: bool,
-    bytes: Vec<u8>,
-}
-
-/// IP protocol numbers.
-const TCP: u8 = 6;
-const HOMA: u8 = 146;
-
-const ETHERNET_HEADER_BYTES: usize = 14;
-/// Bytes of an IPv4 packet on the captured network; a longer one was captured before segmentation.
-const MTU: usize = 1500;
-const IPV4_HEADER_BYTES: usize = 20;
-
-/// Bytes that segmentation copies in front of each piece; the segment field follows with the piece.
-const REPLICATED_BYTES: usize = 52;
-
-/// The Homa packets of a capture; super-packets of several segments are cut into them.
-fn packets(file: &[u8]) -> Vec<Captured> {
-    let capture = PcapCapture::from_file(file).expect("a capture file");
-    capture
-        .blocks
-        .iter()
-        .flat_map(|block| homa_packets(block.data))
-        .collect()
-}
-
-fn homa_packets(frame: &[u8]) -> Vec<Captured> {
-    let ip = &frame[ETHERNET_HEADER_BYTES..];
-    assert_eq!(
-        (frame[12..14].to_vec(), ip[0]),
-        (vec![0x08, 0x00], 0x45),
-        "plain IPv4"
-    );
-    let length = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
-    let homa = &ip[IPV4_HEADER_BYTES..length];
-    match ip[9] {
-        HOMA if length > MTU => segments(homa)
-            .map(|bytes| Captured {
-                native: true,
-                bytes,
-            })
-            .collect(),
-        HOMA => vec![Captured {
-            native: true,
-            bytes: homa.to_vec(),
-        }],
-        TCP => vec![Captured {
-            native: false,
-            bytes: homa.to_vec(),
-        }],
-        protocol => panic!("protocol {protocol}"),
-    }
-}
-
-/// Cuts a native super-packet as segmentation hardware would: a header that all share, then pieces
-/// of equal length (the last may be shorter), each led by its segment field.
-fn segments(packet: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
-    let (shared, pieces) = packet.split_at(REPLICATED_BYTES);
-    let first = law::word(pieces, 0);
-    let piece_length = (5..pieces.len() - 4)
-        .find(|&at| u32::try_from(at - 4).is_ok_and(|data| law::word(pieces, at) == first + data))
-        .expect("a second segment");
-    pieces
-        .chunks(piece_length)
-        .map(move |piece| [shared, piece].concat())
-}
 
 /// Emits a native packet as its sender did and compares the header.
 fn assert_emits_the_same(packet: &Packet, bytes: &[u8]) {
@@ -94,7 +25,7 @@ fn assert_emits_the_same(packet: &Packet, bytes: &[u8]) {
 fn replay(file: &[u8]) -> BTreeMap<u8, usize> {
     let mut counts = BTreeMap::new();
     let mut messages: BTreeMap<u64, Vec<bool>> = BTreeMap::new();
-    for Captured { native, bytes } in packets(file) {
+    for Captured { native, bytes, .. } in packets(file) {
         let packet = law::check(&bytes).expect("a captured packet is legal");
         if native {
             assert_emits_the_same(&packet, &bytes);
