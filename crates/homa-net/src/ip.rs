@@ -16,7 +16,8 @@
 //!
 //! *One process answers for the ports of nobody* (`guard.rs`), whichever took that office first.
 //!
-//! *The source address is chosen here and not by the route*, because the checksum covers it.
+//! *The source address is known here*, because the checksum covers it: the kernel is asked which one
+//! the route takes, and told only where it is to be another.
 
 mod checksum;
 mod claim;
@@ -25,6 +26,7 @@ mod guard;
 mod open;
 mod receive;
 mod send;
+mod sources;
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -75,8 +77,8 @@ impl Ip {
         Ok(Self {
             capabilities: open::capabilities(socket.as_fd()),
             counters: Counters::default(),
-            outbox: send::Outbox::new(),
-            inbox: receive::Inbox::new(options),
+            outbox: send::Outbox::new(local.ip(), options.usual_class),
+            inbox: receive::Inbox::new(address, options),
             reports: Reports::new(),
             socket,
             local,

@@ -38,7 +38,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub use bind::{BindError, Options};
-pub(crate) use bind::{buffer_bytes, size_buffers};
+pub(crate) use bind::{buffer_bytes, size_buffers, tells_destination};
 pub use steering::Steering;
 
 use self::family::Family;

@@ -11,7 +11,7 @@ use crate::link::{Capabilities, MAX_BATCH_BYTES, MAX_SEGMENTS};
 use crate::ports;
 use crate::sys::{self, Errno, SocketName};
 use crate::udp::family::Family;
-use crate::udp::{BindError, Options, buffer_bytes, size_buffers};
+use crate::udp::{BindError, Options, buffer_bytes, size_buffers, tells_destination};
 
 /// Ports of clients; servers have those below, but for 0.
 const CLIENT_PORTS: core::ops::RangeInclusive<u16> = 32_768..=65_535;
@@ -34,7 +34,7 @@ pub(super) fn open(
     let (claim, port) = claim(address)?;
     let fd = socket.as_fd();
     filter::only(fd, address.is_ipv4(), port).map_err(failed("attaching a filter"))?;
-    set_options(fd, family, address.ip().is_unspecified())
+    set_options(fd, address, options)
         .map_err(|errno| failed("setting options of a raw socket")(errno.into()))?;
     size_buffers(fd, options).map_err(|errno| failed("sizing its buffers")(errno.into()))?;
     // To the kernel the port of a raw IPv6 socket is its protocol, or 0.
@@ -72,16 +72,24 @@ fn claim(address: SocketAddr) -> Result<(Claim, u16), BindError> {
     Err(BindError::HomaPortInUse(address))
 }
 
-fn set_options(fd: BorrowedFd<'_>, family: &Family, any: bool) -> Result<(), Errno> {
+fn set_options(fd: BorrowedFd<'_>, address: SocketAddr, options: &Options) -> Result<(), Errno> {
+    let family = Family::of(address.ip());
     let set = |option, value| sys::set_option(fd, family.level, option, value);
     set(family.receive_errors, 1)?;
     set(family.mtu_discovery, family.probe)?;
+    set(family.class, options.usual_class.into())?;
     // A raw IPv4 socket shows the IP header, which says all the rest.
-    if family.domain == libc::AF_INET6 {
-        set(family.receive_class, 1)?;
-        set(family.receive_destination, i32::from(any))?;
+    if address.is_ipv6() {
+        set(family.receive_class, options.tell_class.into())?;
+        let tells = tells_destination(address, options);
+        set(family.receive_destination, tells.into())?;
     }
     Ok(())
+}
+
+/// Whether what arrives brings control messages: what they would say, an IPv4 header says.
+pub(super) fn has_control(address: SocketAddr, options: &Options) -> bool {
+    address.is_ipv6() && (options.tell_class || tells_destination(address, options))
 }
 
 pub(super) fn capabilities(fd: BorrowedFd<'_>) -> Capabilities {

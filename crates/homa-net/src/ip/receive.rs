@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::io;
 use std::os::fd::AsFd;
 
-use super::Ip;
+use super::{Ip, open};
 use crate::link::Received;
 use crate::ports;
 use crate::sys::{self, Envelope, MESSAGES_MAX};
@@ -17,15 +17,18 @@ pub(super) struct Inbox {
     /// `STRIDE` bytes for each envelope; memory that was never written costs nothing.
     buffer: Vec<u8>,
     batch: Batch,
+    /// Whether anything comes in control messages.
+    control: bool,
 }
 
 impl Inbox {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(address: SocketAddr, options: &Options) -> Self {
         let count = options.receive_buffer_count.clamp(1, MESSAGES_MAX);
         Self {
             envelopes: (0..count).map(|_| Envelope::EMPTY).collect(),
             buffer: vec![0; count * STRIDE],
             batch: Batch::SMALLEST,
+            control: open::has_control(address, options),
         }
     }
 }
@@ -53,8 +56,14 @@ impl Ip {
     fn fill_inbox(&mut self) -> io::Result<usize> {
         let inbox = &mut self.inbox;
         for _ in 0..REPEATS_MAX {
-            let envelopes = &mut inbox.envelopes[..inbox.batch.want];
-            match sys::receive(self.socket.as_fd(), envelopes, &mut inbox.buffer, STRIDE) {
+            let (fd, buffer) = (self.socket.as_fd(), &mut inbox.buffer);
+            let arrived = match &mut inbox.envelopes[..inbox.batch.want] {
+                [envelope] if !inbox.control => {
+                    sys::receive_from(fd, envelope, &mut buffer[..STRIDE]).map(|()| 1)
+                }
+                envelopes => sys::receive(fd, envelopes, buffer, STRIDE),
+            };
+            match arrived {
                 Ok(count) => {
                     inbox.batch.adapt(count, inbox.envelopes.len());
                     return Ok(count);

@@ -1,35 +1,34 @@
 //! Sending: each packet is copied, given its checksum, and handed over with others in one call.
 
 use core::net::IpAddr;
-use std::collections::HashMap;
 use std::io::IoSlice;
 use std::os::fd::AsFd;
 
+use super::sources::Sources;
 use super::{Ip, checksum};
 use crate::link::{Refusal, Transmit};
 use crate::sys::{self, Envelope, Errno, MESSAGES_MAX, SocketName};
 use crate::udp::family::Family;
-use crate::udp::route;
 use crate::udp::send::push_source;
 use crate::udp::verdict::{PENDING_REPEATS_MAX, Verdict, verdict};
 
-/// Peers whose route is remembered. Asking again costs some microseconds, no more.
-const SOURCES_MAX: usize = 4_096;
-
-/// Memory that sending reuses from call to call, and source addresses by peer.
+/// Memory that sending reuses from call to call, and what packets leave with unless told otherwise.
 pub(super) struct Outbox {
     envelope: Box<Envelope>,
     /// The packets of one transmit behind each other.
     flat: Vec<u8>,
-    sources: HashMap<IpAddr, IpAddr>,
+    sources: Sources,
+    class: u8,
 }
 
 impl Outbox {
-    pub(super) fn new() -> Self {
+    /// For a socket bound to `local` whose packets leave with `class`.
+    pub(super) fn new(local: IpAddr, class: u8) -> Self {
         Self {
             envelope: Box::new(Envelope::EMPTY),
             flat: Vec::new(),
-            sources: HashMap::new(),
+            sources: Sources::new(local),
+            class,
         }
     }
 }
@@ -52,7 +51,7 @@ impl Ip {
                 Outcome::Sent => {}
                 Outcome::Refused(refusal) => {
                     // The route may have changed, and with it the address to send from.
-                    self.outbox.sources.remove(&transmit.to.ip());
+                    self.outbox.sources.forget(transmit.to.ip());
                     self.counters.transmits_refused += 1;
                     refused(index, refusal);
                 }
@@ -66,7 +65,7 @@ impl Ip {
     }
 
     fn send_transmit(&mut self, transmit: &Transmit<'_>) -> Outcome {
-        let from = match self.source(transmit) {
+        let from = match self.address(transmit) {
             Ok(from) => from,
             Err(refusal) => return Outcome::Refused(refusal),
         };
@@ -78,7 +77,6 @@ impl Ip {
         for packet in self.outbox.flat.chunks_mut(stride) {
             checksum::fill(packet, from, transmit.to.ip());
         }
-        address(&mut self.outbox.envelope, transmit, from);
         let whole = self.outbox.flat.len();
         let mut done = 0;
         while done < whole {
@@ -119,7 +117,11 @@ impl Ip {
         let (fd, envelope) = (self.socket.as_fd(), &*self.outbox.envelope);
         let rest = &self.outbox.flat[start..];
         let sent = if rest.len() <= stride {
-            sys::send(fd, envelope, &[IoSlice::new(rest)])?;
+            if envelope.control.is_empty() {
+                sys::send_to(fd, &envelope.name, rest)?;
+            } else {
+                sys::send(fd, envelope, &[IoSlice::new(rest)])?;
+            }
             1
         } else {
             let mut slices = [IoSlice::new(&[]); MESSAGES_MAX];
@@ -135,43 +137,29 @@ impl Ip {
         Ok((sent * stride).min(rest.len()))
     }
 
-    /// The address that `transmit` leaves from.
-    fn source(&mut self, transmit: &Transmit<'_>) -> Result<IpAddr, Refusal> {
-        let local = self.local.ip();
-        let named = transmit.from.unwrap_or(local);
-        if transmit.to.is_ipv4() != local.is_ipv4() || named.is_ipv4() != local.is_ipv4() {
+    /// Writes the envelope of `transmit`: where to, where from, which class. Returns the address that
+    /// it leaves from.
+    fn address(&mut self, transmit: &Transmit<'_>) -> Result<IpAddr, Refusal> {
+        let is_v4 = self.local.is_ipv4();
+        let foreign = |ip: IpAddr| ip.is_ipv4() != is_v4;
+        if foreign(transmit.to.ip()) || transmit.from.is_some_and(foreign) {
             return Err(Refusal::WrongFamily);
         }
-        if !named.is_unspecified() {
-            return Ok(named);
+        let usual = self.outbox.sources.of(transmit.to);
+        let from = transmit.from.map_or(usual, Ok)?;
+        let mut to = transmit.to;
+        // To the kernel the port of a raw IPv6 socket is its protocol, or 0.
+        to.set_port(0);
+        self.outbox.envelope.name = SocketName::encode(to);
+        let (control, family) = (&mut self.outbox.envelope.control, Family::of(from));
+        control.clear();
+        if transmit.traffic_class != self.outbox.class {
+            let class = i32::from(transmit.traffic_class).to_ne_bytes();
+            control.push(family.level, family.class, &class);
         }
-        if let Some(source) = self.outbox.sources.get(&transmit.to.ip()) {
-            return Ok(*source);
+        if usual != Ok(from) {
+            push_source(control, family, from);
         }
-        let source =
-            route::source(transmit.to).map_err(|errno| match verdict(errno, false, false) {
-                Verdict::Refused(refusal) | Verdict::MayBePending(refusal) => refusal,
-                _ => Refusal::Dropped,
-            })?;
-        if self.outbox.sources.len() >= SOURCES_MAX {
-            self.outbox.sources.clear();
-        }
-        self.outbox.sources.insert(transmit.to.ip(), source);
-        Ok(source)
+        Ok(from)
     }
-}
-
-/// Writes the envelope of `transmit`: where to, where from, which class.
-fn address(envelope: &mut Envelope, transmit: &Transmit<'_>, from: IpAddr) {
-    let mut to = transmit.to;
-    // To the kernel the port of a raw IPv6 socket is its protocol, or 0.
-    to.set_port(0);
-    envelope.name = SocketName::encode(to);
-    let (control, family) = (&mut envelope.control, Family::of(from));
-    control.clear();
-    if transmit.traffic_class != 0 {
-        let class = i32::from(transmit.traffic_class).to_ne_bytes();
-        control.push(family.level, family.class, &class);
-    }
-    push_source(control, family, from);
 }

@@ -257,7 +257,7 @@ pub(super) fn open(
 }
 
 /// Whether each arriving buffer tells what was addressed: a socket with one address knows.
-pub(super) fn tells_destination(address: SocketAddr, options: &Options) -> bool {
+pub(crate) fn tells_destination(address: SocketAddr, options: &Options) -> bool {
     options.tell_destination && address.ip().is_unspecified()
 }
 
