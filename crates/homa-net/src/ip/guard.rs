@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use super::claim::{Claim, Office};
@@ -35,7 +35,8 @@ use crate::wait::{WATCHES_MAX, Wakeup, Watch, wait};
 const ANSWERS_PER_SECOND: u32 = 100;
 const ANSWERS_AT_ONCE: u32 = 50;
 
-/// How soon to try again when the holder of the office left while we asked for it.
+/// How soon to try again when the holder of the office left while we asked for it, or is asked by too
+/// many.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// Bytes of a packet that are looked at: more than any answer quotes.
@@ -51,6 +52,7 @@ const _: () = assert!(OWNERS_MAX <= filter::PORTS_MAX);
 /// The thread of this process that waits for the office or holds it; it ends with the last link.
 pub(super) struct Guard {
     stop: Arc<Wakeup>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Guard {
@@ -63,14 +65,22 @@ impl Guard {
         }
         let stop = Arc::new(Wakeup::new()?);
         let own = Arc::clone(&stop);
-        thread::Builder::new()
+        // Here, so that answers are given from the first packet on.
+        let first = Server::take_office();
+        let thread = thread::Builder::new()
             .name("homa-ip-guard".to_owned())
             .spawn(move || {
                 // What ends it early is a lack of descriptors or rights. Packets to ports of nobody
                 // then time out, as they would without an answer of ours.
-                let _ = wait_and_serve(&own);
+                let _ = first.and_then(|first| match first {
+                    Some(mut server) => server.serve(&own),
+                    None => wait_and_serve(&own),
+                });
             })?;
-        let guard = Arc::new(Self { stop });
+        let guard = Arc::new(Self {
+            stop,
+            thread: Some(thread),
+        });
         *shared = Arc::downgrade(&guard);
         Ok(guard)
     }
@@ -79,18 +89,23 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.stop.wake();
+        // Nothing that it does waits. Who opens the next link finds the office free.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
 /// Waits for the office, then serves, until told to stop.
 fn wait_and_serve(stop: &Wakeup) -> io::Result<()> {
     loop {
-        match Office::Guard.claim() {
-            Ok(claim) => return Server::new(claim)?.serve(stop),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(error) => return Err(error),
+        if let Some(mut server) = Server::take_office()? {
+            return server.serve(stop);
         }
-        let holder = Office::Guard.owner()?;
+        let holder = match Office::Guard.owner() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            holder => holder?,
+        };
         let mut watches = vec![Watch::readable(stop.fd())];
         watches.extend(
             holder
@@ -122,6 +137,15 @@ struct Socket {
 }
 
 impl Server {
+    /// Takes the office, if nobody has it.
+    fn take_office() -> io::Result<Option<Self>> {
+        match Office::Guard.claim() {
+            Ok(claim) => Self::new(claim).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn new(claim: Claim) -> io::Result<Self> {
         let v4 = Socket::open(true);
         let sockets = match (v4, Socket::open(false)) {
@@ -196,13 +220,16 @@ impl Server {
         if self.owners.contains_key(&stray.port) {
             return Ok(false);
         }
-        if let Some(owner) = Office::Port(stray.port).owner()? {
+        match Office::Port(stray.port).owner() {
+            Ok(None) => {}
             // Beyond the limit the guard is woken for packets of some owners, no more.
-            let has_room = self.owners.len() < OWNERS_MAX;
-            if has_room {
+            Ok(Some(owner)) if self.owners.len() < OWNERS_MAX => {
                 self.owners.insert(stray.port, owner);
+                return Ok(true);
             }
-            return Ok(has_room);
+            Ok(Some(_)) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
         }
         if self.bucket.take(Instant::now()) {
             // A failure is that of a route: the sender then waits for its timeout.

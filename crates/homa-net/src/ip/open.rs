@@ -23,7 +23,7 @@ pub(super) fn open(
 ) -> Result<(Claim, OwnedFd, SocketAddr), BindError> {
     let family = Family::of(address.ip());
     let failed = |step| move |error: io::Error| BindError::failed(address, step, error);
-    if is_owned_by_the_kernel(family) {
+    if is_owned_by_the_kernel(family, HOMA) {
         return Err(BindError::KernelModule(address));
     }
     let socket =
@@ -43,9 +43,10 @@ pub(super) fn open(
     Ok((claim, socket, ports::at(address, port)))
 }
 
-/// Whether a kernel module speaks Homa here: then it has sockets to offer.
-fn is_owned_by_the_kernel(family: &Family) -> bool {
-    sys::socket(family.domain, libc::SOCK_DGRAM, HOMA).is_ok()
+/// Whether the kernel speaks a protocol itself: then it has sockets of it to offer. For
+/// Homa's it takes a module.
+fn is_owned_by_the_kernel(family: &Family, protocol: i32) -> bool {
+    sys::socket(family.domain, libc::SOCK_DGRAM, protocol).is_ok()
 }
 
 /// Claims the port of `address`, or a free one.
@@ -106,6 +107,14 @@ pub(super) fn capabilities(fd: BorrowedFd<'_>) -> Capabilities {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_protocol_that_the_kernel_speaks_is_told_from_one_that_it_does_not() {
+        let v4 = Family::of("0.0.0.0".parse().unwrap());
+        assert!(is_owned_by_the_kernel(v4, libc::IPPROTO_UDP));
+        // For tests, says RFC 3692.
+        assert!(!is_owned_by_the_kernel(v4, 253));
+    }
 
     #[test]
     fn a_client_gets_a_port_of_the_upper_half_that_is_its_own() {
