@@ -500,6 +500,18 @@ impl Instruction {
         jump
     }
 
+    /// Skips `count` instructions unless the value is `k`.
+    pub(crate) const fn skip_unless(k: u32, count: u8) -> Self {
+        let mut jump = Self::new(libc::BPF_JMP | libc::BPF_JEQ, k);
+        jump.0.jf = count;
+        jump
+    }
+
+    /// Ends with `k`.
+    pub(crate) const fn answer_with(k: u32) -> Self {
+        Self::new(libc::BPF_RET | libc::BPF_K, k)
+    }
+
     /// Ends with the value.
     pub(crate) const fn answer() -> Self {
         Self::new(libc::BPF_RET | libc::BPF_A, 0)

@@ -1,8 +1,10 @@
 //! The UDP tunnel of the reference: a Homa packet unchanged in a datagram from port 54321 to port
 //! 54321. It takes no right.
 //!
-//! The ports of addresses are Homa ports, which stand at the beginning of the packet. One socket of
-//! a machine's address can be the end of the tunnel, so there is one Homa port for each.
+//! The ports of addresses are Homa ports, which stand at the beginning of the packet. One process of
+//! a machine can be the end of the tunnel at an address, with as many Homa ports as it likes.
+
+mod ends;
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,53 +20,60 @@ use crate::udp::{BindError, Options, Udp};
 /// The UDP port, at both ends.
 pub const TUNNEL_PORT: u16 = 54_321;
 
-/// The Homa port of a client: the first of theirs.
+/// The first Homa port of clients.
 const CLIENT_PORT: u16 = 32_768;
 
-/// An end of the tunnel as a [`Link`].
+/// An end of the tunnel, for one Homa port, as a [`Link`].
 pub struct Tunnel {
-    udp: Udp,
-    /// Homa port.
-    port: u16,
+    /// `None` only while it is dropped.
+    udp: Option<Udp>,
+    /// As it was asked for, with the Homa port.
+    address: SocketAddr,
     /// Arrived packets for other ports, or too short for one.
     strays: u64,
 }
 
 impl Tunnel {
-    /// Opens the end at `address`, whose port is the Homa port; 0 stands for that of a client.
+    /// Opens the end at `address`, whose port is the Homa port; 0 stands for a free one of clients.
     ///
     /// # Errors
     ///
-    /// Another socket is the end of the tunnel there, or the address is not of this machine.
+    /// Another process has the tunnel there, another socket of this one the Homa port, or the address
+    /// is not of this machine. The sockets of a process share the tunnel where they have the same
+    /// address, be it that of all interfaces.
     pub fn bind(address: SocketAddr, options: &Options) -> Result<Self, BindError> {
-        let udp =
-            Udp::bind(ports::at(address, TUNNEL_PORT), options).map_err(|error| match error {
-                BindError::AddressInUse(_) => BindError::TunnelInUse(address),
-                other => other,
-            })?;
+        let (udp, port) = ends::all().open(address, options)?;
         Ok(Self {
-            udp,
-            port: if address.port() == 0 {
-                CLIENT_PORT
-            } else {
-                address.port()
-            },
+            udp: Some(udp),
+            address: ports::at(address, port),
             strays: 0,
         })
+    }
+
+    fn udp(&self) -> &Udp {
+        self.udp.as_ref().expect("it is there until dropped")
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        if let Some(udp) = self.udp.take() {
+            ends::all().close(self.address.ip(), udp, self.address.port());
+        }
     }
 }
 
 impl fmt::Debug for Tunnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tunnel")
-            .field("udp", &self.udp)
-            .field("port", &self.port)
+            .field("address", &self.address)
             .finish_non_exhaustive()
     }
 }
 
 impl Link for Tunnel {
     fn send(&mut self, batch: &[Transmit<'_>], refused: &mut dyn FnMut(usize, Refusal)) -> usize {
+        let udp = self.udp.as_mut().expect("it is there until dropped");
         let mut done = 0;
         // In groups, so that no call allocates.
         for group in batch.chunks(GROUP) {
@@ -75,11 +84,9 @@ impl Link for Tunnel {
                     ..*transmit
                 };
             }
-            let sent = self
-                .udp
-                .send(&inside[..group.len()], &mut |index, refusal| {
-                    refused(done + index, refusal);
-                });
+            let sent = udp.send(&inside[..group.len()], &mut |index, refusal| {
+                refused(done + index, refusal);
+            });
             done += sent;
             if sent < group.len() {
                 break;
@@ -89,8 +96,9 @@ impl Link for Tunnel {
     }
 
     fn receive(&mut self, sink: &mut dyn FnMut(Received<'_>)) -> io::Result<usize> {
-        let (own, strays) = (self.port, &mut self.strays);
-        self.udp.receive(&mut |received| {
+        let (own, strays) = (self.address.port(), &mut self.strays);
+        let udp = self.udp.as_mut().expect("it is there until dropped");
+        udp.receive(&mut |received| {
             for packet in received.segments() {
                 match ports::of(packet) {
                     Some((source, dest)) if dest == own => sink(Received {
@@ -106,33 +114,40 @@ impl Link for Tunnel {
     }
 
     fn poll_errors(&mut self, sink: &mut dyn FnMut(Undeliverable<'_>)) -> io::Result<usize> {
-        self.udp.poll_errors(&mut |report| {
-            let dest = ports::of(report.offending).map_or(0, |(_, dest)| dest);
-            sink(Undeliverable {
-                to: ports::at(report.to, dest),
-                ..report
-            });
+        let own = self.address.port();
+        let udp = self.udp.as_mut().expect("it is there until dropped");
+        udp.poll_errors(&mut |report| {
+            // A report may reach another socket than sent: the kernel does not ask the program. Then
+            // the RPC ends by its timeout.
+            match ports::of(report.offending) {
+                Some((source, dest)) if source == own => sink(Undeliverable {
+                    to: ports::at(report.to, dest),
+                    ..report
+                }),
+                Some(_) => {}
+                None => sink(report),
+            }
         })
     }
 
     fn local_addr(&self) -> SocketAddr {
-        ports::at(self.udp.local_addr(), self.port)
+        ports::at(self.udp().local_addr(), self.address.port())
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
-        self.udp.fd()
+        self.udp().fd()
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.udp.capabilities()
+        self.udp().capabilities()
     }
 
     fn route_mtu(&self, to: IpAddr) -> io::Result<u32> {
-        self.udp.route_mtu(to)
+        self.udp().route_mtu(to)
     }
 
     fn counters(&self) -> Counters {
-        let inner = self.udp.counters();
+        let inner = self.udp().counters();
         Counters {
             datagrams_received: inner.datagrams_received - self.strays,
             malformed: inner.malformed + self.strays,

@@ -271,8 +271,11 @@ pub enum BindError {
     KernelModule(SocketAddr),
     /// The Homa port is taken on this machine.
     HomaPortInUse(SocketAddr),
-    /// Another socket of this machine is the end of the UDP tunnel.
+    /// Another process of this machine is the end of the UDP tunnel, or a socket of this one with
+    /// another address that overlaps.
     TunnelInUse(SocketAddr),
+    /// Another socket of this process has the Homa port in the tunnel.
+    TunnelPortInUse(SocketAddr),
     /// The name leads to no address.
     Resolve(ResolveError),
     /// The configuration is out of range.
@@ -348,9 +351,15 @@ impl fmt::Display for BindError {
             ),
             Self::TunnelInUse(addr) => write!(
                 f,
-                "{} has an end of the tunnel already, and can have one; stop the program that has \
-                 it (`ss -ulpn 'sport = :54321'` names it), or go over UDP (link udp)",
+                "{} has an end of the tunnel already; stop the program that has it (`ss -ulpn \
+                 'sport = :54321'` names it), give all sockets of this one the same address, or go \
+                 over UDP (link udp)",
                 addr.ip()
+            ),
+            Self::TunnelPortInUse(addr) => write!(
+                f,
+                "another socket of this program has Homa port {} in the tunnel; choose another",
+                addr.port()
             ),
             Self::Resolve(error) => error.fmt(f),
             Self::Config(error) => error.fmt(f),
@@ -387,6 +396,7 @@ impl From<homa_net::udp::BindError> for BindError {
             Net::KernelModule(addr) => Self::KernelModule(addr),
             Net::HomaPortInUse(addr) => Self::HomaPortInUse(addr),
             Net::TunnelInUse(addr) => Self::TunnelInUse(addr),
+            Net::TunnelPortInUse(addr) => Self::TunnelPortInUse(addr),
             Net::Failed { step, source, .. } => Self::system(step, &source),
         }
     }

@@ -176,3 +176,18 @@ impl Builder {
         Host::group(&self, count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn towards_kernels_the_timeouts_are_those_of_the_kernel_module() {
+        for link in [LinkKind::Ip, LinkKind::Tunnel] {
+            let config = default_config(link);
+            assert_eq!(config.resend_interval, Duration::from_millis(5));
+            assert_eq!(config.timeout, Duration::from_millis(100));
+            assert_eq!(config.ack_interval, Duration::from_millis(2));
+        }
+    }
+}

@@ -89,8 +89,11 @@ pub enum BindError {
     KernelModule(SocketAddr),
     /// Another process, or another socket of this one, has the Homa port.
     HomaPortInUse(SocketAddr),
-    /// Another socket of this machine is the end of the UDP tunnel.
+    /// Another process of this machine is the end of the UDP tunnel, or a socket of this one with
+    /// another address that overlaps.
     TunnelInUse(SocketAddr),
+    /// Another socket of this process has the Homa port in the tunnel.
+    TunnelPortInUse(SocketAddr),
     /// Something else went wrong.
     Failed {
         /// The address asked for.
@@ -149,8 +152,15 @@ impl fmt::Display for BindError {
             ),
             Self::TunnelInUse(address) => write!(
                 f,
-                "cannot open the tunnel at {address}: UDP port 54321 is taken; one socket of a \
-                 machine's address can be its end (`ss -ulpn 'sport = :54321'` names it)"
+                "cannot open the tunnel at {address}: UDP port 54321 is taken; one process of a \
+                 machine can be its end (`ss -ulpn 'sport = :54321'` names it), with one address \
+                 for all of its sockets"
+            ),
+            Self::TunnelPortInUse(address) => write!(
+                f,
+                "cannot use Homa port {} at {address}: another socket of this process has it in \
+                 the tunnel; choose another",
+                address.port()
             ),
             Self::Failed {
                 address,
