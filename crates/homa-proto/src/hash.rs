@@ -235,4 +235,16 @@ mod tests {
         assert_ne!(one.hash([5]), other.hash([5]));
         assert_ne!(TableKey::new(one).hash([5]), TableKey::new(other).hash([5]));
     }
+    #[test]
+    fn every_bit_of_every_word_counts_in_the_hash_of_a_table() {
+        let key = TableKey::new(Key([1, 2]));
+        for place in 0..2 {
+            for bit in 0..64 {
+                let mut words = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+                let before = key.hash(words);
+                words[place] ^= 1 << bit;
+                assert_ne!(key.hash(words), before, "bit {bit} of word {place}");
+            }
+        }
+    }
 }

@@ -190,4 +190,17 @@ mod tests {
         assert_eq!(patience.for_response(&config), 25_000_000);
         assert_eq!(patience.for_bytes(&config), 5_000_000);
     }
+    #[test]
+    fn a_question_long_after_another_begins_a_new_silence() {
+        let config = Config::default();
+        let mut patience = Patience::default();
+        let start = Instant::from_nanos(1_000_000_000);
+        assert!(patience.may_ask(start, &config));
+        let soon = start + config.timeout / 2;
+        assert!(patience.may_ask(soon, &config));
+        assert_eq!(patience.unanswered(soon, &config), Some(50_000_000));
+        let late = soon + config.timeout;
+        assert!(patience.may_ask(late, &config));
+        assert_eq!(patience.unanswered(late, &config), Some(0));
+    }
 }

@@ -357,3 +357,23 @@ impl Rpcs {
         self.slab.get(index)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pending_is_taken_out_one_by_one() {
+        let mut pending = Pending::default();
+        assert!(pending.is_empty());
+        pending.add(Pending::NEED_ACK);
+        pending.add(Pending::PROVE);
+        pending.add(Pending::NEED_ACK);
+        assert!(!pending.is_empty());
+        assert_eq!(pending.take_first(), Some(Pending::PROVE));
+        assert!(!pending.is_empty());
+        assert_eq!(pending.take_first(), Some(Pending::NEED_ACK));
+        assert!(pending.is_empty());
+        assert_eq!(pending.take_first(), None);
+    }
+}

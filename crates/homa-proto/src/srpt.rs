@@ -194,4 +194,15 @@ mod tests {
         }
         assert!((495..=505).contains(&oldest), "{oldest} of 10,000, not 5 %");
     }
+    #[test]
+    fn a_message_that_was_alone_does_not_pay_for_it_later() {
+        let mut queue = queue(&[1_000_000_000]);
+        queue.charge(0, 100_000_000);
+        for (rpc, remaining) in [(1, 5_000), (2, 6_000)] {
+            let birth = u64::from(rpc);
+            queue.set(rpc, Place { remaining, birth });
+        }
+        queue.charge(1, 1_400);
+        assert_eq!(queue.choose(), Some(0), "the oldest has its turn at once");
+    }
 }

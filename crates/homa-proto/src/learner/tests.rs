@@ -300,3 +300,14 @@ fn one_host_cannot_set_the_cutoffs_of_many() {
         assert!(heaviest <= 0.5, "{heaviest:.2}: {seen:?}");
     }
 }
+
+#[test]
+fn a_border_lies_at_the_edge_that_is_nearer_to_the_even_share() {
+    let border = |bytes: [u32; 3]| {
+        let mut bins = [0; BINS];
+        bins[10..13].copy_from_slice(&bytes);
+        split(&bins, 1_000, 2, 8)[7]
+    };
+    assert_eq!(border([100, 500, 400]), last_length(11));
+    assert_eq!(border([400, 500, 100]), last_length(10));
+}

@@ -3,10 +3,10 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use homa_proto::wire::{Body, Common, Data, Packet, RpcId};
+use homa_proto::wire::{Body, Common, Data, Packet, ResendRange, RpcId};
 use homa_proto::{Address, CallError, Config, ConfigError, Engine, Failure, Seed};
 
-use crate::world::{Fate, Random, World};
+use crate::world::{Fate, Flight, Random, World};
 
 /// A pair of which host 1, the server, is configured otherwise.
 fn with_server(server: Config) -> World {
@@ -313,10 +313,45 @@ fn a_client_without_budget_stalls_its_response_and_recovers() {
     assert!(world.counters(1).need_acks_sent < 30);
     assert!(world.counters(0).busy_sent > 0);
     world.hosts[0].hold = false;
+    let asked = |range: fn(&ResendRange) -> bool| {
+        move |flight: &Flight, body: &Body| {
+            flight.from == 0 && matches!(body, Body::Resend(resend) if range(&resend.range))
+        }
+    };
+    let everything = asked(|range| *range == ResendRange::Everything);
+    let some_bytes = asked(|range| *range != ResendRange::Everything);
+    let before = (world.count(everything), world.count(some_bytes));
     world.give_back(0);
     world.run_ms(20);
     assert_eq!(world.hosts[0].responses(), 2);
+    let after = (world.count(everything), world.count(some_bytes));
+    assert_eq!(after, (before.0 + 1, before.1), "of nothing all is wanted");
     world.assert_forgotten_later();
+}
+
+#[test]
+fn a_client_without_budget_waits_for_room_even_if_its_server_is_gone_meanwhile() {
+    let client = Config {
+        receive_budget_bytes: 1_000_000,
+        ..Config::default()
+    };
+    let mut world = World::new([client, Config::default()]);
+    world.hosts[1].echo = true;
+    world.hosts[0].hold = true;
+    for length in [1_000_000, 60_000] {
+        world.hosts[1].answer = Some(length);
+        world.call(0, 1, 100);
+        world.run_ms(20);
+    }
+    world.crash(1);
+    world.run_ms(20_000);
+    assert_eq!(world.hosts[0].endings(), []);
+    assert_eq!(world.hosts[0].failures(), []);
+    world.hosts[0].hold = false;
+    world.give_back(0);
+    world.run_ms(2_000);
+    assert_eq!(world.hosts[0].failures(), [Failure::TimedOut]);
+    world.hosts[0].assert_empty();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use homa_proto::wire::{
 };
 use homa_proto::{Address, Config, Event, Failure};
 
-use crate::world::{Fate, Random, World};
+use crate::world::{Fate, Flight, Random, World};
 
 /// A request of one packet as any host may send it.
 fn request(id: u64, length: u32, version: u16) -> Packet {
@@ -250,6 +250,12 @@ fn a_resend_that_is_held_back_asks_for_a_proof() {
     let (rpc, _) = world.hosts[1].requests[0];
     world.reply(1, rpc, 2_800);
     world.run_ms(30);
+    let asked = |flight: &Flight, body: &Body| flight.from == 0 && matches!(body, Body::Resend(_));
+    assert_eq!(
+        world.count(asked),
+        1,
+        "the proof releases what was asked for"
+    );
     assert_eq!(world.hosts[0].responses(), 1);
     world.assert_forgotten_later();
 }

@@ -434,6 +434,29 @@ fn a_client_that_knows_an_rpc_no_more_has_its_response_unless_it_aborted_or_byte
 }
 
 #[test]
+fn a_server_that_had_the_request_does_not_make_its_client_believe_that_it_was_refused() {
+    let mut world = World::pair();
+    world.call(0, 1, 100);
+    world.run_ms(10);
+    assert!(
+        world.counters(0).busy_received > 0,
+        "the server shows that it has it"
+    );
+    let mut unknown = world.trace[0].1.packet();
+    unknown.common.sender_id = unknown.common.sender_id.flipped();
+    unknown.body = Body::RpcUnknown(RpcUnknown {
+        reason: Some(UnknownReason::Overloaded),
+    });
+    let server = world.hosts[1].address;
+    world.inject(0, server, &unknown, 0);
+    assert_eq!(world.hosts[0].failures(), []);
+    let (rpc, _) = world.hosts[1].requests[0];
+    world.reply(1, rpc, 100);
+    world.run_ms(10);
+    assert_eq!(world.hosts[0].responses(), 1);
+}
+
+#[test]
 fn bytes_after_a_long_silence_make_questions_frequent_again() {
     let mut world = World::echo_pair();
     world.hosts[1].answer = Some(2_800);
