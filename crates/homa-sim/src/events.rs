@@ -47,22 +47,22 @@ impl Occupied {
         summary: 0,
     };
 
-    fn set(&mut self, place: usize) {
-        self.words[place / 64] |= 1 << (place % 64);
-        self.summary |= 1 << (place / 64);
+    fn set(&mut self, position: usize) {
+        self.words[position / 64] |= 1 << (position % 64);
+        self.summary |= 1 << (position / 64);
     }
 
-    fn clear(&mut self, place: usize) {
-        self.words[place / 64] &= !(1 << (place % 64));
-        if self.words[place / 64] == 0 {
-            self.summary &= !(1 << (place / 64));
+    fn clear(&mut self, position: usize) {
+        self.words[position / 64] &= !(1 << (position % 64));
+        if self.words[position / 64] == 0 {
+            self.summary &= !(1 << (position / 64));
         }
     }
 
-    /// The first that is not empty from `place` on, going round.
-    fn next(&self, place: usize) -> Option<usize> {
-        let word = place / 64;
-        let here = self.words[word] & (u64::MAX << (place % 64));
+    /// The first that is not empty from `position` on, going round.
+    fn next(&self, position: usize) -> Option<usize> {
+        let word = position / 64;
+        let here = self.words[word] & (u64::MAX << (position % 64));
         if here != 0 {
             return Some(word * 64 + here.trailing_zeros() as usize);
         }
@@ -89,7 +89,7 @@ pub(crate) struct Queue {
     count: usize,
 }
 
-const fn place(bucket: u64) -> usize {
+const fn position(bucket: u64) -> usize {
     (bucket % BUCKETS) as usize
 }
 
@@ -115,7 +115,7 @@ impl Queue {
             self.far.push(Reverse((at, self.far_entered, event)));
             return;
         }
-        let entries = &mut self.buckets[place(bucket)];
+        let entries = &mut self.buckets[position(bucket)];
         if bucket == self.current {
             let rest = &entries[self.taken..];
             let after = self.taken + rest.partition_point(|entry| entry.at <= at);
@@ -123,12 +123,12 @@ impl Queue {
         } else {
             entries.push(Entry { at, event });
         }
-        self.occupied.set(place(bucket));
+        self.occupied.set(position(bucket));
     }
 
     /// Number of the bucket of the next event, unless that is far away.
     fn next_bucket(&self) -> Option<u64> {
-        let here = place(self.current);
+        let here = position(self.current);
         let found = self.occupied.next(here)? as u64;
         let ahead = (found + BUCKETS - here as u64) % BUCKETS;
         Some(self.current + ahead)
@@ -138,11 +138,11 @@ impl Queue {
     pub(crate) fn next(&self) -> Option<u64> {
         match self.next_bucket() {
             Some(bucket) if bucket == self.current => {
-                let entries = &self.buckets[place(bucket)];
+                let entries = &self.buckets[position(bucket)];
                 entries.get(self.taken).map(|entry| entry.at)
             }
             Some(bucket) => {
-                let entries = self.buckets[place(bucket)].iter();
+                let entries = self.buckets[position(bucket)].iter();
                 entries.map(|entry| entry.at).min()
             }
             None => self.far.peek().map(|Reverse((at, ..))| *at),
@@ -154,7 +154,7 @@ impl Queue {
         if !self.turn(until) {
             return None;
         }
-        let here = place(self.current);
+        let here = position(self.current);
         let entries = &mut self.buckets[here];
         let entry = *entries.get(self.taken).filter(|entry| entry.at <= until)?;
         self.taken += 1;
@@ -173,7 +173,7 @@ impl Queue {
         let next = match self.next_bucket() {
             Some(bucket) if bucket == self.current => return true,
             Some(bucket) => {
-                let entries = &mut self.buckets[place(bucket)];
+                let entries = &mut self.buckets[position(bucket)];
                 entries.sort_by_key(|entry| entry.at);
                 if entries.first().is_none_or(|entry| entry.at > until) {
                     return false;
@@ -200,8 +200,8 @@ impl Queue {
                 return;
             }
             self.far.pop();
-            self.buckets[place(bucket)].push(Entry { at, event });
-            self.occupied.set(place(bucket));
+            self.buckets[position(bucket)].push(Entry { at, event });
+            self.occupied.set(position(bucket));
         }
     }
 

@@ -95,8 +95,8 @@ impl Faults {
 
     /// Puts each host on a side; hosts of different sides do not reach each other.
     pub fn partition(&mut self, side: impl Fn(u32) -> u8) {
-        for (host, place) in self.sides.iter_mut().enumerate() {
-            *place = side(host as u32);
+        for (host, its) in self.sides.iter_mut().enumerate() {
+            *its = side(host as u32);
         }
     }
 
@@ -184,9 +184,9 @@ impl Faults {
     fn twist(&mut self, packet: &mut Packet) {
         let lies_about_place = packet.lie && packet.payload_bytes > 0 && self.random.chance(800);
         let header = packet.header_mut();
-        let place = self.random.below(header.len() as u64) as usize;
-        let place = if lies_about_place { 54 } else { place };
-        header[place] ^= 1 << self.random.below(8);
+        let byte = self.random.below(header.len() as u64) as usize;
+        let byte = if lies_about_place { 54 } else { byte };
+        header[byte] ^= 1 << self.random.below(8);
     }
 }
 

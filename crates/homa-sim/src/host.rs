@@ -129,8 +129,8 @@ impl Host {
 
     /// The socket with this port.
     pub(crate) fn socket(&self, port: u16) -> Option<SocketId> {
-        let place = self.config.sockets.iter().position(|it| it.port == port)?;
-        self.sockets.get(place).copied()
+        let number = self.config.sockets.iter().position(|it| it.port == port)?;
+        self.sockets.get(number).copied()
     }
 
     /// The engine that a packet belongs to: at the client by the number in the id, at the server
@@ -209,9 +209,9 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The host's socket of this place in [`HostConfig::sockets`].
-    pub fn socket(&self, place: usize) -> SocketId {
-        self.sockets[place]
+    /// The host's socket of this number in [`HostConfig::sockets`].
+    pub fn socket(&self, number: usize) -> SocketId {
+        self.sockets[number]
     }
 
     /// Sends a request, whose bytes are those of `message`.

@@ -7,6 +7,7 @@
 //! laws can tell whether the right bytes arrived.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod capture;
 mod events;
 pub mod fault;
@@ -23,6 +24,7 @@ mod topology;
 mod workload;
 mod world;
 
+pub use agent::{Agent, Drop, Leaving, Seen};
 pub use host::{Context, ENGINES_MAX, HostConfig, SocketConfig, address, host_at};
 pub use laws::Violation;
 pub use link::{Link, LinkConfig};
@@ -31,4 +33,4 @@ pub use random::Random;
 pub use switch::{BufferConfig, Departure, PortCounters, Switch, SwitchCounters};
 pub use topology::{BadTopology, HOSTS_MAX_COUNT, Shape, Spread, Topology};
 pub use workload::{BadWorkload, Workload};
-pub use world::{Agent, BadWorld, Drop, Leaving, PACKET_OVERHEAD_BYTES, Seen, World};
+pub use world::{BadWorld, PACKET_OVERHEAD_BYTES, World};

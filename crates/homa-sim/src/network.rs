@@ -79,12 +79,12 @@ impl Network {
         &mut self,
         now: u64,
         node: u32,
-        place: u32,
+        slot: u32,
         packets: &mut Packets,
         queue: &mut Queue,
     ) -> bool {
         let switch = node - self.hosts;
-        let packet = packets.get_mut(place);
+        let packet = packets.get_mut(slot);
         let choice = match self.topology.spread {
             Spread::PerFlow => packet.flow,
             Spread::PerPacket => {
@@ -101,7 +101,7 @@ impl Network {
         }
         let entered = site
             .switch
-            .input(now, port as usize, packet.priority, bytes, place);
+            .input(now, port as usize, packet.priority, bytes, slot);
         if entered.is_err() {
             return false;
         }

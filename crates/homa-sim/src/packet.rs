@@ -77,38 +77,38 @@ impl Packet {
     }
 }
 
-/// All packets on their way. Their places are used again, so that a packet costs no allocation.
+/// All packets on their way. Their slots are used again, so that a packet costs no allocation.
 #[derive(Default)]
 pub(crate) struct Packets {
-    places: Vec<Packet>,
+    slots: Vec<Packet>,
     free: Vec<u32>,
 }
 
 impl Packets {
     pub(crate) fn insert(&mut self, packet: Packet) -> u32 {
         match self.free.pop() {
-            Some(place) => {
-                self.places[place as usize] = packet;
-                place
+            Some(slot) => {
+                self.slots[slot as usize] = packet;
+                slot
             }
             None => {
-                self.places.push(packet);
-                (self.places.len() - 1) as u32
+                self.slots.push(packet);
+                (self.slots.len() - 1) as u32
             }
         }
     }
 
-    pub(crate) fn get_mut(&mut self, place: u32) -> &mut Packet {
-        &mut self.places[place as usize]
+    pub(crate) fn get_mut(&mut self, slot: u32) -> &mut Packet {
+        &mut self.slots[slot as usize]
     }
 
-    pub(crate) fn take(&mut self, place: u32) -> Packet {
-        self.free.push(place);
-        self.places[place as usize]
+    pub(crate) fn take(&mut self, slot: u32) -> Packet {
+        self.free.push(slot);
+        self.slots[slot as usize]
     }
 
     /// Packets on their way.
     pub(crate) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.slots.len() - self.free.len()
     }
 }

@@ -129,24 +129,24 @@ impl<P: Copy> Switch<P> {
         packet: P,
     ) -> Result<(), P> {
         let level = usize::from(priority).min(LEVELS - 1);
-        let place = &mut self.ports[port];
+        let it = &mut self.ports[port];
         let bytes = u64::from(wire_bytes);
-        let straight = place.occupied == 0 && place.link.idle_at() <= now;
+        let straight = it.occupied == 0 && it.link.idle_at() <= now;
         let free = self.buffer.bytes.saturating_sub(self.used);
         let limit = free * self.buffer.alpha_eighths / 8;
-        if !straight && (bytes > free || place.queue_bytes[level] + bytes > limit) {
+        if !straight && (bytes > free || it.queue_bytes[level] + bytes > limit) {
             self.counters.dropped += 1;
             return Err(packet);
         }
-        place.queues[level].push_back((packet, wire_bytes));
-        place.queue_bytes[level] += bytes;
-        place.set_queued(now, place.queued + bytes);
-        place.occupied |= 1 << level;
+        it.queues[level].push_back((packet, wire_bytes));
+        it.queue_bytes[level] += bytes;
+        it.set_queued(now, it.queued + bytes);
+        it.occupied |= 1 << level;
         self.used += bytes;
         if !straight {
-            let most = &mut place.counters.queue_max_bytes;
-            *most = place.queued.max(*most);
-            self.counters.port_max_bytes = self.counters.port_max_bytes.max(place.queued);
+            let most = &mut it.counters.queue_max_bytes;
+            *most = it.queued.max(*most);
+            self.counters.port_max_bytes = self.counters.port_max_bytes.max(it.queued);
             self.counters.buffer_max_bytes = self.counters.buffer_max_bytes.max(self.used);
         }
         Ok(())
@@ -155,20 +155,20 @@ impl<P: Copy> Switch<P> {
     /// The packet that begins to leave by `port` at `now`: the oldest of the best level. `None` if
     /// there is none, or while another one leaves.
     pub fn poll(&mut self, now: u64, port: usize) -> Option<Departure<P>> {
-        let place = &mut self.ports[port];
-        if place.occupied == 0 || place.link.idle_at() > now {
+        let it = &mut self.ports[port];
+        if it.occupied == 0 || it.link.idle_at() > now {
             return None;
         }
-        let level = (u8::BITS - 1 - place.occupied.leading_zeros()) as usize;
-        let (packet, wire_bytes) = place.queues[level].pop_front()?;
-        if place.queues[level].is_empty() {
-            place.occupied &= !(1 << level);
+        let level = (u8::BITS - 1 - it.occupied.leading_zeros()) as usize;
+        let (packet, wire_bytes) = it.queues[level].pop_front()?;
+        if it.queues[level].is_empty() {
+            it.occupied &= !(1 << level);
         }
-        place.queue_bytes[level] -= u64::from(wire_bytes);
-        place.set_queued(now, place.queued - u64::from(wire_bytes));
-        place.counters.level_bytes[level] += u64::from(wire_bytes);
+        it.queue_bytes[level] -= u64::from(wire_bytes);
+        it.set_queued(now, it.queued - u64::from(wire_bytes));
+        it.counters.level_bytes[level] += u64::from(wire_bytes);
         self.used -= u64::from(wire_bytes);
-        let arrives_at = place.link.input(now, wire_bytes);
+        let arrives_at = it.link.input(now, wire_bytes);
         self.counters.forwarded += 1;
         Some(Departure {
             packet,
@@ -180,8 +180,8 @@ impl<P: Copy> Switch<P> {
     /// When [`poll`](Self::poll) is worth while for `port`: when its link is idle, if a packet
     /// waits.
     pub fn poll_timeout(&self, port: usize) -> Option<u64> {
-        let place = &self.ports[port];
-        (place.occupied != 0).then(|| place.link.idle_at())
+        let it = &self.ports[port];
+        (it.occupied != 0).then(|| it.link.idle_at())
     }
 
     /// Bytes that wait at a port.
@@ -202,24 +202,24 @@ impl<P: Copy> Switch<P> {
 
     /// What was counted at a port since the start, or since [`restart`](Self::restart).
     pub fn port_counters(&self, now: u64, port: usize) -> PortCounters {
-        let place = &self.ports[port];
-        let mut counters = place.counters;
-        counters.queue_byte_nanos += place.queued * (now - place.since);
+        let it = &self.ports[port];
+        let mut counters = it.counters;
+        counters.queue_byte_nanos += it.queued * (now - it.since);
         counters
     }
 
     /// Whether a port's link is idle and nothing waits for it.
     pub fn is_idle(&self, now: u64, port: usize) -> bool {
-        let place = &self.ports[port];
-        place.occupied == 0 && place.link.idle_at() <= now
+        let it = &self.ports[port];
+        it.occupied == 0 && it.link.idle_at() <= now
     }
 
     /// Begins to count anew at `now`.
     pub fn restart(&mut self, now: u64) {
         self.counters = SwitchCounters::default();
-        for place in &mut self.ports {
-            place.set_queued(now, place.queued);
-            place.counters = PortCounters::default();
+        for it in &mut self.ports {
+            it.set_queued(now, it.queued);
+            it.counters = PortCounters::default();
         }
     }
 

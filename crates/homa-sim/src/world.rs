@@ -1,9 +1,9 @@
 //! The world: hosts, the network between them, and the time. Moves time from event to event and
 //! hands packets round; what applications do, and what is looked at, is the agent's.
 
-use homa_proto::{Burst, ConfigError, Engine, Event as EngineEvent, Instant, Path, Place, RpcKey};
-use homa_proto::{Seed, Unreachable, Usage};
+use homa_proto::{Burst, ConfigError, Engine, Instant, Path, Seed, Unreachable};
 
+use crate::agent::{Agent, Drop, Leaving, Seen};
 use crate::events::{Event, Queue};
 use crate::fault::{Fate, Faults, Loss};
 use crate::host::{Context, Host, HostConfig, address, context, host_at};
@@ -21,113 +21,6 @@ const DEADLINES_AT_ONCE: u32 = 10_000;
 
 /// Bursts that one drain may bring: more means that an engine never ends.
 const BURSTS_AT_ONCE: u32 = 100_000;
-
-/// Why a packet did not reach its engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drop {
-    /// The fault model lost it.
-    Fault(Loss),
-    /// A switch had no room.
-    Buffer,
-    /// Its sender's queue was full.
-    Queue,
-    /// Its checksum did not fit.
-    Damaged,
-    /// The host it goes to is down, or there is none.
-    NoHost,
-    /// No socket of the host has its port.
-    NoSocket,
-}
-
-/// A packet as an engine gives it out, with its place in its burst.
-#[derive(Clone, Copy, Debug)]
-pub struct Leaving {
-    /// The engine.
-    pub engine: usize,
-    /// The RPC whose bytes it carries.
-    pub rpc: Option<RpcKey>,
-    /// Its place in the burst, from 0.
-    pub index: usize,
-    /// Packets in the burst.
-    pub count: usize,
-    /// Bytes of the whole burst.
-    pub burst_bytes: usize,
-}
-
-/// What runs on the hosts and looks at what happens. Everything but `store` and `event` may be
-/// left out.
-pub trait Agent {
-    /// Payload has a place. `true`: it is stored; `false`: the host refuses.
-    fn store(&mut self, cx: &mut Seen, place: &Place, packet: &Packet) -> bool;
-
-    /// An engine tells its application something.
-    fn event(&mut self, cx: &mut Context<'_>, event: EngineEvent);
-
-    /// A moment came that was asked for.
-    fn timer(&mut self, _cx: &mut Context<'_>, _token: u32) {}
-
-    /// An engine gives a packet out. `false`: it never gets to the card.
-    fn leaving(&mut self, _now: u64, _leaving: &Leaving, _packet: &mut Packet) -> bool {
-        true
-    }
-
-    /// A packet is about to be handed to an engine. `false`: it is lost here.
-    fn arriving(&mut self, _now: u64, _packet: &mut Packet) -> bool {
-        true
-    }
-
-    /// A packet was handled, and stored or not.
-    fn arrived(&mut self, _cx: &mut Seen, _packet: &Packet) {}
-
-    /// A packet was lost.
-    fn dropped(&mut self, _now: u64, _packet: &Packet, _why: Drop) {}
-
-    /// A packet went into the network, and is `late` nanoseconds later than it could be.
-    fn launched(&mut self, _now: u64, _packet: &Packet, _late: u64) {}
-
-    /// A host sent all that it could and heard all events.
-    fn drained(&mut self, _cx: &mut Seen) {}
-
-    /// Which of its host's engines gets a packet; `engine` is the one that it belongs to.
-    fn steer(&mut self, _packet: &Packet, engine: usize, _engines: usize) -> usize {
-        engine
-    }
-
-    /// Whether the engines of a host are told of each other.
-    fn shares_views(&self) -> bool {
-        true
-    }
-
-    /// When a host acts on the deadline `at`: hosts that are late say so here.
-    fn deadline(&mut self, _host: u32, at: u64) -> u64 {
-        at
-    }
-
-    /// Whether damaged packets are noticed and dropped.
-    fn checks_sums(&self) -> bool {
-        true
-    }
-
-    /// A host makes no progress although it is busy.
-    fn stuck(&mut self, now: u64, host: u32);
-
-    /// Whether the world shall stop.
-    fn is_over(&self) -> bool {
-        false
-    }
-}
-
-/// What an agent may look at when a packet came or a host was drained.
-pub struct Seen {
-    /// Nanoseconds since the start.
-    pub now: u64,
-    /// The host.
-    pub host: u32,
-    /// Which of its engines.
-    pub engine: usize,
-    /// That engine's tables. Not to be had while a placement is open.
-    pub usage: Option<Usage>,
-}
 
 /// Hosts, a network and the time.
 pub struct World<A> {
@@ -271,8 +164,8 @@ impl<A: Agent> World<A> {
         engine: usize,
         act: impl FnOnce(&mut A, &mut Context<'_>) -> R,
     ) -> R {
-        let place = &mut self.hosts[host as usize];
-        let mut cx = context(self.now, host, engine, place, &mut self.queue);
+        let it = &mut self.hosts[host as usize];
+        let mut cx = context(self.now, host, engine, it, &mut self.queue);
         let result = act(&mut self.agent, &mut cx);
         self.drain(host);
         result
@@ -280,17 +173,17 @@ impl<A: Agent> World<A> {
 
     /// The host does nothing until `until`; what arrives waits.
     pub fn pause(&mut self, host: u32, until: u64) {
-        let place = &mut self.hosts[host as usize];
-        place.paused_until = place.paused_until.max(until);
+        let it = &mut self.hosts[host as usize];
+        it.paused_until = it.paused_until.max(until);
         self.queue.push(until, Event::Wake { host });
     }
 
     /// The host is gone, with all that it knew.
     pub fn crash(&mut self, host: u32) {
-        let place = &mut self.hosts[host as usize];
-        place.up = false;
-        place.paused_until = 0;
-        for packet in core::mem::take(&mut place.inbox) {
+        let it = &mut self.hosts[host as usize];
+        it.up = false;
+        it.paused_until = 0;
+        for packet in core::mem::take(&mut it.inbox) {
             self.packets.take(packet);
         }
     }
@@ -347,31 +240,31 @@ impl<A: Agent> World<A> {
         }
     }
 
-    fn switch(&mut self, node: u32, place: u32) {
+    fn switch(&mut self, node: u32, slot: u32) {
         let taken = self
             .network
-            .arrive(self.now, node, place, &mut self.packets, &mut self.queue);
+            .arrive(self.now, node, slot, &mut self.packets, &mut self.queue);
         if !taken {
-            let packet = self.packets.take(place);
+            let packet = self.packets.take(slot);
             self.agent.dropped(self.now, &packet, Drop::Buffer);
         }
     }
 
     /// A packet is at its host.
-    fn arrive(&mut self, host: u32, place: u32) {
-        if self.take_in(host, place) {
+    fn arrive(&mut self, host: u32, slot: u32) {
+        if self.take_in(host, slot) {
             self.drain(host);
         }
     }
 
     /// Hands a packet to its host, unless that sleeps or is gone; whether it was handed over.
-    fn take_in(&mut self, host: u32, place: u32) -> bool {
+    fn take_in(&mut self, host: u32, slot: u32) -> bool {
         let it = &mut self.hosts[host as usize];
         if it.up && it.paused_until > self.now {
-            it.inbox.push(place);
+            it.inbox.push(slot);
             return false;
         }
-        let mut packet = self.packets.take(place);
+        let mut packet = self.packets.take(slot);
         if packet.damaged && self.agent.checks_sums() {
             self.agent.dropped(self.now, &packet, Drop::Damaged);
             return false;
@@ -432,18 +325,13 @@ impl<A: Agent> World<A> {
         let packet = *packet;
         let host = packet.from;
         let delay = self.hosts[host as usize].config.link.delay;
-        let place = self.packets.insert(packet);
-        self.queue.push(
-            self.now + delay,
-            Event::Unreachable {
-                host,
-                packet: place,
-            },
-        );
+        let slot = self.packets.insert(packet);
+        self.queue
+            .push(self.now + delay, Event::Unreachable { host, packet: slot });
     }
 
-    fn unreachable(&mut self, host: u32, place: u32) {
-        let packet = self.packets.take(place);
+    fn unreachable(&mut self, host: u32, slot: u32) {
+        let packet = self.packets.take(slot);
         if !self.hosts[host as usize].up {
             return;
         }
@@ -568,7 +456,7 @@ impl<A: Agent> World<A> {
     /// Sends what a host's engines have; `false`: they do not come to an end.
     fn transmit(&mut self, host: u32, burst: &mut Burst, bursts: &mut u32) -> bool {
         let now = Instant::from_nanos(self.now);
-        let shares = self.agent.shares_views();
+        let shares = self.agent.tells_engines();
         while let Some(engine) = self.hosts[host as usize].poll_transmit(now, burst, shares) {
             *bursts += 1;
             self.send(host, engine, burst);

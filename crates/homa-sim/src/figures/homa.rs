@@ -8,11 +8,12 @@ use super::course::{Carrier, Ledger, drive};
 use super::outcome::{Outcome, Span};
 use super::setup::{HOMA_CUT, PORT, SEGMENT_BYTES, Setup, Variant};
 use super::traffic::{Arrival, Traffic};
+use crate::agent::{Agent, Drop, Seen};
 use crate::host::{Context, address};
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::random::Random;
 use crate::workload::Workload;
-use crate::world::{Agent, BadWorld, Drop, Seen, World};
+use crate::world::{BadWorld, World};
 
 /// Nanoseconds between two hosts' introductions by the same host.
 const INTRODUCTION_NANOS: u64 = 2_000;

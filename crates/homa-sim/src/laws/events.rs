@@ -5,9 +5,9 @@ use homa_proto::{Event, Failure, Place, RpcKey};
 
 use super::intervals::Intervals;
 use super::{Incoming, Key, Laws, message};
+use crate::agent::Seen;
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::swarm::plan::{OTHER_PORT, PORT};
-use crate::world::Seen;
 
 /// What an application has to know of what it was told.
 #[derive(Clone, Copy, Debug)]

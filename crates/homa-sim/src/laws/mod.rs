@@ -20,10 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use homa_proto::{Config, Failure, RpcKey};
 
+use crate::agent::Drop;
 use crate::host::ENGINES_MAX;
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::swarm::plan::{Deal, OTHER_PORT, PORT, Plan};
-use crate::world::Drop;
 
 pub(crate) use header::{Header, Says};
 use intervals::Intervals;
@@ -509,7 +509,7 @@ impl Laws {
 
     /// A packet that the engine did not make, but that the host sends in its name.
     pub(crate) fn extra(&mut self, now: u64, packet: &Packet) {
-        let leaving = crate::world::Leaving {
+        let leaving = crate::agent::Leaving {
             engine: 0,
             rpc: None,
             index: 0,

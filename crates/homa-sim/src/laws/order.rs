@@ -3,9 +3,9 @@
 
 use super::header::Data;
 use super::{Header, Laws, Says};
+use crate::agent::Leaving;
 use crate::packet::Packet;
 use crate::swarm::plan::{OTHER_PORT, PORT};
-use crate::world::Leaving;
 
 /// A share that was not used is not saved up beyond this.
 const DEBT_FLOOR_BYTES: i64 = 65_507;

@@ -2,9 +2,9 @@
 
 use super::header::Data;
 use super::{Header, Laws, Says, message};
+use crate::agent::Leaving;
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::swarm::plan::{OTHER_PORT, PORT};
-use crate::world::Leaving;
 
 const DATA_HEADER_BYTES: u32 = 56;
 

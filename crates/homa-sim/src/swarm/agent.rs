@@ -12,12 +12,12 @@ use homa_proto::{Call, CallError, Event, Failure, Path, Place, RpcKey, Unreachab
 use super::coverage::Coverage;
 use super::plan::{PORT, Plan, Service};
 use super::plant::{Plant, outside};
+use crate::agent::{Agent, Drop, Leaving, Seen};
 use crate::capture;
 use crate::host::{Context, address};
 use crate::laws::{Header, Laws, Says, message};
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::random::Random;
-use crate::world::{Agent, Drop, Leaving, Seen};
 
 /// Packets of a flood.
 const FLOOD_PACKETS: usize = 1_200;
@@ -509,7 +509,7 @@ impl Agent for Swarm {
         }
     }
 
-    fn shares_views(&self) -> bool {
+    fn tells_engines(&self) -> bool {
         !self.is(Plant::EnginesDoNotTalk)
     }
 

@@ -6,9 +6,9 @@ use homa_proto::wire::Malformed;
 use homa_proto::{Counters, Event};
 
 use super::agent::failure_name;
+use crate::agent::Drop;
 use crate::fault::Loss;
 use crate::laws::{LIMITS, TRANSITIONS};
-use crate::world::Drop;
 
 /// Names of what was reached, or can be, and how often: by events in a run, by seeds in many.
 #[derive(Clone, Debug, PartialEq, Eq)]
