@@ -7,6 +7,7 @@ mod many;
 pub(crate) mod plan;
 mod plant;
 mod report;
+mod weather;
 
 use std::collections::VecDeque;
 
