@@ -109,7 +109,69 @@ pub struct Found {
     pub shows_in_fair_runs: bool,
 }
 
-/// Looks for each of `plants` in the runs of `seeds`, one after the other until a law is broken.
+/// One bug that is looked for in runs of one kind: all threads take seeds from it in turn.
+struct Search<'a> {
+    options: Options,
+    seeds: &'a [u64],
+    /// Number of the next seed that nobody has taken.
+    next: AtomicUsize,
+    /// Number of the first seed in which a law was broken; beyond the end: of none so far.
+    first: AtomicUsize,
+    violation: Mutex<Option<(usize, Violation)>>,
+    /// Threads that may still be at it.
+    threads: AtomicUsize,
+}
+
+impl<'a> Search<'a> {
+    fn new(options: Options, seeds: &'a [u64], threads: usize) -> Self {
+        Self {
+            options,
+            seeds,
+            next: AtomicUsize::new(0),
+            first: AtomicUsize::new(seeds.len()),
+            violation: Mutex::new(None),
+            threads: AtomicUsize::new(threads),
+        }
+    }
+
+    /// Makes runs until none is left that could come before the first broken one. Every earlier
+    /// seed was taken by somebody then, so that what is found does not depend on the threads.
+    /// Returns whether this was the last thread to leave.
+    fn take_part(&self) -> bool {
+        let twice = self.options.plant == Some(Plant::AsksTheOutside);
+        loop {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            if index >= self.first.load(Ordering::Relaxed) {
+                return self.threads.fetch_sub(1, Ordering::Relaxed) == 1;
+            }
+            let violation = match run_safely(self.seeds[index], self.options, twice) {
+                Ok(outcome) => outcome.violation,
+                Err(violation) => Some(violation),
+            };
+            if let Some(violation) = violation {
+                self.first.fetch_min(index, Ordering::Relaxed);
+                self.keep(index, violation);
+            }
+        }
+    }
+
+    fn keep(&self, index: usize, violation: Violation) {
+        if let Ok(mut kept) = self.violation.lock()
+            && kept.as_ref().is_none_or(|&(other, _)| index < other)
+        {
+            *kept = Some((index, violation));
+        }
+    }
+
+    /// Runs until a law was broken, with the seed and the law.
+    fn caught(self) -> Option<(u64, u64, Violation)> {
+        let (index, violation) = self.violation.into_inner().ok()??;
+        Some((index as u64 + 1, self.seeds[index], violation))
+    }
+}
+
+/// Looks for each of `plants` in the runs of `seeds`, in their order until a law is broken, and in
+/// some without faults; `done` is called after each plant.
 pub fn hunt(
     plants: &[Plant],
     seeds: &[u64],
@@ -117,51 +179,45 @@ pub fn hunt(
     threads: usize,
     done: impl Fn() + Sync,
 ) -> Vec<Found> {
-    let next = AtomicUsize::new(0);
-    let found = Mutex::new(Vec::new());
+    let threads = threads.max(1);
+    let few = &seeds[..seeds.len().min(FAIR_SEEDS)];
+    let pairs: Vec<(Search<'_>, Search<'_>)> = plants
+        .iter()
+        .map(|&plant| {
+            let options = Options {
+                plant: Some(plant),
+                ..options
+            };
+            let fair = Options {
+                fair: true,
+                ..options
+            };
+            (
+                Search::new(options, seeds, threads),
+                Search::new(fair, few, threads),
+            )
+        })
+        .collect();
     let work = || {
-        while let Some(&plant) = plants.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let one = hunt_one(plant, seeds, options);
-            if let Ok(mut found) = found.lock() {
-                found.push(one);
+        for (any, fair) in &pairs {
+            any.take_part();
+            if fair.take_part() {
+                done();
             }
-            done();
         }
     };
     thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
+        for _ in 0..threads {
             scope.spawn(work);
         }
     });
-    let mut found = found.into_inner().unwrap_or_default();
-    found.sort_by_key(|one: &Found| plants.iter().position(|plant| *plant == one.plant));
-    found
-}
-
-fn hunt_one(plant: Plant, seeds: &[u64], options: Options) -> Found {
-    let options = Options {
-        plant: Some(plant),
-        ..options
-    };
-    let twice = plant == Plant::AsksTheOutside;
-    let breaks = |seed: u64, options: Options| match run_safely(seed, options, twice) {
-        Ok(outcome) => outcome.violation,
-        Err(violation) => Some(violation),
-    };
-    let caught = seeds
+    plants
         .iter()
-        .zip(1..)
-        .find_map(|(&seed, runs)| breaks(seed, options).map(|violation| (runs, seed, violation)));
-    let fair = Options {
-        fair: true,
-        ..options
-    };
-    Found {
-        plant,
-        caught,
-        shows_in_fair_runs: seeds
-            .iter()
-            .take(FAIR_SEEDS)
-            .any(|&seed| breaks(seed, fair).is_some()),
-    }
+        .zip(pairs)
+        .map(|(&plant, (any, fair))| Found {
+            plant,
+            caught: any.caught(),
+            shows_in_fair_runs: fair.caught().is_some(),
+        })
+        .collect()
 }

@@ -26,9 +26,9 @@ pub use many::{Found, Sum, hunt, many};
 use plan::{Deal, Deed, FLOOD_TIME, Mishap, Plan, START};
 pub use plant::Plant;
 
-/// How long RPCs may take to end in a healed network, in nanoseconds: many times the longest
-/// timeout that a seed draws.
-const ENDING_TIME: u64 = 600_000_000_000;
+/// How long RPCs may take to end in a healed network, in nanoseconds: six times the longest silence
+/// for which a seed has anybody wait.
+const ENDING_TIME: u64 = 30_000_000_000;
 
 /// How long tables may take to empty after that.
 const EMPTYING_TIME: u64 = 60_000_000_000;
