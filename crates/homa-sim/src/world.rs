@@ -193,9 +193,15 @@ impl<A: Agent> World<A> {
     /// # Errors
     /// When an engine refuses its configuration, which it took before.
     pub fn restart(&mut self, host: u32, seed: Seed) -> Result<(), ConfigError> {
-        let place = &mut self.hosts[host as usize];
-        *place = Host::new(place.config.clone(), seed)?;
+        let it = &mut self.hosts[host as usize];
+        *it = Host::new(it.config.clone(), seed)?;
         Ok(())
+    }
+
+    /// A host that is down goes on where it was, as if its memory had been kept.
+    pub(crate) fn revive(&mut self, host: u32) {
+        self.hosts[host as usize].up = true;
+        self.schedule(host);
     }
 
     /// Sends a packet from a host's card that none of its engines made.

@@ -324,10 +324,17 @@ impl Swarm {
     }
 
     /// `false`: the application never hears of the event.
-    fn spoil_event(&mut self, cx: &mut Context<'_>, event: &Event) -> bool {
+    fn spoil_event(&mut self, cx: &mut Context<'_>, event: &mut Event) -> bool {
         match (self.plant, *event) {
             (Some(Plant::RepeatsRequests), Event::Request { .. }) if self.random.chance(100) => {
                 let _ = self.laws.event(cx.now, cx.host, cx.engine, *event);
+            }
+            (Some(Plant::DeniesHavingRun), Event::Failed { rpc, failure }) => {
+                let failure = match failure {
+                    Failure::OutcomeUnknown | Failure::TimedOut => Failure::Refused,
+                    other => other,
+                };
+                *event = Event::Failed { rpc, failure };
             }
             (Some(Plant::LosesResponses), Event::Response { .. }) => {
                 return !self.random.chance(100);
@@ -389,8 +396,8 @@ impl Agent for Swarm {
         true
     }
 
-    fn event(&mut self, cx: &mut Context<'_>, event: Event) {
-        if !self.spoil_event(cx, &event) {
+    fn event(&mut self, cx: &mut Context<'_>, mut event: Event) {
+        if !self.spoil_event(cx, &mut event) {
             return;
         }
         if let Some(transition) = self.laws.transition(cx.host, cx.engine, &event) {

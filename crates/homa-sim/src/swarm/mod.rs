@@ -307,7 +307,10 @@ fn perform(world: &mut World<Swarm>, plan: &Plan, act: Act) {
             }
         }
         Act::Restart(host) => {
-            if !world.is_up(host) {
+            if world.agent.plant == Some(Plant::Revives) && !world.is_up(host) {
+                world.revive(host);
+                world.agent.laws.restarted(host);
+            } else if !world.is_up(host) {
                 let alike = world.agent.plant == Some(Plant::StartsAlike);
                 let life = if alike {
                     0

@@ -73,11 +73,17 @@ pub enum Plant {
     WaitsTooLong,
     /// See [`Plant::about`].
     SleepsOn,
+    /// See [`Plant::about`].
+    GivesUpEarly,
+    /// See [`Plant::about`].
+    DeniesHavingRun,
+    /// See [`Plant::about`].
+    Revives,
 }
 
 impl Plant {
     /// All of them, with the name by which each is asked for and what it does.
-    pub const ALL: [(Self, &'static str, &'static str); 32] = [
+    pub const ALL: [(Self, &'static str, &'static str); 35] = [
         (
             Self::ForgetsRequests,
             "forgets-requests",
@@ -238,6 +244,21 @@ impl Plant {
             "sleeps-on",
             "once it paused a host serves deadlines a second late",
         ),
+        (
+            Self::GivesUpEarly,
+            "gives-up-early",
+            "a silent peer is given up after a third of the stated time",
+        ),
+        (
+            Self::DeniesHavingRun,
+            "denies-having-run",
+            "what may have run is said to be refused",
+        ),
+        (
+            Self::Revives,
+            "revives",
+            "after a crash a host goes on with what it knew before, as out of a snapshot",
+        ),
     ];
 
     /// The defect with this name.
@@ -267,6 +288,7 @@ impl Plant {
         match self {
             Self::ForgetsRequests => config.packet_lifetime = Duration::from_millis(1),
             Self::WaitsTooLong => config.timeout *= 20,
+            Self::GivesUpEarly => config.timeout /= 3,
             Self::PacesNothing => config.link_bits_per_second = None,
             Self::GrantsWithoutLimit => {
                 config.max_incoming_bytes = config.max_incoming_bytes.saturating_mul(8);
