@@ -3,7 +3,9 @@
 use core::num::NonZero;
 use std::thread;
 
-use homa_sim::swarm::{Found, Options, Outcome, Plant, Sum, check_shape, hunt, many, run as one};
+use homa_sim::swarm::{
+    Found, Options, Outcome, Plant, Sum, check_shape, describe, hunt, many, run as one,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -50,7 +52,7 @@ fn seeds(arguments: &SimSwarm) -> Result<Vec<u64>, Failure> {
     if seeds.is_empty() {
         let of = shard.of;
         return Err(Failure::Usage(format!(
-            "{count} seeds in {of} shards leave this one empty"
+            "{count} seeds in {of} shards leave this one empty; make at most {count} shards"
         )));
     }
     Ok(seeds)
@@ -88,6 +90,9 @@ fn judge(
             violation.at, violation.host, violation.seen
         );
         println!("  to replay: {}", replay(arguments, *seed));
+        for line in describe(*seed, options).lines() {
+            println!("  {line}");
+        }
         for line in trace(*seed, options) {
             println!("  {line}");
         }
@@ -194,7 +199,7 @@ fn seek(
     let found = hunt(&plants, seeds, options, threads, || bar.inc(1));
     bar.finish_and_clear();
     for one in &found {
-        println!("{:<24} {}", one.plant.name(), describe(one));
+        println!("{:<24} {}", one.plant.name(), outcome_of(one));
     }
     if let (Some(file), Some(first)) = (capture, found.first()) {
         let options = Options {
@@ -225,7 +230,7 @@ fn seek(
     }
 }
 
-fn describe(found: &Found) -> String {
+fn outcome_of(found: &Found) -> String {
     let fair = if found.shows_in_fair_runs {
         "shows without faults"
     } else {

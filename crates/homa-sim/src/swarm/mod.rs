@@ -101,15 +101,18 @@ pub fn run(seed: u64, options: Options) -> Result<Outcome, BadWorld> {
     })
 }
 
-/// What a seed means, for whoever looks into a run.
+/// What a seed means, in some lines, for whoever looks into a run: all that it draws but the calls.
 pub fn describe(seed: u64, options: Options) -> String {
     let plan = Plan::draw(seed, options);
-    let (deals, probes) = (plan.deals.len(), plan.probes.len());
+    let engines: Vec<usize> = plan.hosts.iter().map(|host| host.engines.len()).collect();
     let config = plan.hosts.first().and_then(|host| host.engines.first());
     format!(
-        "{:?}\nsegment {}, {deals} calls, {probes} probes, heals at {}\n{:?}\n{:?} {:?} {:?}\nhostile {:?}, {} lies\n{config:?}",
+        "{:?}\n{:?}\nengines {engines:?}, segment {}, {} calls, heals at {} ns\n{:?}\nmishaps {:?}, deeds {:?}, \
+         limits {:?}\nhostile {:?} with {} lies\n{config:?}",
         plan.topology,
+        plan.buffer,
         plan.segment,
+        plan.deals.len(),
         plan.heal_at,
         plan.faults,
         plan.mishaps,
