@@ -36,7 +36,11 @@ const FOUND: [(u64, Option<usize>, &str); 13] = [
         "a small limit beside a fixed window allowed no grant",
     ),
     (1779, ONE, "a server gave a client up without having asked"),
-    (1911, None, "a request that ran was said not to have run"),
+    (
+        1911,
+        None,
+        "a question that found no host was taken for proof that its request had not run",
+    ),
     (
         5877,
         ONE,

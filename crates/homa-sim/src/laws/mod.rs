@@ -38,8 +38,8 @@ pub struct Violation {
     pub at: u64,
     /// At which host.
     pub host: u32,
-    /// The call that it is about, if it is about one.
-    pub call: Option<u32>,
+    /// The calls that it is about.
+    pub calls: Vec<u32>,
     /// What was seen.
     pub seen: String,
 }
@@ -242,12 +242,19 @@ impl Laws {
         &self.deals[call as usize]
     }
 
-    fn breach(&mut self, law: &'static str, at: u64, host: u32, call: Option<u32>, seen: String) {
-        self.violation.get_or_insert(Violation {
+    fn breach(
+        &mut self,
+        law: &'static str,
+        at: u64,
+        host: u32,
+        calls: impl IntoIterator<Item = u32>,
+        seen: String,
+    ) {
+        self.violation.get_or_insert_with(|| Violation {
             law,
             at,
             host,
-            call,
+            calls: calls.into_iter().collect(),
             seen,
         });
     }

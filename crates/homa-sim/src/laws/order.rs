@@ -161,7 +161,13 @@ impl Laws {
             );
             let exempt = self.is_exempt_call(of / 2) || self.is_exempt_call(passed / 2);
             if !exempt {
-                self.breach("sending follows SRPT", now, host, Some(of / 2), seen);
+                self.breach(
+                    "sending follows SRPT",
+                    now,
+                    host,
+                    [of / 2, passed / 2],
+                    seen,
+                );
             }
         }
     }

@@ -46,7 +46,7 @@ fn run_safely(seed: u64, options: Options, twice: bool) -> Result<Outcome, Viola
         law: "nothing panics",
         at: 0,
         host: 0,
-        call: None,
+        calls: Vec::new(),
         seen,
     })
 }

@@ -154,7 +154,7 @@ pub fn run_twice(seed: u64, options: Options) -> Result<Outcome, BadWorld> {
             law: "two runs of a seed are the same",
             at: 0,
             host: 0,
-            call: None,
+            calls: Vec::new(),
             seen: format!("{:x} and {:x}", first.sum, second.sum),
         });
     }

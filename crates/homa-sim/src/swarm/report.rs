@@ -9,11 +9,11 @@ use crate::packet::NO_MESSAGE;
 /// Lines before a violation that are shown.
 const LINES: usize = 60;
 
-/// The last packets that have to do with a violation: of its call, else of its host.
+/// The last packets that have to do with a violation: of its calls, else of its host.
 pub(crate) fn lines(violation: &Violation, trace: &VecDeque<Step>, laws: &Laws) -> Vec<String> {
-    let concerns = |step: &&Step| match violation.call {
-        Some(call) => call_of(step, laws) == Some(call),
-        None => step.packet.from == violation.host || step.packet.to == violation.host,
+    let concerns = |step: &&Step| match violation.calls.as_slice() {
+        [] => step.packet.from == violation.host || step.packet.to == violation.host,
+        calls => call_of(step, laws).is_some_and(|call| calls.contains(&call)),
     };
     let mut lines: Vec<String> = trace
         .iter()
