@@ -55,18 +55,29 @@ impl Ends {
         }
         let udp = bind(address, options, ports.is_empty())?;
         ports.push(port);
-        spread(udp.fd(), ports, address)?;
-        Ok((udp, port))
+        match spread(udp.fd(), ports, address) {
+            Ok(()) => Ok((udp, port)),
+            Err(error) => {
+                self.close(address.ip(), udp, port);
+                Err(error)
+            }
+        }
     }
 
     /// Closes an end.
     pub(super) fn close(&mut self, address: IpAddr, udp: Udp, port: u16) {
-        let ports = self.ports.entry(address).or_default();
+        let Some(ports) = self.ports.get_mut(&address) else {
+            return;
+        };
         if let Some(index) = ports.iter().position(|own| *own == port) {
             ports.swap_remove(index);
         }
-        // The last that it says: without it the others would get each other's packets and drop them.
-        let _ = spread(udp.fd(), ports, ports::at((address, 0).into(), port));
+        // By the socket that goes, as long as it can. Should it fail, packets reach wrong sockets, which
+        // drop them, until the next change.
+        let _ = spread(udp.fd(), ports, (address, port).into());
+        if ports.is_empty() {
+            self.ports.remove(&address);
+        }
     }
 
     /// The Homa port that is asked for, if no other end of the address has it.
