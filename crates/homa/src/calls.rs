@@ -354,7 +354,7 @@ impl ClientCore {
             },
             dest_port: terms.peer.port(),
             length: u32::try_from(length).unwrap_or(u32::MAX),
-            segment_bytes: state.segment_bytes(socket, terms.peer.ip()),
+            segment_bytes: state.segment_bytes(terms.now, socket, terms.peer.ip()),
             deadline: terms.deadline,
             idempotent: terms.idempotent,
         };

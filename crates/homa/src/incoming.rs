@@ -158,7 +158,7 @@ pub(crate) fn report(
         | Unreachable::Protocol
         | Unreachable::Prohibited => homa_proto::Unreachable::Host,
         Unreachable::PacketTooBig { mtu } => homa_proto::Unreachable::TooBig {
-            segment_bytes: routes.learn_mtu(undeliverable.to.ip(), mtu),
+            segment_bytes: routes.learn_mtu(now, undeliverable.to.ip(), mtu),
         },
         Unreachable::Other { .. } => {
             counters.reports_ignored += 1;

@@ -245,7 +245,7 @@ impl RawResponder {
         let mut state = self.shared.lock()?;
         let now = self.shared.parts.clock.now();
         let length = u32::try_from(response.len()).unwrap_or(u32::MAX);
-        let segment_bytes = state.segment_bytes(self.socket, self.peer.ip());
+        let segment_bytes = state.segment_bytes(now, self.socket, self.peer.ip());
         let outcome = state.engine.reply(now, self.rpc, length, segment_bytes);
         let outcome = match outcome {
             Ok(()) => {

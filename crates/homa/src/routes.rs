@@ -3,9 +3,11 @@
 //! It decides how much of a packet is payload.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
 use std::collections::HashMap;
 
 use homa_net::{Framing, Link};
+use homa_proto::Instant;
 
 /// Bytes of IP headers.
 const IPV4_BYTES: u32 = 20;
@@ -18,13 +20,17 @@ const DATAGRAM_MAX_BYTES: u32 = 65_507;
 const MTU_UNKNOWN: u32 = 1_280;
 /// Routes remembered. A peer asked about again costs some microseconds, no more.
 const ROUTES_MAX: usize = 4_096;
+/// A route is asked for again after ten minutes, as RFC 1191 has it: what was found may be less than
+/// the way takes by then, and nothing tells.
+const LIFETIME: Duration = Duration::from_mins(10);
 
 /// What is known of the way to each peer.
 #[derive(Default)]
 pub(crate) struct Routes {
     routes: HashMap<IpAddr, Route>,
-    /// Payload bytes of the peer that was asked for last: most hosts ask for it again.
-    last: Option<(IpAddr, u32)>,
+    /// Payload bytes of the peer that was asked for last, and until when they count: most hosts ask
+    /// for it again.
+    last: Option<(IpAddr, u32, Instant)>,
 }
 
 #[derive(Clone, Copy)]
@@ -32,33 +38,42 @@ struct Route {
     /// Bytes of the largest IP packet.
     mtu: u32,
     framing: Framing,
+    /// When it is forgotten.
+    until: Instant,
 }
 
 impl Routes {
     /// Payload bytes that a DATA packet to `peer` can carry.
-    pub(crate) fn segment_bytes(&mut self, link: &dyn Link, peer: IpAddr) -> u32 {
-        if let Some((_, bytes)) = self.last.filter(|last| last.0 == peer) {
+    pub(crate) fn segment_bytes(&mut self, now: Instant, link: &dyn Link, peer: IpAddr) -> u32 {
+        let is_last = |last: &(IpAddr, u32, Instant)| last.0 == peer && now < last.2;
+        if let Some((_, bytes, _)) = self.last.filter(is_last) {
             return bytes;
         }
-        if let Some(route) = self.routes.get(&peer) {
-            let bytes = route.segment_bytes(peer);
-            self.last = Some((peer, bytes));
-            return bytes;
-        }
-        let known = link.route_mtu(peer).ok();
-        let route = Route {
-            mtu: known.unwrap_or(MTU_UNKNOWN),
-            framing: link.framing(),
+        let known = self.routes.get(&peer).filter(|route| now < route.until);
+        let route = match known {
+            Some(route) => *route,
+            None => {
+                let mtu = link.route_mtu(peer).ok();
+                let route = Route {
+                    mtu: mtu.unwrap_or(MTU_UNKNOWN),
+                    framing: link.framing(),
+                    until: now + LIFETIME,
+                };
+                if mtu.is_none() {
+                    return route.segment_bytes(peer);
+                }
+                self.remember(peer, route);
+                route
+            }
         };
-        if known.is_some() {
-            self.remember(peer, route);
-        }
-        route.segment_bytes(peer)
+        let bytes = route.segment_bytes(peer);
+        self.last = Some((peer, bytes, route.until));
+        bytes
     }
 
     /// The network said that packets to `peer` may have `mtu` bytes; 0 if it did not say how many.
     /// Returns the payload bytes that follow from it, 0 likewise.
-    pub(crate) fn learn_mtu(&mut self, peer: IpAddr, mtu: u32) -> u32 {
+    pub(crate) fn learn_mtu(&mut self, now: Instant, peer: IpAddr, mtu: u32) -> u32 {
         self.last = None;
         // Below 576 no IPv4 router goes (RFC 791); smaller figures are forged or broken.
         if mtu < 576 {
@@ -69,6 +84,7 @@ impl Routes {
         let route = Route {
             mtu: known.map_or(mtu, |route| route.mtu.min(mtu)),
             framing: known.map_or_else(Framing::default, |route| route.framing),
+            until: now + LIFETIME,
         };
         self.remember(peer, route);
         Route { mtu, ..route }.segment_bytes(peer)
@@ -126,10 +142,18 @@ pub(crate) fn reachable(peer: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use homa_net::memory;
+
     use super::*;
 
     fn segment_bytes(peer: IpAddr, mtu: u32, framing: Framing) -> u32 {
-        Route { mtu, framing }.segment_bytes(peer)
+        let until = Instant::default();
+        let route = Route {
+            mtu,
+            framing,
+            until,
+        };
+        route.segment_bytes(peer)
     }
 
     #[test]
@@ -154,13 +178,28 @@ mod tests {
 
     #[test]
     fn an_mtu_that_no_router_has_is_not_believed() {
-        let mut routes = Routes::default();
+        let (mut routes, now) = (Routes::default(), Instant::default());
         let peer = Ipv4Addr::LOCALHOST.into();
-        assert_eq!(routes.learn_mtu(peer, 9_000), 8_916);
-        assert_eq!(routes.learn_mtu(peer, 1_500), 1_416);
+        assert_eq!(routes.learn_mtu(now, peer, 9_000), 8_916);
+        assert_eq!(routes.learn_mtu(now, peer, 1_500), 1_416);
         assert_eq!(routes.routes[&peer].mtu, 1_500);
-        assert_eq!(routes.learn_mtu(peer, 60), 0);
+        assert_eq!(routes.learn_mtu(now, peer, 60), 0);
         assert!(routes.routes.is_empty());
+    }
+
+    #[test]
+    fn what_was_found_less_is_tried_again_after_ten_minutes() {
+        let (mut routes, start) = (Routes::default(), Instant::default());
+        let (link, _) = memory::pair(&memory::Config::default()).unwrap();
+        let peer = memory::Config::default().addresses.1.ip();
+        let route = routes.segment_bytes(start, &link, peer);
+        routes.learn_mtu(start, peer, 1_280);
+        let learned = routes.segment_bytes(start, &link, peer);
+        assert!(learned < route);
+        let late = start + LIFETIME;
+        let early = start + (LIFETIME - Duration::from_nanos(1));
+        assert_eq!(routes.segment_bytes(early, &link, peer), learned);
+        assert_eq!(routes.segment_bytes(late, &link, peer), route);
     }
 
     #[test]

@@ -387,9 +387,9 @@ impl State {
     }
 
     /// Payload bytes that a packet to `peer` can carry.
-    pub(crate) fn segment_bytes(&mut self, socket: SocketId, peer: IpAddr) -> u32 {
+    pub(crate) fn segment_bytes(&mut self, now: Instant, socket: SocketId, peer: IpAddr) -> u32 {
         match self.links.get(socket) {
-            Some(socket) => self.routes.segment_bytes(&*socket.link, peer),
+            Some(socket) => self.routes.segment_bytes(now, &*socket.link, peer),
             // The engine will say that there is no such socket.
             None => 1,
         }
