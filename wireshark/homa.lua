@@ -1,6 +1,6 @@
 -- Homa for Wireshark and tshark: the wire format of 2026 (protocol number 146, type at byte 11).
 --
--- To install: cp wireshark/homa.lua ~/.local/lib/wireshark/plugins/
+-- To install: install -D wireshark/homa.lua ~/.local/lib/wireshark/plugins/homa.lua
 --
 -- It finds Homa on IP protocol 146, in UDP (marked packets, or ports that the packet repeats), in the
 -- UDP tunnel (ports 54321) and in hijacked TCP (SYN and RST together with urgent pointer 0xb97d).
@@ -26,8 +26,9 @@ local HEADER = {
 local COMMON_BYTES, DATA_BYTES, STRIPPED_RESEND_BYTES = 28, 56, 36
 -- Segmentation copies these in front of each piece; the offset of the piece follows.
 local SHARED_BYTES, SEGMENT_BYTES, SHARED_WORDS = 52, 4, 13
--- A packet up to here fits into an Ethernet frame and is taken for what was on the wire.
-local WIRE_MAX_BYTES, PIECE_MIN_BYTES = 1480, 68
+-- A packet that fills an Ethernet frame, under IPv4 and under IPv6.
+local FULL_V4_BYTES, FULL_V6_BYTES = 1480, 1460
+local PIECE_MIN_BYTES = 68
 local IN_SEQUENCE = 0xffffffff
 
 local f = {
@@ -247,11 +248,41 @@ function Packet:show(tree, carrier, segment)
     return summary
 end
 
+local ADDRESSES = { Field.new("ip.src"), Field.new("ip.dst"), Field.new("ipv6.src"), Field.new("ipv6.dst") }
+
+-- Whether the checksum is what a sender leaves to its card to complete: the sum of the pseudo header,
+-- which has the protocol number of TCP.
+local function has_bare_checksum(tvb, length)
+    local sum = 6 + length
+    for _, address in ipairs(ADDRESSES) do
+        local found = address()
+        for at = 0, (found and found.len or 0) - 2, 2 do
+            sum = sum + found.range(at, 2):uint()
+        end
+    end
+    while sum > 0xffff do
+        sum = sum % 0x10000 + math.floor(sum / 0x10000)
+    end
+    return tvb(16, 2):uint() == sum
+end
+
+-- Whether the packet is, or may well be, one that was on the wire: then its payload may hold numbers
+-- that look like offsets. What is sent again is one segment always; what fits into an Ethernet frame is
+-- several only if no card has completed its checksum.
+local function may_be_one(tvb, length)
+    local full = ADDRESSES[1]() and FULL_V4_BYTES or FULL_V6_BYTES
+    return tvb(48, 1):uint() ~= 0
+        or length == full
+        or length < full and not has_bare_checksum(tvb, length)
+end
+
 -- The size of the pieces of a packet of several segments: each begins with its offset, which is that
 -- of the first plus the bytes between, and the end lies within the message.
 local function piece_bytes(tvb, length, captured)
-    local is_short = length <= WIRE_MAX_BYTES or captured < DATA_BYTES + SEGMENT_BYTES
-    if is_short or tvb(11, 1):uint() ~= 0x10 or bit.rshift(tvb(12, 1):uint(), 4) ~= SHARED_WORDS then
+    if captured < DATA_BYTES + SEGMENT_BYTES or tvb(11, 1):uint() ~= 0x10 or bit.rshift(tvb(12, 1):uint(), 4) ~= SHARED_WORDS then
+        return nil
+    end
+    if may_be_one(tvb, length) then
         return nil
     end
     local first, message_length = tvb(SHARED_BYTES, 4):uint(), tvb(28, 4):uint()

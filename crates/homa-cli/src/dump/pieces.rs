@@ -1,6 +1,8 @@
 //! The packets in what was captured. Mostly that is one; a sender that leaves segmentation to its
 //! hardware is captured before it, with several segments behind one header.
 
+use core::net::IpAddr;
+
 use homa_proto::wire::{DATA_HEADER_BYTES, MAX_HEADER_BYTES};
 
 use super::layers::{Carried, Carrier};
@@ -13,9 +15,10 @@ const SHARED_BYTES: usize = 52;
 const SEGMENT_BYTES: usize = 4;
 /// The header length, in words, of a packet of several segments.
 const SHARED_WORDS: u8 = 13;
-/// Up to here a packet fits into an Ethernet frame, under IPv4, and is taken for what was on the
-/// wire: its payload may hold numbers that look like offsets.
-const WIRE_MAX_BYTES: u32 = 1_480;
+/// A packet that fills an Ethernet frame, under IPv4 and under IPv6.
+const FULL_BYTES: [u32; 2] = [1_480, 1_460];
+/// Where DATA says that it is sent again.
+const RETRANSMIT_AT: usize = 48;
 /// The shortest piece worth looking for. Real ones fill an MTU.
 const PIECE_MIN_BYTES: usize = 68;
 
@@ -75,8 +78,7 @@ pub(crate) fn each(carried: &Carried<'_>, mut sink: impl FnMut(&Piece)) {
 /// between. All offsets must fit, and the end must lie within the message.
 fn piece_bytes(carried: &Carried<'_>) -> Option<usize> {
     let bytes = carried.bytes;
-    let may_be_several = carried.carrier == Carrier::Ip && carried.length > WIRE_MAX_BYTES;
-    if !may_be_several || bytes.len() < DATA_HEADER_BYTES {
+    if carried.carrier != Carrier::Ip || bytes.len() < DATA_HEADER_BYTES || may_be_one(carried) {
         return None;
     }
     let first = word(bytes, SHARED_BYTES)?;
@@ -100,6 +102,34 @@ fn piece_bytes(carried: &Carried<'_>) -> Option<usize> {
     // The first border must have been captured, or anything would fit.
     let last = pieces.len().checked_sub(SEGMENT_BYTES)?;
     (PIECE_MIN_BYTES..last).find(fits)
+}
+
+/// Whether the packet is, or may well be, one that was on the wire: then its payload may hold numbers
+/// that look like offsets, and do so in a capture of the reference. What is sent again is one segment
+/// always; what fits into an Ethernet frame is several only if no card has completed its checksum.
+fn may_be_one(carried: &Carried<'_>) -> bool {
+    let full = FULL_BYTES[usize::from(carried.from.is_ipv6())];
+    carried.bytes[RETRANSMIT_AT] != 0
+        || carried.length == full
+        || carried.length < full && !has_bare_checksum(carried)
+}
+
+/// Whether the checksum is what a sender leaves to its card to complete: the sum of the pseudo header,
+/// which has the protocol number of TCP.
+fn has_bare_checksum(carried: &Carried<'_>) -> bool {
+    let halves = |bytes: &[u8]| -> u64 {
+        let pairs = bytes.as_chunks::<2>().0.iter();
+        pairs.map(|pair| u64::from(u16::from_be_bytes(*pair))).sum()
+    };
+    let address = |ip| match ip {
+        IpAddr::V4(ip) => halves(&ip.octets()),
+        IpAddr::V6(ip) => halves(&ip.octets()),
+    };
+    let mut sum = address(carried.from) + address(carried.to) + 6 + u64::from(carried.length);
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    carried.bytes.get(16..18) == Some(&(sum as u16).to_be_bytes())
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -170,7 +200,22 @@ mod tests {
     #[test]
     fn a_payload_that_looks_like_an_offset_does_not_cut_a_packet_of_the_wire() {
         let packet = super_packet(7_000, 700, 1, 700);
-        assert_eq!(packet.len() as u32, WIRE_MAX_BYTES - 20);
+        assert_eq!(packet.len() as u32, FULL_BYTES[0] - 20);
+        assert_eq!(pieces(Carrier::Ip, &packet, packet.len()).len(), 1);
+    }
+
+    #[test]
+    fn a_short_packet_of_several_segments_is_cut_if_no_card_has_completed_its_checksum() {
+        // As with an MTU of 1,280: a whole segment and a few bytes of the next.
+        let mut packet = super_packet(7_000, 1_204, 1, 10);
+        assert_eq!(packet.len(), 1_274);
+        // 127.0.0.1 twice, 6, and the length, with what is carried out of 16 bits.
+        let bare = 2 * (0x7f00 + 1) + 6 + 1_274 - 0xffff;
+        packet[16..18].copy_from_slice(&(bare as u16).to_be_bytes());
+        let expected = [(Some(0), 7_000, 1_260), (Some(1), 8_204, 66)];
+        assert_eq!(pieces(Carrier::Ip, &packet, packet.len()), expected);
+        // Sent again, a packet is one segment.
+        packet[RETRANSMIT_AT] = 1;
         assert_eq!(pieces(Carrier::Ip, &packet, packet.len()).len(), 1);
     }
 
