@@ -516,8 +516,13 @@ impl Laws {
 
     /// A packet that the engine did not make, but that the host sends in its name.
     pub(crate) fn extra(&mut self, now: u64, packet: &Packet) {
+        let call = Header::read(packet.header())
+            .and_then(|header| self.call_of(packet.from, packet.to, &header));
+        let ours = call
+            .map(|call| self.deal(call))
+            .filter(|deal| deal.client == packet.from);
         let leaving = crate::agent::Leaving {
-            engine: 0,
+            engine: ours.map_or(0, |deal| deal.engine),
             rpc: None,
             index: 0,
             count: 1,

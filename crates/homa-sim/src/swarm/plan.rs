@@ -31,6 +31,11 @@ pub(crate) const FLOOD_TIME: u64 = 10 * MILLISECOND;
 /// More than a packet spends in the queues of its way, in nanoseconds.
 const QUEUES_TIME: u64 = 100 * MILLISECOND;
 
+/// Sequences of random numbers for rare things.
+const LATE_COPIES: u64 = 253;
+const SHORT_CRASH: u64 = 414;
+const BUDGET: u64 = 560;
+
 /// Bytes of all messages of a run, about.
 const RUN_BYTES: u64 = 6_000_000;
 
@@ -202,10 +207,49 @@ impl Plan {
                 engine.max_gaps = ranges;
             }
         }
-        // From a sequence in which the seeds that found defects go on to mean the same runs.
-        let random = &mut Random::new(self.seed, 14);
-        if self.faults.duplicate_permille > 0 && random.chance(250) {
+        self.draw_late_rarities(weather);
+    }
+
+    /// Adds more of them, from sequences in which the seeds that found defects go on to mean the
+    /// same runs.
+    fn draw_late_rarities(&mut self, weather: Weather) {
+        let rarely = |purpose| {
+            let mut random = Random::new(self.seed, purpose);
+            random.chance(300).then_some(random)
+        };
+        let (copies, crash, budget) = (rarely(LATE_COPIES), rarely(SHORT_CRASH), rarely(BUDGET));
+        if let Some(mut random) = crash.filter(|_| weather.mishaps) {
+            self.add_short_crash(&mut random);
+        }
+        if let Some(mut random) = budget.filter(|_| weather.tiny_tables) {
+            self.tighten_budget(random.below(50_000));
+        }
+        if copies.is_some() && self.faults.duplicate_permille > 0 {
             self.faults.duplicate_delay_max = self.latest_copy();
+        }
+    }
+
+    /// Leaves receivers room for the longest message of the run, and for `more` bytes.
+    fn tighten_budget(&mut self, more: u64) {
+        let deals = self.deals.iter().chain(&self.probes);
+        let lengths = deals.map(|deal| deal.request.max(deal.response));
+        let longest = lengths.max().unwrap_or(1);
+        for engine in self.hosts.iter_mut().flat_map(|host| &mut host.engines) {
+            engine.max_message_bytes = engine.max_message_bytes.min(longest);
+            engine.receive_budget_bytes = u64::from(engine.max_message_bytes) + more;
+        }
+    }
+
+    /// A crash so short and so early that the host has much to do before and after it.
+    fn add_short_crash(&mut self, random: &mut Random) {
+        let calls = self.deals.len() as u64;
+        let middle = random.between(calls / 4, calls * 3 / 4) as usize;
+        if let Some(deal) = self.deals.get(middle) {
+            let time = random.magnitude(2 * MILLISECOND);
+            let (at, host) = (deal.at, random.pick(&[deal.client, deal.server]));
+            self.mishaps.push((at, host, Mishap::Crash(time)));
+            self.mishaps.sort_by_key(|&(at, ..)| at);
+            self.heal_at = self.heal_at.max(at + time + MILLISECOND);
         }
     }
 
