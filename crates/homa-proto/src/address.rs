@@ -50,6 +50,12 @@ impl SocketId {
     pub const fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// The socket of an [`index`](Self::index), for hosts that pass it through a foreign interface.
+    /// Any number is safe: one that names no socket is refused where it is used.
+    pub const fn from_index(index: u16) -> Self {
+        Self(index)
+    }
 }
 
 /// Both ends of a packet's way: which socket of ours, which address of ours, which peer.

@@ -37,6 +37,18 @@ impl Engine {
         Ok(SocketId(id))
     }
 
+    /// Whether requests to a port make RPCs from now on; those under way go on. Returns whether there
+    /// is such a socket.
+    pub fn accept_requests(&mut self, socket: SocketId, accepts: bool) -> bool {
+        match self.sockets.get_mut(socket.index()) {
+            Some(Some(socket)) => {
+                socket.accepts_requests = accepts;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Closes a port. Its RPCs end: events follow, and peers that wait for us are told once. Costs
     /// time in proportion to the RPCs there are.
     pub fn close_socket(&mut self, now: Instant, socket: SocketId) {

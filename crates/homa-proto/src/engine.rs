@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::ack::{FOREIGN_ACKS_MAX, ForeignAck};
 use crate::address::Path;
-use crate::api::{Event, Failure, Reason, Seed, Unreachable, Usage};
+use crate::api::{Event, Failure, Reason, RpcKey, Seed, Unreachable, Usage};
 use crate::budget::Budget;
 use crate::chunks::Full;
 use crate::config::{Config, ConfigError};
@@ -550,6 +550,12 @@ impl Engine {
     /// What was counted since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// The id that an RPC of ours has on the wire, as this end names it; `None` once it is over.
+    pub fn id_of(&self, rpc: RpcKey) -> Option<RpcId> {
+        let index = self.rpcs.resolve(rpc)?;
+        Some(self.rpcs[index].id)
     }
 
     /// The configuration it was made with.

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use homa_proto::wire::Body;
-use homa_proto::{CallError, Event, Failure, Instant, ReplyError, RpcKey};
+use homa_proto::{CallError, Event, Failure, Instant, ReplyError, RpcKey, SocketId};
 
 use crate::world::World;
 
@@ -329,6 +329,25 @@ fn a_closed_socket_takes_no_packets_and_its_place_is_used_again() {
     world.hosts[1].echo = true;
     world.run_ms(20);
     assert_eq!(world.hosts[0].responses(), 1);
+}
+
+#[test]
+fn a_socket_takes_requests_only_while_it_accepts_them() {
+    let mut world = World::pair();
+    let socket = world.hosts[1].socket;
+    assert!(world.with(1, |engine, _| engine.accept_requests(socket, false)));
+    let rpc = world.call(0, 1, 100);
+    world.run_ms(3);
+    assert_eq!(world.counters(1).dropped_not_server, 1);
+    let id = world.with(0, |engine, _| engine.id_of(rpc));
+    assert!(id.is_some_and(|id| id.is_client()));
+    assert!(world.with(1, |engine, _| engine.accept_requests(socket, true)));
+    world.hosts[1].echo = true;
+    world.run_ms(20);
+    assert_eq!(world.hosts[0].responses(), 1);
+    assert_eq!(world.with(0, |engine, _| engine.id_of(rpc)), None);
+    let nobody = SocketId::from_index(77);
+    assert!(!world.with(1, |engine, _| engine.accept_requests(nobody, true)));
 }
 
 #[test]
