@@ -11,6 +11,14 @@ use core::ops::{Index, IndexMut};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
+/// An array on the heap, made there and not on a stack, which a kernel has little of.
+pub(crate) fn boxed<T, const N: usize>(fill: impl FnMut() -> T) -> Result<Box<[T; N]>, Full> {
+    let mut entries = Vec::new();
+    entries.try_reserve_exact(N).map_err(|_| Full)?;
+    entries.resize_with(N, fill);
+    entries.into_boxed_slice().try_into().map_err(|_| Full)
+}
+
 /// Entries `0..len`, all of them valid, in chunks of `N`, a power of two: a position in a chunk then
 /// needs no check.
 pub(crate) struct Chunks<T, const N: usize = 128> {
@@ -30,10 +38,7 @@ impl<T, const N: usize> Chunks<T, N> {
 
     /// Adds a chunk of entries made by `fill`.
     pub(crate) fn grow(&mut self, fill: impl FnMut() -> T) -> Result<(), Full> {
-        let mut chunk = Vec::new();
-        chunk.try_reserve_exact(N).map_err(|_| Full)?;
-        chunk.resize_with(N, fill);
-        let chunk = chunk.into_boxed_slice().try_into().map_err(|_| Full)?;
+        let chunk = boxed(fill)?;
         self.chunks.try_reserve(1).map_err(|_| Full)?;
         self.chunks.push(chunk);
         Ok(())

@@ -128,7 +128,7 @@ impl Engine {
             outbox: Outbox::new()?,
             foreign_acks,
             events: Queue::new(),
-            timers: Wheel::new(),
+            timers: Wheel::new()?,
             room: 0,
             births: 0,
             started: None,

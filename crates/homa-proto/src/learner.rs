@@ -16,9 +16,10 @@
 //! more, forgets everything each time, and may leave a level empty where many messages have one
 //! length.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::chunks::Full;
+use crate::chunks::{Full, boxed};
 use crate::config::{Config, ConfigError, REFERENCE_CUTOFFS};
 use crate::engine::Engine;
 use crate::host::HostView;
@@ -240,7 +241,7 @@ pub(crate) struct Learner {
     round: Sample,
     round_began: Instant,
     /// Bytes that each group of hosts brought in this round, and how many of them count.
-    groups: [u64; GROUPS],
+    groups: Box<[u64; GROUPS]>,
     group_limit: u64,
     /// Levels that unscheduled bytes deserve; 0: not known.
     levels: u8,
@@ -256,7 +257,7 @@ impl Learner {
             memory: Sample::empty()?,
             round: Sample::empty()?,
             round_began: Instant::ZERO,
-            groups: [0; GROUPS],
+            groups: boxed(|| 0)?,
             group_limit: u64::MAX,
             levels: 0,
             follows: false,

@@ -5,7 +5,9 @@
 //! deadline is kept at most that late; the topmost reaches 73 minutes, and later deadlines wait
 //! there and are sorted in again.
 
-use crate::chunks::{Chunks, Full};
+use alloc::boxed::Box;
+
+use crate::chunks::{Chunks, Full, boxed};
 use crate::list::{Links, List};
 use crate::time::Instant;
 
@@ -30,7 +32,7 @@ struct Timer {
 pub(crate) struct Wheel {
     links: Links,
     timers: Chunks<Timer>,
-    slots: [List; SLOTS * LEVELS as usize],
+    slots: Box<[List; SLOTS * LEVELS as usize]>,
     /// One bit a slot that is not empty.
     occupied: [u64; LEVELS as usize],
     /// Every tick up to this one was turned.
@@ -40,15 +42,15 @@ pub(crate) struct Wheel {
 }
 
 impl Wheel {
-    pub(crate) const fn new() -> Self {
-        Self {
+    pub(crate) fn new() -> Result<Self, Full> {
+        Ok(Self {
             links: Links::new(),
             timers: Chunks::new(),
-            slots: [List::EMPTY; SLOTS * LEVELS as usize],
+            slots: boxed(|| List::EMPTY)?,
             occupied: [0; LEVELS as usize],
             now: 0,
             due: List::EMPTY,
-        }
+        })
     }
 
     /// Makes room for entry `index`.
@@ -178,7 +180,7 @@ mod tests {
 
     #[test]
     fn every_deadline_fires_once_within_a_tick_and_none_early() {
-        let mut wheel = Wheel::new();
+        let mut wheel = Wheel::new().unwrap();
         wheel.ensure(99).unwrap();
         let mut deadlines: Vec<Option<u64>> = alloc::vec![None; 100];
         let mut now = 0_u64;
@@ -214,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_is_due_and_was_not_popped_is_due_at_its_own_time() {
-        let mut wheel = Wheel::new();
+        let mut wheel = Wheel::new().unwrap();
         wheel.ensure(1).unwrap();
         let deadline = Instant::from_nanos(1_000_000_000);
         wheel.set_at_latest(0, deadline);
@@ -229,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_next_turn_is_never_later_than_a_tick_behind_the_earliest_deadline() {
-        let mut wheel = Wheel::new();
+        let mut wheel = Wheel::new().unwrap();
         wheel.ensure(0).unwrap();
         let mut now = Instant::from_nanos(12_345_678_901);
         assert_eq!(wheel.pop(now), None);
