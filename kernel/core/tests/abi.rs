@@ -1,0 +1,357 @@
+//! The C interface, driven as the shim drives it: two cores on a wire in one process.
+
+use core::cell::Cell;
+use core::ffi::c_void;
+use core::panic::AssertUnwindSafe;
+use core::ptr;
+use std::collections::VecDeque;
+use std::panic::catch_unwind;
+
+use homa_kernel_core::abi::{CEvent, CPacket, CPath, CPlace, EVENT_FAILED, EVENT_REQUEST};
+use homa_kernel_core::abi::{EIO, EVENT_ENDED, EVENT_RESPONSE, UNREACHABLE_PORT};
+use homa_kernel_core::*;
+
+/// The shim's guard, with unwinding in place of a jump.
+#[unsafe(no_mangle)]
+extern "C" fn homa_shim_guard(
+    run: extern "C-unwind" fn(*mut c_void),
+    argument: *mut c_void,
+) -> i32 {
+    match catch_unwind(AssertUnwindSafe(|| run(argument))) {
+        Ok(()) => 0,
+        Err(_) => EIO,
+    }
+}
+
+/// What the shim's `struct homa_arrival` is here.
+struct Arrival<'a> {
+    packet: &'a Packet,
+    received: &'a mut Vec<u8>,
+    keeps: bool,
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn homa_shim_store(context: *mut c_void, place: *const CPlace) -> bool {
+    // SAFETY: `Host::take` passes an arrival, and the core a place.
+    let (arrival, place) = unsafe { (&mut *context.cast::<Arrival<'_>>(), *place) };
+    if !arrival.keeps {
+        return false;
+    }
+    arrival.received.resize(place.message_length as usize, 0);
+    let from = place.header_bytes as usize;
+    let payload = &arrival.packet.bytes[from..from + place.length as usize];
+    let at = place.offset as usize;
+    arrival.received[at..at + payload.len()].copy_from_slice(payload);
+    true
+}
+
+struct Packet {
+    bytes: Vec<u8>,
+    source_port: u16,
+}
+
+/// One core, one socket of it, one message each way.
+struct Host {
+    core: *mut Core,
+    socket: u16,
+    port: u16,
+    address: u8,
+    sending: Vec<u8>,
+    received: Vec<u8>,
+    keeps: Cell<bool>,
+}
+
+impl Host {
+    fn new(address: u8, port: u16, server: bool) -> Self {
+        let seed = [u64::from(address), 7];
+        // SAFETY: the seed is there; the core is used by this thread alone.
+        unsafe {
+            let core = homa_core_create(&raw const seed);
+            assert!(!core.is_null());
+            let socket = homa_core_open(core, port, server);
+            assert_eq!(socket, 0);
+            Self {
+                core,
+                socket: socket as u16,
+                port,
+                address,
+                sending: Vec::new(),
+                received: Vec::new(),
+                keeps: Cell::new(true),
+            }
+        }
+    }
+
+    fn path_to(&self, peer: &Self) -> CPath {
+        CPath {
+            peer: mapped(peer.address),
+            local: mapped(self.address),
+            scope: 0,
+            peer_port: peer.port,
+            socket: self.socket,
+        }
+    }
+
+    fn call(&mut self, peer: &Self, request: Vec<u8>) -> (u64, u64) {
+        let (path, mut key, mut id) = (self.path_to(peer), 0, 0);
+        let length = request.len() as u32;
+        self.sending = request;
+        // SAFETY: as above, and all pointers are to locals.
+        let code = unsafe {
+            homa_core_call(
+                self.core,
+                NOW,
+                &raw const path,
+                length,
+                1_400,
+                &raw mut key,
+                &raw mut id,
+            )
+        };
+        assert_eq!(code, 0);
+        (key, id)
+    }
+
+    /// Everything that the core has to send.
+    fn transmit(&self) -> VecDeque<Packet> {
+        let burst = homa_core_burst_create();
+        let mut packets = VecDeque::new();
+        let (mut path, mut priority) = (CPath::default(), 0);
+        // SAFETY: as above; the burst is this function's.
+        unsafe {
+            loop {
+                let (path, priority) = (&raw mut path, &raw mut priority);
+                let count = homa_core_transmit(self.core, NOW, burst, path, priority);
+                if count == 0 {
+                    break;
+                }
+                (0..count).for_each(|index| packets.push_back(self.packet(burst, index)));
+            }
+            homa_core_burst_destroy(burst);
+        }
+        packets
+    }
+
+    unsafe fn packet(&self, burst: *const homa_proto::Burst, index: u32) -> Packet {
+        let mut view = CPacket {
+            header: ptr::null(),
+            rpc: 0,
+            header_bytes: 0,
+            offset: 0,
+            length: 0,
+            pad: 0,
+        };
+        // SAFETY: the caller's burst has this packet, whose header lives as long.
+        let header = unsafe {
+            assert!(homa_core_burst_packet(burst, index, &raw mut view));
+            core::slice::from_raw_parts(view.header, view.header_bytes as usize)
+        };
+        let at = view.offset as usize;
+        let payload = &self.sending[at..at + view.length as usize];
+        Packet {
+            bytes: [header, payload].concat(),
+            source_port: self.port,
+        }
+    }
+
+    fn take(&mut self, from: &Self, packet: &Packet) {
+        assert_eq!(packet.source_port, from.port);
+        let path = self.path_to(from);
+        let header = packet.bytes.len().min(90) as u32;
+        let mut arrival = Arrival {
+            packet,
+            received: &mut self.received,
+            keeps: self.keeps.get(),
+        };
+        // SAFETY: as above; the context is what `homa_shim_store` expects.
+        unsafe {
+            let bytes = packet.bytes.as_ptr();
+            let length = packet.bytes.len() as u32;
+            let context = (&raw mut arrival).cast();
+            homa_core_packet(
+                self.core,
+                NOW,
+                &raw const path,
+                bytes,
+                header,
+                length,
+                context,
+            );
+        }
+    }
+
+    fn event(&self) -> Option<CEvent> {
+        let mut event = CEvent::default();
+        // SAFETY: as above.
+        unsafe { homa_core_event(self.core, &raw mut event) }.then_some(event)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // SAFETY: nobody uses the core any more.
+        unsafe { homa_core_destroy(self.core) }
+    }
+}
+
+const NOW: u64 = 1_000_000;
+
+fn mapped(last: u8) -> [u8; 16] {
+    core::net::Ipv4Addr::new(10, 0, 0, last)
+        .to_ipv6_mapped()
+        .octets()
+}
+
+/// Carries packets to and fro until both are silent.
+fn settle(a: &mut Host, b: &mut Host) {
+    loop {
+        let (from_a, from_b) = (a.transmit(), b.transmit());
+        if from_a.is_empty() && from_b.is_empty() {
+            return;
+        }
+        from_a.iter().for_each(|packet| b.take(a, packet));
+        from_b.iter().for_each(|packet| a.take(b, packet));
+    }
+}
+
+fn pair() -> (Host, Host) {
+    (Host::new(1, 40_000, false), Host::new(2, 99, true))
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i * 31 / 7) as u8).collect()
+}
+
+#[test]
+fn messages_of_all_lengths_cross_the_interface_and_come_back() {
+    for length in [1, 1_400, 1_401, 100_000, 1_000_000] {
+        let (mut client, mut server) = pair();
+        let (key, id) = client.call(&server, pattern(length));
+        assert!(id != 0 && id % 2 == 0);
+        settle(&mut client, &mut server);
+        let request = server.event().expect("the request is whole");
+        assert_eq!(
+            (request.kind, request.length as usize),
+            (EVENT_REQUEST, length)
+        );
+        assert_eq!(
+            (request.id, request.peer, request.peer_port),
+            (id | 1, mapped(1), 40_000)
+        );
+        assert_eq!(server.received, pattern(length));
+        server.sending = core::mem::take(&mut server.received);
+        // SAFETY: the core is this thread's.
+        let code = unsafe { homa_core_reply(server.core, NOW, request.rpc, length as u32, 1_400) };
+        assert_eq!(code, 0);
+        settle(&mut client, &mut server);
+        let response = client.event().expect("the response is whole");
+        assert_eq!((response.rpc, response.kind), (key, EVENT_RESPONSE));
+        assert_eq!(client.received, pattern(length));
+    }
+}
+
+#[test]
+fn a_refused_packet_leaves_no_trace_and_comes_again() {
+    let (mut client, mut server) = pair();
+    client.call(&server, pattern(10));
+    server.keeps.set(false);
+    settle(&mut client, &mut server);
+    assert_eq!(server.event(), None);
+    server.keeps.set(true);
+    // SAFETY: the cores are this thread's.
+    unsafe {
+        homa_core_give_back(server.core, NOW, 1);
+    }
+    settle(&mut client, &mut server);
+    assert_eq!(server.event().map(|event| event.kind), Some(EVENT_REQUEST));
+}
+
+#[test]
+fn a_closed_port_ends_its_rpcs_and_a_port_of_nobody_fails_them() {
+    let (mut client, mut server) = pair();
+    let (key, _) = client.call(&server, pattern(10));
+    let path = client.path_to(&server);
+    let sent = client.transmit();
+    let offending = sent[0].bytes.as_ptr();
+    // SAFETY: the core is this thread's, the packet has more than 28 bytes.
+    unsafe {
+        let path = &raw const path;
+        homa_core_unreachable(client.core, NOW, path, offending, 28, UNREACHABLE_PORT, 0);
+    }
+    let failed = client.event().expect("nobody listens");
+    assert_eq!(
+        (failed.rpc, failed.kind, failed.error),
+        (key, EVENT_FAILED, -107)
+    );
+
+    client.call(&server, pattern(10));
+    settle(&mut client, &mut server);
+    assert_eq!(server.event().map(|event| event.kind), Some(EVENT_REQUEST));
+    // SAFETY: the core is this thread's.
+    unsafe { homa_core_close(server.core, NOW, server.socket) };
+    assert_eq!(server.event().map(|event| event.kind), Some(EVENT_ENDED));
+}
+
+#[test]
+fn a_socket_accepts_requests_only_while_it_should() {
+    let (mut client, mut server) = pair();
+    // SAFETY: the core is this thread's.
+    unsafe { homa_core_accept(server.core, server.socket, false) };
+    client.call(&server, pattern(10));
+    settle(&mut client, &mut server);
+    assert_eq!(server.event(), None);
+    assert!(server.received.is_empty());
+}
+
+#[test]
+fn a_panic_breaks_its_core_and_no_other() {
+    let (mut client, mut server) = pair();
+    let (broken, _) = pair();
+    let mut name = ptr::null();
+    let (mut name_bytes, mut value) = (0, 0);
+    // SAFETY: the cores are this thread's.
+    unsafe {
+        homa_core_panic(broken.core);
+        assert!(homa_core_is_broken(broken.core));
+        assert_eq!(homa_core_open(broken.core, 5, true), EIO);
+        assert_eq!(homa_core_deadline(broken.core), u64::MAX);
+        assert!(!homa_core_abort(broken.core, NOW, 0));
+        let value = &raw mut value;
+        let (name, bytes) = (&raw mut name, &raw mut name_bytes);
+        assert!(!homa_core_counter(broken.core, 0, name, bytes, value));
+        assert!(homa_core_counter(client.core, 0, name, bytes, value));
+    }
+    assert_eq!(broken.event(), None);
+    client.call(&server, pattern(10));
+    settle(&mut client, &mut server);
+    assert!(server.event().is_some());
+}
+
+#[test]
+fn numbers_that_name_nothing_are_refused() {
+    let (client, _) = pair();
+    let path = CPath {
+        socket: 77,
+        ..CPath::default()
+    };
+    let (mut key, mut id) = (0, 0);
+    // SAFETY: the core is this thread's.
+    unsafe {
+        let (path, key, id) = (&raw const path, &raw mut key, &raw mut id);
+        assert!(homa_core_call(client.core, NOW, path, 1, 100, key, id) < 0);
+        assert!(homa_core_reply(client.core, NOW, u64::MAX, 1, 100) < 0);
+        assert!(!homa_core_abort(client.core, NOW, 12_345));
+        homa_core_accept(client.core, 9, true);
+        homa_core_close(client.core, NOW, u16::MAX);
+        homa_core_give_back(client.core, NOW, u64::MAX);
+        homa_core_timeout(client.core, 0);
+        let nothing = [0_u8];
+        let context = ptr::null_mut();
+        homa_core_packet(client.core, NOW, path, nothing.as_ptr(), 0, 0, context);
+    }
+}
+
+#[test]
+fn a_core_fits_the_stack_of_the_kernel_while_it_is_made() {
+    assert!(size_of::<Core>() < 3_000, "{} bytes", size_of::<Core>());
+}

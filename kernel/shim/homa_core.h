@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * The protocol engine, as C sees it. It is written in Rust (kernel/core) and
+ * comes as one object file. Each function is documented there.
+ *
+ * One call at a time for each core, under its spinlock with bottom halves off.
+ * A core that panicked is broken: it answers -EIO, false or 0 to everything.
+ */
+#ifndef _HOMA_CORE_H
+#define _HOMA_CORE_H
+
+#include <linux/build_bug.h>
+#include <linux/in6.h>
+#include <linux/types.h>
+
+struct homa_burst;
+struct homa_core;
+
+/* Most bytes of a packet that the engine looks at. */
+#define HOMA_HEADER_MAX 90
+
+/**
+ * struct homa_core_path - both ends of a packet's way, in host byte order
+ * @peer:      the other end, IPv4 in mapped form
+ * @local:     our address, :: for what the route says
+ * @scope:     interface of a link-local peer, else 0
+ * @peer_port: the peer's port
+ * @socket:    our socket, as homa_core_open named it
+ */
+struct homa_core_path {
+	struct in6_addr peer;
+	struct in6_addr local;
+	u32 scope;
+	u16 peer_port;
+	u16 socket;
+};
+
+/**
+ * struct homa_core_place - where the payload of a packet belongs
+ * @rpc:            the RPC
+ * @offset:         first byte in the message
+ * @length:         bytes, at least 1
+ * @header_bytes:   where they begin in the packet
+ * @message_length: bytes of the whole message
+ * @is_new:         nothing of the message was stored yet
+ * @pad:            0
+ */
+struct homa_core_place {
+	u64 rpc;
+	u32 offset;
+	u32 length;
+	u32 header_bytes;
+	u32 message_length;
+	u32 is_new;
+	u32 pad;
+};
+
+/**
+ * struct homa_core_packet_view - one packet of a burst
+ * @header:       the Homa header, complete but for the checksum
+ * @rpc:          the RPC whose bytes follow
+ * @header_bytes: bytes of the header
+ * @offset:       first byte of the message that follows
+ * @length:       how many follow; 0 for control packets
+ * @pad:          0
+ */
+struct homa_core_packet_view {
+	const u8 *header;
+	u64 rpc;
+	u32 header_bytes;
+	u32 offset;
+	u32 length;
+	u32 pad;
+};
+
+enum homa_core_event_kind {
+	HOMA_EVENT_REQUEST = 1,
+	HOMA_EVENT_RESPONSE = 2,
+	HOMA_EVENT_FAILED = 3,
+	HOMA_EVENT_ENDED = 4,
+};
+
+/**
+ * struct homa_core_event - what the application is to be told
+ * @rpc:       the RPC; stale after all kinds but a request
+ * @id:        of a request: its id
+ * @peer:      of a request: the client
+ * @scope:     of a request: interface of a link-local client
+ * @peer_port: of a request: the client's port
+ * @kind:      enum homa_core_event_kind
+ * @length:    of a request or response: bytes of the message
+ * @error:     of a failure: a negative errno
+ */
+struct homa_core_event {
+	u64 rpc;
+	u64 id;
+	struct in6_addr peer;
+	u32 scope;
+	u16 peer_port;
+	u16 kind;
+	u32 length;
+	s32 error;
+};
+
+enum homa_core_unreachable {
+	HOMA_UNREACHABLE_HOST = 0,
+	HOMA_UNREACHABLE_PORT = 1,
+	HOMA_UNREACHABLE_TOO_BIG = 2,
+};
+
+static_assert(sizeof(struct homa_core_path) == 40);
+static_assert(sizeof(struct homa_core_place) == 32);
+static_assert(sizeof(struct homa_core_packet_view) == 32);
+static_assert(sizeof(struct homa_core_event) == 48);
+
+struct homa_core *homa_core_create(const u64 seed[2]);
+void homa_core_destroy(struct homa_core *core);
+bool homa_core_is_broken(const struct homa_core *core);
+
+int homa_core_open(struct homa_core *core, u16 port, bool accepts);
+void homa_core_accept(struct homa_core *core, u16 socket, bool accepts);
+void homa_core_close(struct homa_core *core, u64 now, u16 socket);
+
+int homa_core_call(struct homa_core *core, u64 now,
+		   const struct homa_core_path *path, u32 length,
+		   u32 segment_bytes, u64 *rpc, u64 *id);
+int homa_core_reply(struct homa_core *core, u64 now, u64 rpc, u32 length,
+		    u32 segment_bytes);
+bool homa_core_abort(struct homa_core *core, u64 now, u64 rpc);
+void homa_core_give_back(struct homa_core *core, u64 now, u64 bytes);
+
+void homa_core_packet(struct homa_core *core, u64 now,
+		      const struct homa_core_path *path, const u8 *header,
+		      u32 header_bytes, u32 packet_bytes, void *context);
+void homa_core_unreachable(struct homa_core *core, u64 now,
+			   const struct homa_core_path *path,
+			   const u8 *offending, u32 offending_bytes, u32 cause,
+			   u32 segment_bytes);
+
+bool homa_core_event(struct homa_core *core, struct homa_core_event *event);
+u64 homa_core_deadline(struct homa_core *core);
+void homa_core_timeout(struct homa_core *core, u64 now);
+bool homa_core_counter(struct homa_core *core, u32 index, const u8 **name,
+		       u32 *name_bytes, u64 *value);
+void homa_core_panic(struct homa_core *core);
+
+struct homa_burst *homa_core_burst_create(void);
+void homa_core_burst_destroy(struct homa_burst *burst);
+u32 homa_core_transmit(struct homa_core *core, u64 now,
+		       struct homa_burst *burst, struct homa_core_path *path,
+		       u8 *priority);
+bool homa_core_burst_packet(const struct homa_burst *burst, u32 index,
+			    struct homa_core_packet_view *packet);
+
+/* What the core calls. */
+bool homa_shim_store(void *context, const struct homa_core_place *place);
+int homa_shim_guard(void (*run)(void *), void *argument);
+void *homa_shim_alloc(size_t bytes, size_t align);
+void *homa_shim_realloc(void *old, size_t bytes, size_t align);
+void homa_shim_free(void *old);
+void homa_shim_panic(const u8 *text, size_t bytes);
+
+#endif /* _HOMA_CORE_H */

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * An engine and its lock: how a locked section ends, and the timer.
+ */
+#include <linux/random.h>
+#include <linux/slab.h>
+
+#include "homa_impl.h"
+
+/* What a processor needs to send a burst. Used with bottom halves off. */
+struct homa_sender {
+	struct homa_burst *burst;
+	struct homa_message *messages[HOMA_BURST_MAX];
+};
+
+static DEFINE_PER_CPU(struct homa_sender, homa_senders);
+
+int homa_bursts_init(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct homa_sender *sender = per_cpu_ptr(&homa_senders, cpu);
+
+		local_bh_disable();
+		sender->burst = homa_core_burst_create();
+		local_bh_enable();
+		if (!sender->burst) {
+			homa_bursts_exit();
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+void homa_bursts_exit(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct homa_sender *sender = per_cpu_ptr(&homa_senders, cpu);
+
+		if (sender->burst)
+			homa_core_burst_destroy(sender->burst);
+		sender->burst = NULL;
+	}
+}
+
+void homa_engine_lock(struct homa_engine *engine)
+{
+	spin_lock_bh(&engine->lock);
+}
+
+/* A burst that waits to be sent after the lock is dropped. */
+struct homa_out {
+	struct homa_sender *sender;
+	struct homa_core_path path;
+	struct homa_sock *hs;
+	u32 count;
+	u8 priority;
+};
+
+/* Asks the core for a burst, and holds on to what it takes to send it. */
+static void homa_out_poll(struct homa_engine *engine, struct homa_out *out)
+{
+	struct homa_sender *sender = out->sender;
+	u32 i;
+
+	out->count = homa_core_transmit(engine->core, ktime_get_ns(),
+					sender->burst, &out->path,
+					&out->priority);
+	if (!out->count)
+		return;
+	out->hs = xa_load(&engine->socks, out->path.socket);
+	if (out->hs)
+		sock_hold(homa_sock_sk(out->hs));
+	for (i = 0; i < out->count; i++) {
+		struct homa_core_packet_view view;
+		struct homa_rpc *rpc;
+
+		sender->messages[i] = NULL;
+		if (!homa_core_burst_packet(sender->burst, i, &view) ||
+		    !view.length)
+			continue;
+		rpc = homa_rpc_of(engine, view.rpc);
+		if (rpc && rpc->out) {
+			refcount_inc(&rpc->out->refs);
+			sender->messages[i] = rpc->out;
+		}
+	}
+}
+
+static void homa_out_send(struct homa_engine *engine, struct homa_out *out)
+{
+	u32 i;
+
+	homa_send_burst(engine, out->hs, &out->path, out->priority,
+			out->sender->burst, out->sender->messages, out->count);
+	for (i = 0; i < out->count; i++)
+		homa_message_put(out->sender->messages[i]);
+	if (out->hs)
+		sock_put(homa_sock_sk(out->hs));
+	out->hs = NULL;
+}
+
+static void homa_take_events(struct homa_engine *engine, struct homa_turn *turn)
+{
+	struct homa_core_event event;
+
+	while (turn->nr_wake < HOMA_TURN_WAKES &&
+	       homa_core_event(engine->core, &event))
+		homa_rpc_event(engine, &event, turn);
+}
+
+/* Sets the timer to what the core waits for; @again: there is more to send. */
+static void homa_arm(struct homa_engine *engine, bool again)
+{
+	u64 deadline = homa_core_deadline(engine->core);
+
+	if (again)
+		deadline = 0;
+	if (deadline >= engine->armed)
+		return;
+	engine->armed = deadline;
+	hrtimer_start(&engine->timer, ns_to_ktime(deadline),
+		      HRTIMER_MODE_ABS_PINNED_SOFT);
+}
+
+/*
+ * The core broke: everybody who waits is told. That happens once, so this may
+ * wake threads under the lock.
+ */
+static void homa_give_up(struct homa_engine *engine)
+{
+	struct homa_sock *hs;
+	struct homa_rpc *rpc;
+	unsigned long index;
+
+	engine->given_up = true;
+	xa_for_each(&engine->socks, index, hs) {
+		struct sock *sk = homa_sock_sk(hs);
+
+		list_for_each_entry(rpc, &hs->rpcs, in_sock)
+			wake_up_all(&rpc->wait);
+		sk->sk_state_change(sk);
+	}
+}
+
+/* What a locked section left: wakes, frees and drops. Without the lock. */
+static void homa_turn_finish(struct homa_turn *turn)
+{
+	struct homa_rpc *rpc, *next;
+	u32 i;
+
+	for (i = 0; i < turn->nr_wake; i++) {
+		struct sock *sk;
+
+		rpc = turn->wake[i];
+		sk = homa_sock_sk(rpc->sock);
+		if (rpc->private)
+			wake_up_all(&rpc->wait);
+		else
+			sk->sk_data_ready(sk);
+		homa_rpc_put(rpc);
+	}
+	turn->nr_wake = 0;
+	list_for_each_entry_safe(rpc, next, &turn->dead, in_sock) {
+		list_del_init(&rpc->in_sock);
+		wake_up_all(&rpc->wait);
+		homa_rpc_put(rpc);
+	}
+	__skb_queue_purge(&turn->freed);
+}
+
+/*
+ * Ends a locked section: takes the core's events, sends its packets and sets its
+ * timer. @turn holds what the section itself left to be done.
+ */
+void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn)
+{
+	/* Bottom halves are off: the sender stays this processor's. */
+	struct homa_out out = { .sender = this_cpu_ptr(&homa_senders) };
+	u32 rounds = 0;
+	bool more;
+
+	if (homa_core_is_broken(engine->core) && !engine->given_up)
+		homa_give_up(engine);
+	for (;;) {
+		homa_take_events(engine, turn);
+		homa_out_poll(engine, &out);
+		more = out.count || turn->nr_wake == HOMA_TURN_WAKES;
+		if (!more || ++rounds == HOMA_TURN_ROUNDS)
+			homa_arm(engine, more);
+		spin_unlock(&engine->lock);
+		if (out.count)
+			homa_out_send(engine, &out);
+		homa_turn_finish(turn);
+		if (!more || rounds == HOMA_TURN_ROUNDS)
+			break;
+		spin_lock(&engine->lock);
+	}
+	/* That of homa_engine_lock(). */
+	local_bh_enable();
+}
+
+static enum hrtimer_restart homa_engine_timer(struct hrtimer *timer)
+{
+	struct homa_engine *engine =
+		container_of(timer, struct homa_engine, timer);
+	struct homa_turn turn;
+
+	homa_turn_init(&turn);
+	homa_engine_lock(engine);
+	engine->armed = KTIME_MAX;
+	homa_core_timeout(engine->core, ktime_get_ns());
+	homa_engine_settle(engine, &turn);
+	return HRTIMER_NORESTART;
+}
+
+struct homa_engine *homa_engine_create(struct net *net)
+{
+	struct homa_engine *engine = kvzalloc(sizeof(*engine), GFP_KERNEL_ACCOUNT);
+	u64 seed[2];
+
+	if (!engine)
+		return NULL;
+	get_random_bytes(seed, sizeof(seed));
+	local_bh_disable();
+	engine->core = homa_core_create(seed);
+	local_bh_enable();
+	if (!engine->core) {
+		kvfree(engine);
+		return NULL;
+	}
+	spin_lock_init(&engine->lock);
+	engine->net = net;
+	hrtimer_init(&engine->timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_SOFT);
+	engine->timer.function = homa_engine_timer;
+	engine->armed = KTIME_MAX;
+	xa_init(&engine->rpcs);
+	xa_init(&engine->socks);
+	hash_init(engine->by_id);
+	hash_init(engine->ports);
+	/* A start that others cannot guess. */
+	engine->next_port = HOMA_MIN_DEFAULT_PORT |
+			    (get_random_u32() & (HOMA_MIN_DEFAULT_PORT - 1));
+	return engine;
+}
+
+/* Nobody uses it: its sockets are closed and its namespace goes. */
+void homa_engine_destroy(struct homa_engine *engine)
+{
+	if (!engine)
+		return;
+	hrtimer_cancel(&engine->timer);
+	homa_core_destroy(engine->core);
+	xa_destroy(&engine->rpcs);
+	xa_destroy(&engine->socks);
+	kvfree(engine);
+}

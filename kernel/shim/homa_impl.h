@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The shim round the protocol engine: sockets, packets and timers of Linux.
+ *
+ * One lock. Everything of an engine (the core, its RPCs, the lists of its
+ * sockets) is protected by homa_engine.lock, taken with bottom halves off. Under
+ * it nothing is transmitted, woken or copied, and no memory of a message is
+ * freed: homa_engine_settle() gathers what is to be done, drops the lock, and
+ * does it.
+ *
+ * Who holds what:
+ *   socket   ← each of its RPCs (until the last reference to that is dropped)
+ *   RPC      ← the list of its socket; a thread that copies, waits or wakes
+ *   message  ← its RPC; a burst that is being transmitted
+ *   engine   ← its namespace; sockets live shorter than that
+ */
+#ifndef _HOMA_IMPL_H
+#define _HOMA_IMPL_H
+
+#include <linux/hashtable.h>
+#include <linux/hrtimer.h>
+#include <linux/refcount.h>
+#include <linux/skbuff.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/xarray.h>
+#include <net/inet_sock.h>
+#include <net/ip.h>
+#include <net/ipv6.h>
+#include <net/net_namespace.h>
+#include <net/sock.h>
+
+#include "homa.h"
+#include "homa_compat.h"
+#include "homa_core.h"
+
+/* Bytes of messages that a socket has in memory to send; SO_SNDBUF changes it. */
+#define HOMA_SNDBUF 100000000
+
+/* Packets in a burst, at most; see the core. */
+#define HOMA_BURST_MAX 64
+
+/* Bursts that one turn sends before the timer takes over. */
+#define HOMA_TURN_ROUNDS 16
+
+/* Threads that one look at the events wakes. */
+#define HOMA_TURN_WAKES 32
+
+/**
+ * struct homa_pool - the receive region of a socket
+ * @lock:    protects the rest but @region and @count, which never change once set
+ * @region:  first byte, in the memory of the program
+ * @count:   pages, 0 without a region
+ * @refs:    of each page, how many messages lie in it
+ * @free:    the numbers of free pages, a stack
+ * @nr_free: how many there are
+ * @shared:  the page that takes the ends of messages, or @count
+ * @used:    bytes of it that are given out
+ */
+struct homa_pool {
+	spinlock_t lock;
+	char __user *region;
+	u32 count;
+	u32 *refs;
+	u32 *free;
+	u32 nr_free;
+	u32 shared;
+	u32 used;
+};
+
+/**
+ * struct homa_message - a message to be sent
+ * @refs:   who needs it
+ * @sock:   pays for it
+ * @length: its bytes
+ * @charge: what they cost
+ * @order:  log2 of the pages of a chunk
+ * @count:  chunks; 0: the bytes lie in @bytes
+ * @chunks: the first page of each chunk
+ * @bytes:  a message that fits a packet is copied into it, page and all
+ */
+struct homa_message {
+	refcount_t refs;
+	struct homa_sock *sock;
+	u32 length;
+	u32 charge;
+	u16 order;
+	u16 count;
+	union {
+		DECLARE_FLEX_ARRAY(struct page *, chunks);
+		DECLARE_FLEX_ARRAY(u8, bytes);
+	};
+};
+
+/**
+ * enum homa_rpc_state - how far an RPC is
+ * @HOMA_RPC_UNDER_WAY: the engine works on it
+ * @HOMA_RPC_READY:     a message or an error waits for recvmsg
+ * @HOMA_RPC_TAKEN:     a thread copies the message
+ * @HOMA_RPC_SERVICE:   the program works on the request
+ * @HOMA_RPC_DEAD:      it is in no list any more
+ */
+enum homa_rpc_state {
+	HOMA_RPC_UNDER_WAY,
+	HOMA_RPC_READY,
+	HOMA_RPC_TAKEN,
+	HOMA_RPC_SERVICE,
+	HOMA_RPC_DEAD,
+};
+
+/**
+ * struct homa_rpc - an RPC as the shim sees it
+ * @refs:      see the top of this file
+ * @state:     enum homa_rpc_state
+ * @attached:  the core knows it by @key
+ * @private:   HOMA_SENDMSG_PRIVATE
+ * @forget:    its end interests nobody
+ * @waited:    a thread waits for this private RPC
+ * @error:     negative errno for recvmsg
+ * @sock:      its socket
+ * @key:       names it to the core
+ * @id:        names it to the program; 0 until a request is complete
+ * @cookie:    completion_cookie
+ * @peer:      the other end
+ * @scope:     interface of a link-local peer
+ * @port:      port of the other end
+ * @out:       the message that we send
+ * @rx:        packets of the message that we receive
+ * @rx_length: bytes of it, 0 as long as nothing was stored
+ * @rx_cost:   memory that @rx holds
+ * @in_sock:   in homa_sock.rpcs; once dead, in the list of who ended it
+ * @in_ready:  in homa_sock.ready
+ * @by_id:     in homa_engine.by_id, if @id is not 0
+ * @wait:      who waits for this private RPC
+ */
+struct homa_rpc {
+	refcount_t refs;
+	u8 state;
+	bool attached;
+	bool private;
+	bool forget;
+	bool waited;
+	int error;
+	struct homa_sock *sock;
+	u64 key;
+	u64 id;
+	u64 cookie;
+	struct in6_addr peer;
+	u32 scope;
+	u16 port;
+	struct homa_message *out;
+	struct sk_buff_head rx;
+	u32 rx_length;
+	u32 rx_cost;
+	struct list_head in_sock;
+	struct list_head in_ready;
+	struct hlist_node by_id;
+	wait_queue_head_t wait;
+};
+
+/**
+ * struct homa_engine - one engine and its lock
+ * @lock:    see the top of this file
+ * @core:    the engine itself
+ * @net:     its namespace
+ * @timer:   wakes the core
+ * @armed:   when @timer goes off, KTIME_MAX: not at all
+ * @rpcs:    struct homa_rpc by the low half of the core's key
+ * @socks:   struct homa_sock by the core's number
+ * @by_id:   struct homa_rpc by id
+ * @ports:   struct homa_sock by port; read under RCU, too
+ * @given_up: the core broke, and everybody was told
+ * @next_port: where the search for a free port begins
+ * @tx_errors: packets that could not be made or were refused
+ * @rx_refused: packets that found no memory or too dear to keep
+ */
+struct homa_engine {
+	spinlock_t lock;
+	struct homa_core *core;
+	struct net *net;
+	struct hrtimer timer;
+	u64 armed;
+	struct xarray rpcs;
+	struct xarray socks;
+	DECLARE_HASHTABLE(by_id, 10);
+	DECLARE_HASHTABLE(ports, 8);
+	bool given_up;
+	u16 next_port;
+	atomic64_t tx_errors;
+	u64 rx_refused;
+};
+
+/**
+ * struct homa_sock - a Homa socket
+ * @inet:    what every internet socket has; must be first
+ * @engine:  the engine of its namespace
+ * @by_port: in homa_engine.ports
+ * @port:    its port, in host byte order
+ * @index:   its number in the core
+ * @server:  requests are accepted
+ * @shut:    shut down: everything says ESHUTDOWN
+ * @rpcs:    all its RPCs
+ * @ready:   those that wait for recvmsg and are not private
+ * @pool:    the receive region
+ * @wmem:    bytes of memory that its outgoing messages take
+ * @starved: somebody waits for some of that to be freed
+ * @destruct: what ends the internet part
+ */
+struct homa_sock {
+	struct inet_sock inet;
+	struct homa_engine *engine;
+	struct hlist_node by_port;
+	u16 port;
+	u16 index;
+	bool server;
+	bool shut;
+	struct list_head rpcs;
+	struct list_head ready;
+	struct homa_pool pool;
+	atomic_t wmem;
+	bool starved;
+	void (*destruct)(struct sock *sk);
+};
+
+/* The same with what IPv6 needs behind it. */
+struct homa6_sock {
+	struct homa_sock homa;
+	struct ipv6_pinfo inet6;
+};
+
+/* Where the payload of a kept packet belongs, in skb->cb. */
+struct homa_cb {
+	u32 offset;
+	u32 length;
+	u32 header_bytes;
+};
+
+#define HOMA_CB(skb) ((struct homa_cb *)(skb)->cb)
+
+/**
+ * struct homa_arrival - the packet that homa_core_packet() works on
+ * @sock: the socket of its port
+ * @skb:  the packet
+ * @kept: it belongs to an RPC now
+ */
+struct homa_arrival {
+	struct homa_sock *sock;
+	struct sk_buff *skb;
+	bool kept;
+};
+
+/**
+ * struct homa_turn - what a locked section leaves to be done without the lock
+ * @wake:    RPCs of which a thread is to be told, with a reference each
+ * @nr_wake: how many there are
+ * @dead:    RPCs that ended, linked by in_sock, with a reference each
+ * @freed:   packets that nobody needs
+ */
+struct homa_turn {
+	struct homa_rpc *wake[HOMA_TURN_WAKES];
+	u32 nr_wake;
+	struct list_head dead;
+	struct sk_buff_head freed;
+};
+
+static inline struct homa_sock *homa_sk(const struct sock *sk)
+{
+	return (struct homa_sock *)sk;
+}
+
+static inline struct sock *homa_sock_sk(struct homa_sock *hs)
+{
+	return &hs->inet.sk;
+}
+
+static inline bool homa_is_client(u64 id)
+{
+	return !(id & 1);
+}
+
+/* homa_engine.c */
+struct homa_engine *homa_engine_create(struct net *net);
+void homa_engine_destroy(struct homa_engine *engine);
+void homa_engine_lock(struct homa_engine *engine);
+void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn);
+int homa_bursts_init(void);
+void homa_bursts_exit(void);
+
+/* homa_rpc.c */
+int homa_rpc_init(void);
+void homa_rpc_exit(void);
+struct homa_rpc *homa_rpc_create(struct homa_sock *hs, gfp_t gfp);
+void homa_rpc_hold(struct homa_rpc *rpc);
+void homa_rpc_put(struct homa_rpc *rpc);
+int homa_rpc_attach(struct homa_rpc *rpc, u64 key);
+void homa_rpc_name(struct homa_rpc *rpc, u64 id);
+struct homa_rpc *homa_rpc_of(struct homa_engine *engine, u64 key);
+struct homa_rpc *homa_rpc_find(struct homa_sock *hs, u64 id,
+			       const struct in6_addr *peer, u16 port);
+void homa_rpc_kill(struct homa_rpc *rpc, struct homa_turn *turn);
+void homa_turn_init(struct homa_turn *turn);
+void homa_rpc_event(struct homa_engine *engine,
+		    const struct homa_core_event *event,
+		    struct homa_turn *turn);
+
+/* homa_message.c */
+struct homa_message *homa_message_copy(struct homa_sock *hs,
+				       struct msghdr *msg, size_t length);
+void homa_message_put(struct homa_message *message);
+int homa_message_add_to(const struct homa_message *message, u32 offset,
+			u32 length, struct sk_buff *skb);
+u32 homa_message_linear(const struct homa_message *message, u32 length);
+
+/* homa_pool.c */
+void homa_pool_init(struct homa_pool *pool);
+int homa_pool_set(struct homa_pool *pool, const struct homa_rcvbuf_args *args);
+void homa_pool_destroy(struct homa_pool *pool);
+bool homa_pool_take(struct homa_pool *pool, u32 length, u32 *offsets,
+		    u32 *count);
+int homa_pool_give_back(struct homa_pool *pool, const u32 *offsets, u32 count);
+u64 homa_pool_free_bytes(struct homa_pool *pool);
+
+/* homa_output.c */
+u32 homa_segment_bytes(struct homa_sock *hs, const struct in6_addr *peer,
+		       u32 scope, int *error);
+void homa_send_burst(struct homa_engine *engine, struct homa_sock *hs,
+		     const struct homa_core_path *path, u8 priority,
+		     const struct homa_burst *burst,
+		     struct homa_message *const *messages, u32 count);
+
+/* homa_input.c */
+int homa_input_init(void);
+void homa_input_exit(void);
+
+/* homa_receive.c */
+int homa_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags,
+		 int *addr_len);
+
+/* homa_send.c */
+int homa_sendmsg(struct sock *sk, struct msghdr *msg, size_t len);
+
+/* homa_ioctl.c */
+int homa_ioctl(struct socket *sock, unsigned int cmd, unsigned long arg);
+
+/* homa_socket.c */
+int homa_socket_init(void);
+void homa_socket_exit(void);
+struct homa_sock *homa_sock_lookup(struct homa_engine *engine, u16 port);
+bool homa_sock_has_room(struct homa_sock *hs);
+void homa_sockaddr_write(const struct sock *sk, const struct in6_addr *addr,
+			 u32 scope, u16 port, void *to, int *length);
+
+/* homa_module.c */
+struct homa_engine *homa_engine_of(struct net *net);
+struct homa_engine *homa_engine_get(struct net *net);
+
+#endif /* _HOMA_IMPL_H */

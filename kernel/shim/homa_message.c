@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Messages to be sent: a copy of the program's bytes that stays until the RPC is
+ * over, since any of them may have to be sent again. Long messages lie in pages
+ * that packets share; short ones are copied into theirs.
+ */
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/uio.h>
+
+#include "homa_impl.h"
+
+/* Up to so many bytes a copy is cheaper than pages and their references. */
+#define HOMA_INLINE_MAX 1536
+
+/* Chunks are of 32 KiB where memory has them: a packet then needs two at most. */
+#define HOMA_CHUNK_ORDER 3
+
+static u32 homa_chunk_bytes(const struct homa_message *message)
+{
+	return PAGE_SIZE << message->order;
+}
+
+static struct homa_message *homa_message_alloc(u32 length, u16 order)
+{
+	struct homa_message *message;
+	u32 chunk = PAGE_SIZE << order;
+	u32 count = 0;
+	size_t room = length;
+
+	if (length > HOMA_INLINE_MAX) {
+		count = DIV_ROUND_UP(length, chunk);
+		room = count * sizeof(message->chunks[0]);
+	}
+	message = kmalloc(sizeof(*message) + room, GFP_KERNEL_ACCOUNT);
+	if (!message)
+		return NULL;
+	refcount_set(&message->refs, 1);
+	message->sock = NULL;
+	message->length = length;
+	message->order = order;
+	message->count = 0;
+	message->charge = sizeof(*message) + room + count * chunk;
+	/* The first chunk orders may fail: smaller ones are tried then. */
+	while (message->count < count) {
+		gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_COMP;
+		struct page *page;
+
+		if (order)
+			gfp |= __GFP_NOWARN | __GFP_NORETRY;
+		page = alloc_pages(gfp, order);
+		if (!page) {
+			homa_message_put(message);
+			return NULL;
+		}
+		message->chunks[message->count++] = page;
+	}
+	return message;
+}
+
+static int homa_message_fill(struct homa_message *message,
+			     struct iov_iter *from)
+{
+	u32 chunk = homa_chunk_bytes(message);
+	u32 left = message->length;
+	u32 i;
+
+	if (!message->count)
+		return copy_from_iter_full(message->bytes, left, from) ?
+		       0 : -EFAULT;
+	for (i = 0; i < message->count; i++) {
+		u32 bytes = min(chunk, left);
+
+		if (copy_page_from_iter(message->chunks[i], 0, bytes, from) !=
+		    bytes)
+			return -EFAULT;
+		left -= bytes;
+	}
+	return 0;
+}
+
+/* Copies a message from the program; sleeps. */
+struct homa_message *homa_message_copy(struct homa_sock *hs,
+				       struct msghdr *msg, size_t length)
+{
+	struct homa_message *message;
+	u16 order = min(get_order(length), HOMA_CHUNK_ORDER);
+	int err;
+
+	message = homa_message_alloc(length, order);
+	if (!message && order && length > HOMA_INLINE_MAX)
+		message = homa_message_alloc(length, 0);
+	if (!message)
+		return ERR_PTR(-ENOMEM);
+	err = homa_message_fill(message, &msg->msg_iter);
+	if (err) {
+		homa_message_put(message);
+		return ERR_PTR(err);
+	}
+	sock_hold(homa_sock_sk(hs));
+	message->sock = hs;
+	atomic_add(message->charge, &hs->wmem);
+	return message;
+}
+
+void homa_message_put(struct homa_message *message)
+{
+	struct sock *sk;
+
+	if (!message || !refcount_dec_and_test(&message->refs))
+		return;
+	while (message->count)
+		__free_pages(message->chunks[--message->count],
+			     message->order);
+	if (message->sock) {
+		sk = homa_sock_sk(message->sock);
+		/* Ordered against who sets the flag and then looks for room. */
+		atomic_sub_return(message->charge, &message->sock->wmem);
+		if (READ_ONCE(message->sock->starved)) {
+			WRITE_ONCE(message->sock->starved, false);
+			sk->sk_write_space(sk);
+		}
+		sock_put(sk);
+	}
+	kfree(message);
+}
+
+/* How many of @length bytes of the message go into a packet's linear part. */
+u32 homa_message_linear(const struct homa_message *message, u32 length)
+{
+	return message->count ? 0 : length;
+}
+
+/* Appends bytes @offset.. of the message to a packet. */
+int homa_message_add_to(const struct homa_message *message, u32 offset,
+			u32 length, struct sk_buff *skb)
+{
+	u32 chunk = homa_chunk_bytes(message);
+	int frag = 0;
+
+	/* The core asks for what the message has; a mistake must not leak. */
+	if (WARN_ON_ONCE((u64)offset + length > message->length))
+		return -EINVAL;
+	if (!message->count) {
+		skb_put_data(skb, message->bytes + offset, length);
+		return 0;
+	}
+	skb->len += length;
+	skb->data_len += length;
+	skb->truesize += length;
+	while (length) {
+		struct page *page = message->chunks[offset / chunk];
+		u32 at = offset % chunk;
+		u32 bytes = min(length, chunk - at);
+
+		if (WARN_ON_ONCE(frag == MAX_SKB_FRAGS))
+			return -EINVAL;
+		get_page(page);
+		skb_fill_page_desc(skb, frag++, page, at, bytes);
+		offset += bytes;
+		length -= bytes;
+	}
+	return 0;
+}

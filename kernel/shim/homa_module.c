@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Loading, unloading, network namespaces. */
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/nsproxy.h>
+#include <linux/sched.h>
+#include <linux/net.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <net/netns/generic.h>
+
+#include "homa_impl.h"
+
+#ifdef CONFIG_PREEMPT_RT
+#error "the engine's lock and its guard need a kernel without PREEMPT_RT"
+#endif
+
+/**
+ * struct homa_net - what a namespace has
+ * @engine: comes with the first socket
+ * @going:  the engine, once packets find it no more
+ */
+struct homa_net {
+	struct homa_engine __rcu *engine;
+	struct homa_engine *going;
+};
+
+static unsigned int homa_net_id;
+
+/* Whoever makes an engine. */
+static DEFINE_MUTEX(homa_engine_mutex);
+
+/* The engine of a namespace, NULL if it had no socket yet. Under RCU. */
+struct homa_engine *homa_engine_of(struct net *net)
+{
+	struct homa_net *hn = net_generic(net, homa_net_id);
+
+	return rcu_dereference(hn->engine);
+}
+
+/* The same for a socket that lives: made if need be; NULL without memory. */
+struct homa_engine *homa_engine_get(struct net *net)
+{
+	struct homa_net *hn = net_generic(net, homa_net_id);
+	struct homa_engine *engine;
+
+	/* A parameter may be set while the module loads. */
+	if (!hn)
+		return NULL;
+	mutex_lock(&homa_engine_mutex);
+	engine = rcu_dereference_protected(hn->engine,
+					   lockdep_is_held(&homa_engine_mutex));
+	if (!engine) {
+		engine = homa_engine_create(net);
+		rcu_assign_pointer(hn->engine, engine);
+	}
+	mutex_unlock(&homa_engine_mutex);
+	return engine;
+}
+
+static void homa_show(struct seq_file *seq, const char *name, u32 length,
+		      u64 value)
+{
+	seq_printf(seq, "%-30.*s %20llu #\n", length, name, value);
+}
+
+static int homa_metrics_show(struct seq_file *seq, void *unused)
+{
+	struct homa_engine *engine;
+	u32 index = 0, length;
+	const u8 *name;
+	u64 value;
+	bool more;
+
+	rcu_read_lock();
+	engine = homa_engine_of(seq_file_single_net(seq));
+	while (engine) {
+		homa_engine_lock(engine);
+		more = homa_core_counter(engine->core, index++, &name, &length,
+					 &value);
+		spin_unlock_bh(&engine->lock);
+		if (!more)
+			break;
+		homa_show(seq, name, length, value);
+	}
+	if (engine) {
+		homa_show(seq, "transmits_failed", 30,
+			  atomic64_read(&engine->tx_errors));
+		homa_show(seq, "packets_not_kept", 30,
+			  READ_ONCE(engine->rx_refused));
+	}
+	rcu_read_unlock();
+	return 0;
+}
+
+static int __net_init homa_net_init(struct net *net)
+{
+	if (!proc_create_net_single("homa_metrics", 0444, net->proc_net,
+				    homa_metrics_show, NULL))
+		return -ENOMEM;
+	return 0;
+}
+
+/* Packets may still arrive: they find no engine before it goes. */
+static void __net_exit homa_net_exit(struct list_head *nets)
+{
+	struct net *net;
+
+	list_for_each_entry(net, nets, exit_list) {
+		struct homa_net *hn = net_generic(net, homa_net_id);
+
+		remove_proc_entry("homa_metrics", net->proc_net);
+		hn->going = rcu_replace_pointer(hn->engine, NULL, true);
+	}
+	synchronize_net();
+	list_for_each_entry(net, nets, exit_list) {
+		struct homa_net *hn = net_generic(net, homa_net_id);
+
+		homa_engine_destroy(hn->going);
+	}
+}
+
+/*
+ * Breaks the engine of the writer's namespace, so that a test sees what becomes
+ * of it: /sys/module/homa/parameters/break_engine, for root.
+ */
+static int homa_break_engine(const char *value, const struct kernel_param *param)
+{
+	struct homa_engine *engine = homa_engine_get(current->nsproxy->net_ns);
+	struct homa_turn turn;
+
+	if (!engine)
+		return -ENOMEM;
+	homa_turn_init(&turn);
+	homa_engine_lock(engine);
+	homa_core_panic(engine->core);
+	homa_engine_settle(engine, &turn);
+	return 0;
+}
+
+static const struct kernel_param_ops homa_break_ops = {
+	.set = homa_break_engine,
+};
+
+module_param_cb(break_engine, &homa_break_ops, NULL, 0200);
+MODULE_PARM_DESC(break_engine, "for tests: the engine panics when this is written");
+
+static struct pernet_operations homa_net_ops = {
+	.init = homa_net_init,
+	.exit_batch = homa_net_exit,
+	.id = &homa_net_id,
+	.size = sizeof(struct homa_net),
+};
+
+static int __init homa_module_init(void)
+{
+	int err;
+
+	err = homa_rpc_init();
+	if (err)
+		return err;
+	err = homa_bursts_init();
+	if (err)
+		goto out_rpc;
+	err = register_pernet_subsys(&homa_net_ops);
+	if (err)
+		goto out_bursts;
+	err = homa_input_init();
+	if (err)
+		goto out_net;
+	err = homa_socket_init();
+	if (err)
+		goto out_input;
+	return 0;
+out_input:
+	homa_input_exit();
+out_net:
+	unregister_pernet_subsys(&homa_net_ops);
+out_bursts:
+	homa_bursts_exit();
+out_rpc:
+	homa_rpc_exit();
+	return err;
+}
+
+/* Every socket holds the module, so none is open. */
+static void __exit homa_module_exit(void)
+{
+	homa_socket_exit();
+	homa_input_exit();
+	unregister_pernet_subsys(&homa_net_ops);
+	homa_bursts_exit();
+	homa_rpc_exit();
+}
+
+module_init(homa_module_init);
+module_exit(homa_module_exit);
+MODULE_LICENSE("Dual MIT/GPL");
+MODULE_DESCRIPTION("Homa transport protocol");
+MODULE_VERSION("0.1.0");
+MODULE_ALIAS_NET_PF_PROTO_TYPE(PF_INET, 146, 2);
+MODULE_ALIAS_NET_PF_PROTO_TYPE(PF_INET6, 146, 2);

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * What the guest's tests share. A test is a function that returns if all is well
+ * and calls fail() if not; each runs in a process of its own.
+ */
+#ifndef GUEST_H
+#define GUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "homa.h"
+
+struct test {
+	const char *name;
+	void (*run)(void);
+};
+
+/* Ends the test as failed, and says why. */
+void fail(const char *file, int line, const char *format, ...)
+	__attribute__((noreturn, format(printf, 3, 4)));
+
+#define FAIL(...) fail(__FILE__, __LINE__, __VA_ARGS__)
+#define CHECK(condition) \
+	do { \
+		if (!(condition)) \
+			FAIL("%s (errno %d)", #condition, errno); \
+	} while (0)
+/* That a call fails, and how. */
+#define CHECK_ERRNO(call, error) \
+	do { \
+		long result_ = (call); \
+		if (result_ != -1 || errno != (error)) \
+			FAIL("%s: %ld, errno %d instead of %d", #call, \
+			     result_, errno, error); \
+	} while (0)
+
+/* net.c: two namespaces, "near" and "far", joined by a virtual cable. */
+void net_make(void);
+void net_near(void);
+void net_far(void);
+void net_far_end(void);
+void net_loss(unsigned int percent);
+void link_up(const char *link);
+
+#define NEAR_V4 "10.99.0.1"
+#define FAR_V4 "10.99.0.2"
+#define NEAR_V6 "fd99::1"
+#define FAR_V6 "fd99::2"
+
+/* rpc.c: sockets with a receive region, and messages. */
+struct homa_socket {
+	int fd;
+	int family;
+	uint8_t *region;
+	struct homa_recvmsg_args got;
+	struct sockaddr_storage from;
+	socklen_t from_length;
+};
+
+#define REGION_BYTES (64 * HOMA_BPAGE_SIZE)
+
+struct address {
+	struct sockaddr_storage storage;
+	socklen_t length;
+};
+
+struct address address_of(const char *text, int port);
+void socket_open(struct homa_socket *s, int family, int port);
+void socket_close(struct homa_socket *s);
+int send_request(struct homa_socket *s, const struct address *to,
+		 const void *bytes, size_t length, uint64_t cookie,
+		 uint32_t flags, uint64_t *id);
+int send_reply(struct homa_socket *s, const struct address *to, uint64_t id,
+	       const void *bytes, size_t length);
+/* Gives the pages of the message before back. */
+long receive(struct homa_socket *s, uint64_t id, int flags);
+/* Copies the message that was received. */
+void received_bytes(const struct homa_socket *s, void *to, size_t length);
+void pattern_fill(uint8_t *to, size_t length, unsigned int seed);
+/* Serves until the socket is shut down or the process killed; never returns. */
+void serve_echo(struct homa_socket *s) __attribute__((noreturn));
+/* A process that echoes in the far namespace; killed with its test. */
+int start_far_echo(int family, int port);
+void echo_once(struct homa_socket *s, const struct address *to, size_t length,
+	       unsigned int seed);
+
+extern const struct test traffic_tests[];
+extern const struct test call_tests[];
+extern const struct test race_tests[];
+
+#endif /* GUEST_H */

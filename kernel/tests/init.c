@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The first and only program of the guest: loads the module, runs every test,
+ * unloads it, looks at the log, and switches the machine off.
+ *
+ * Each test ends with a line "test NAME ok" or "test NAME FAILED: why"; the run
+ * with "guest: N passed, M failed".
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guest.h"
+
+/* A test that takes longer hangs. */
+#define TEST_SECONDS 60
+
+#ifndef MODULE_INIT_COMPRESSED_FILE
+#define MODULE_INIT_COMPRESSED_FILE 4
+#endif
+
+static unsigned int passed, failed;
+
+void fail(const char *file, int line, const char *format, ...)
+{
+	va_list arguments;
+
+	printf("%s:%d: ", file, line);
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	va_end(arguments);
+	printf("\n");
+	fflush(stdout);
+	_exit(1);
+}
+
+static void report(const char *name, bool good, const char *why)
+{
+	if (good) {
+		passed++;
+		printf("test %s ok\n", name);
+	} else {
+		failed++;
+		printf("test %s FAILED: %s\n", name, why);
+	}
+	fflush(stdout);
+}
+
+/* Everything that the test started dies with it. */
+static void run_test(const struct test *test)
+{
+	int status = 0;
+	pid_t child;
+
+	child = fork();
+	if (child == 0) {
+		setpgid(0, 0);
+		alarm(TEST_SECONDS);
+		net_near();
+		test->run();
+		fflush(stdout);
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	kill(-child, SIGKILL);
+	while (waitpid(-child, NULL, WNOHANG) > 0)
+		;
+	if (WIFSIGNALED(status))
+		report(test->name, false, strsignal(WTERMSIG(status)));
+	else
+		report(test->name, !status, "see above");
+}
+
+static void run_tests(const struct test *tests)
+{
+	for (; tests->name; tests++)
+		run_test(tests);
+}
+
+static int load(const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	int flags = strstr(file, ".xz") ? MODULE_INIT_COMPRESSED_FILE : 0;
+	int result;
+
+	if (fd < 0)
+		return -1;
+	result = syscall(SYS_finit_module, fd, "", flags);
+	close(fd);
+	return result;
+}
+
+/* The module goes as soon as the last socket is freed, a moment after its close. */
+static bool unload(void)
+{
+	int tries;
+
+	for (tries = 0; tries < 100; tries++) {
+		if (!syscall(SYS_delete_module, "homa", O_NONBLOCK))
+			return true;
+		usleep(50000);
+	}
+	return false;
+}
+
+/* Whether the kernel complained about anything. */
+static bool log_is_clean(void)
+{
+	static const char *const bad[] = { "BUG", "WARNING", "Oops", "leak",
+					   "refcount",
+					   "Call Trace", "unregister_netdevice",
+					   "still has objects", "Objects remaining" };
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+	bool clean = true;
+	unsigned int panics = 0;
+	char line[2048];
+	ssize_t length;
+	size_t i;
+
+	while ((length = read(fd, line, sizeof(line) - 1)) > 0 ||
+	       (length < 0 && errno == EPIPE)) {
+		if (length < 0)
+			continue;
+		line[length] = 0;
+		panics += strstr(line, "homa: the engine panicked") != NULL;
+		for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+			if (strstr(line, bad[i])) {
+				printf("log: %s", line);
+				clean = false;
+				break;
+			}
+		}
+	}
+	close(fd);
+	/* One test asks for one. */
+	return clean && panics == 1;
+}
+
+static void prepare(void)
+{
+	struct utsname kernel;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	uname(&kernel);
+	printf("kernel %s, %s\n", kernel.release, kernel.version);
+	mkdir("/proc", 0755);
+	mkdir("/sys", 0755);
+	mkdir("/dev", 0755);
+	mount("proc", "/proc", "proc", 0, NULL);
+	mount("sysfs", "/sys", "sysfs", 0, NULL);
+	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+int main(void)
+{
+	prepare();
+	load("/veth.ko");
+	load("/veth.ko.xz");
+	load("/sch_netem.ko");
+	load("/sch_netem.ko.xz");
+	report("the module loads", !load("/homa.ko"), strerror(errno));
+	if (!failed) {
+		net_make();
+		run_tests(traffic_tests);
+		run_tests(call_tests);
+		run_tests(race_tests);
+		net_far_end();
+		report("the module unloads", unload(), strerror(errno));
+	}
+	report("the log holds no complaint", log_is_clean(), "see above");
+	printf("guest: %u passed, %u failed\n", passed, failed);
+	fflush(stdout);
+	sync();
+	reboot(RB_POWER_OFF);
+	return 0;
+}
