@@ -1,9 +1,10 @@
-//! What CI and developers run: `cargo xtask test`; and what takes long, on demand:
-//! `cargo xtask mutants`.
+//! What CI and developers run: `cargo xtask test`; the kernel module, `cargo xtask kernel` and
+//! `cargo xtask kernel-test`; and what takes long, on demand: `cargo xtask mutants`.
 //!
 //! `test` decides which steps this machine allows, runs them all, and ends with what was left out
 //! and why. It does not say what a step checks: that stands in the table of `steps.rs`.
 
+mod kernel;
 mod mutants;
 mod namespaces;
 mod needs;
@@ -25,7 +26,12 @@ fn main() -> ExitCode {
     match words.map(|(verb, rest)| (verb.as_str(), rest)) {
         Some(("test", wanted)) => test(wanted),
         Some(("mutants", options)) => mutants::main(options),
-        _ => wrong_usage("xtask knows `test` and `mutants`", USAGE),
+        Some(("kernel", [])) => kernel_modules(),
+        Some(("kernel-test", [])) => test(&["kernel".to_owned()]),
+        _ => wrong_usage(
+            "xtask knows `test`, `mutants`, `kernel` and `kernel-test`",
+            USAGE,
+        ),
     }
 }
 
@@ -54,6 +60,17 @@ fn test(wanted: &[String]) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// Builds the kernel module for every kernel whose headers are here.
+fn kernel_modules() -> ExitCode {
+    match kernel::build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) enum Need {
         program: &'static str,
         package: &'static str,
     },
+    /// Debian packages, whatever they bring.
+    Packages(&'static [&'static str]),
     /// The right to make network namespaces, which root has, except in most containers.
     Namespaces,
 }
@@ -38,11 +40,26 @@ impl Need {
                 Err(format!("cargo {name} is missing; `{install}` adds it"))
             }
             Self::Program { program, package } => {
-                if is_installed(program) || (env::var_os("CI").is_some() && install(package)) {
+                if is_installed(program) || (env::var_os("CI").is_some() && install(&[*package])) {
                     return Ok(());
                 }
                 Err(format!(
                     "{program} is missing; `apt-get install {package}` adds it"
+                ))
+            }
+            Self::Packages(packages) => {
+                let missing: Vec<&str> = packages
+                    .iter()
+                    .copied()
+                    .filter(|package| !is_package_installed(package))
+                    .collect();
+                if missing.is_empty() || (env::var_os("CI").is_some() && install(&missing)) {
+                    return Ok(());
+                }
+                let missing = missing.join(" ");
+                Err(format!(
+                    "packages are missing; `apt-get install --no-install-recommends {missing}` adds \
+                     them"
                 ))
             }
             Self::Namespaces => {
@@ -74,8 +91,21 @@ fn is_installed(program: &str) -> bool {
     env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
-fn install(package: &str) -> bool {
-    println!("   $ apt-get install {package}");
+fn is_package_installed(package: &str) -> bool {
+    let query = Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package])
+        .stderr(Stdio::null())
+        .output();
+    query.is_ok_and(|output| output.stdout == b"installed")
+}
+
+fn install(packages: &[&str]) -> bool {
+    println!("   $ apt-get install {}", packages.join(" "));
     answers(Command::new("apt-get").arg("update"))
-        && answers(Command::new("apt-get").args(["install", "--yes", package]))
+        && answers(
+            Command::new("apt-get")
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(["install", "--yes", "--no-install-recommends"])
+                .args(packages),
+        )
 }

@@ -16,6 +16,11 @@ pub(crate) fn mutants() -> PathBuf {
     target().join("mutants")
 }
 
+/// Where the kernel module and what tests it are built.
+pub(crate) fn kernel() -> PathBuf {
+    target().join("kernel")
+}
+
 /// The target directory that this program is in.
 fn target() -> PathBuf {
     let this = env::current_exe().unwrap_or_default();

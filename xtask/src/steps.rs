@@ -4,7 +4,7 @@ use core::fmt;
 use std::process::Command;
 
 use crate::needs::Need;
-use crate::{namespaces, paths, wireshark};
+use crate::{kernel, namespaces, paths, wireshark};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -133,6 +133,29 @@ pub(crate) const STEPS: &[Step] = &[
             line("homa bench rtt --over veth --rounds 1 --seconds 0.05 --allow-dirty"),
             line("homa bench bulk --over veth-wire --rounds 1 --seconds 0.05 --allow-dirty"),
         ],
+    },
+    Step {
+        name: "kernel-core",
+        checks: "the kernel's engine is formatted, has no lint, and keeps its C interface",
+        needs: &[],
+        work: &[
+            line("cargo fmt --manifest-path kernel/core/Cargo.toml --check"),
+            line(
+                "cargo clippy --manifest-path kernel/core/Cargo.toml --all-targets --quiet -- -D \
+                 warnings",
+            ),
+            line("cargo test --manifest-path kernel/core/Cargo.toml --quiet"),
+        ],
+    },
+    Step {
+        name: "kernel",
+        checks: "the kernel module builds for Debian's kernels without a warning and works in them, \
+                 booted in an emulated machine",
+        needs: kernel::TEST_NEEDS,
+        work: &[Work::Function(
+            "every stock kernel whose headers are here",
+            kernel::test,
+        )],
     },
     Step {
         name: "wireshark",

@@ -1,0 +1,155 @@
+//! The kernel module: built for the Debian kernels whose headers are here, and tried in each of them,
+//! booted in an emulated machine.
+
+mod archive;
+mod guest;
+mod module;
+mod object;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::needs::Need;
+use crate::paths;
+
+/// What building takes.
+const BUILD_PACKAGES: &[&str] = &[
+    "rustc-web",
+    "rust-web-src",
+    "cargo-web",
+    "make",
+    "gcc",
+    "binutils",
+    "linux-headers-amd64",
+    "linux-headers-6.12-amd64",
+];
+
+/// What building and testing take.
+pub(crate) const TEST_NEEDS: &[Need] = &[
+    Need::Packages(BUILD_PACKAGES),
+    Need::Packages(&["qemu-system-x86", "libc6-dev"]),
+];
+
+/// `cargo xtask kernel`: the module for every kernel.
+pub(crate) fn build() -> Result<(), String> {
+    Need::Packages(BUILD_PACKAGES).meet()?;
+    for module in build_all()? {
+        println!(
+            "   {}: {} ({} bytes)",
+            module.kernel.release,
+            module.stripped.display(),
+            module.bytes
+        );
+    }
+    Ok(())
+}
+
+/// Builds the module and tries it in every kernel.
+pub(crate) fn test() -> Result<(), String> {
+    let init = guest::compile()?;
+    for module in build_all()? {
+        let passed = guest::run(&module, &init)?;
+        println!("   {passed}");
+    }
+    Ok(())
+}
+
+fn build_all() -> Result<Vec<module::Module>, String> {
+    let object = object::build()?;
+    let kernels = kernels()?;
+    kernels
+        .into_iter()
+        .map(|kernel| module::build(kernel, &object))
+        .collect()
+}
+
+/// A kernel that the module is built for.
+struct Kernel {
+    /// What `uname -r` says.
+    release: String,
+    headers: PathBuf,
+}
+
+/// The newest kernel of each series whose headers are here.
+fn kernels() -> Result<Vec<Kernel>, String> {
+    let mut found: Vec<Kernel> = Vec::new();
+    let entries = fs::read_dir("/usr/src").map_err(|error| format!("/usr/src: {error}"))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(release) = name.strip_prefix("linux-headers-") else {
+            continue;
+        };
+        let special = ["-cloud-", "-rt-"]
+            .iter()
+            .any(|kind| release.contains(kind));
+        if special || !release.ends_with("-amd64") {
+            continue;
+        }
+        let kernel = Kernel {
+            release: release.to_owned(),
+            headers: entry.path(),
+        };
+        let series = |kernel: &Kernel| numbers(&kernel.release)[..2].to_vec();
+        match found.iter_mut().find(|old| series(old) == series(&kernel)) {
+            Some(old) if numbers(&old.release) < numbers(&kernel.release) => *old = kernel,
+            Some(_) => {}
+            None => found.push(kernel),
+        }
+    }
+    found.sort_by_key(|kernel| numbers(&kernel.release));
+    if found.is_empty() {
+        return Err("there are no kernel headers in /usr/src".to_owned());
+    }
+    Ok(found)
+}
+
+/// The numbers in a release, at least two, so that 6.12 comes after 6.1.
+fn numbers(release: &str) -> Vec<u32> {
+    let digits = release.split(|letter: char| !letter.is_ascii_digit());
+    let mut numbers: Vec<u32> = digits.filter_map(|part| part.parse().ok()).collect();
+    numbers.resize(numbers.len().max(2), 0);
+    numbers
+}
+
+/// Where all of it is built.
+fn directory() -> PathBuf {
+    paths::kernel()
+}
+
+/// A file or directory of the tree.
+fn source(path: &str) -> PathBuf {
+    Path::new(paths::ROOT).join("kernel").join(path)
+}
+
+/// Runs a command and gives its output, both streams; what it said is the error if it fails.
+fn run(command: &mut Command) -> Result<String, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .map_err(|error| format!("{program} did not start: {error}"))?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    if output.status.success() {
+        Ok(said)
+    } else {
+        Err(format!("{program} ended with {}:\n{said}", output.status))
+    }
+}
+
+/// An error with the file that it is about.
+fn at(path: &Path) -> impl Fn(std::io::Error) -> String + '_ {
+    move |error| format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_ordered_by_their_numbers() {
+        assert!(numbers("6.1.0-56-amd64") < numbers("6.12.117+deb12-amd64"));
+        assert!(numbers("6.1.0-9-amd64") < numbers("6.1.0-56-amd64"));
+        assert_eq!(numbers("rc").len(), 2);
+    }
+}
