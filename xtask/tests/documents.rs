@@ -1,4 +1,4 @@
-//! docs/protocol.md beside the code: whatever test or file it names is there.
+//! Documents beside the code: whatever test or file they name is there.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -54,21 +54,43 @@ fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     rows.map(|line| line.trim_matches(['|', ' ']).split(" | ").collect())
 }
 
-#[test]
-fn every_test_that_the_protocol_names_exists_and_every_rule_names_one() {
-    let text = fs::read_to_string(Path::new(ROOT).join("docs/protocol.md")).unwrap();
+/// A document of the project.
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join("docs").join(name)).unwrap()
+}
+
+/// The sources of all crates.
+fn all_sources() -> Vec<String> {
     let mut files = Vec::new();
     sources(&Path::new(ROOT).join("crates"), &mut files);
-    let all: Vec<String> = files
+    files
         .iter()
         .map(|file| fs::read_to_string(file).unwrap())
-        .collect();
-    let known: BTreeSet<&str> = all.iter().flat_map(|text| tests(text)).collect();
-    let missing: Vec<&str> = quoted(&text)
-        .filter(|word| is_test(word) && !known.contains(word))
-        .collect();
-    assert!(missing.is_empty(), "no test is called {missing:#?}");
-    for row in rows(&text) {
+        .collect()
+}
+
+/// The tests that `text` names and that do not exist.
+fn missing(text: &str, sources: &[String]) -> Vec<String> {
+    let known: BTreeSet<&str> = sources.iter().flat_map(|text| tests(text)).collect();
+    let named = quoted(text).filter(|word| is_test(word));
+    named
+        .filter(|word| !known.contains(word))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_test_that_the_documents_name_exists() {
+    let sources = all_sources();
+    for name in ["protocol.md", "seed.md", "threat-model.md"] {
+        let missing = missing(&document(name), &sources);
+        assert!(missing.is_empty(), "{name} names no test: {missing:#?}");
+    }
+}
+
+#[test]
+fn every_rule_of_the_protocol_names_a_test() {
+    for row in rows(&document("protocol.md")) {
         let last = row.last().unwrap();
         assert!(
             quoted(last).any(is_test) || last.contains("namespaces"),
@@ -78,8 +100,30 @@ fn every_test_that_the_protocol_names_exists_and_every_rule_names_one() {
 }
 
 #[test]
+fn every_point_of_the_seed_notes_has_a_decision_its_code_and_a_test() {
+    let text = document("seed.md");
+    let points: Vec<Vec<&str>> = rows(&text).collect();
+    assert_eq!(points.len(), 43);
+    for row in points {
+        assert!(
+            row.len() == 4 && row.iter().all(|cell| !cell.is_empty()),
+            "{row:?}"
+        );
+        assert!(
+            row[0].starts_with(|first: char| first.is_ascii_digit()),
+            "{row:?}"
+        );
+        let tests: Vec<&str> = quoted(row[3]).collect();
+        assert!(
+            !tests.is_empty() && tests.iter().all(|test| is_test(test)),
+            "{row:?}"
+        );
+    }
+}
+
+#[test]
 fn every_file_that_the_protocol_names_exists() {
-    let text = fs::read_to_string(Path::new(ROOT).join("docs/protocol.md")).unwrap();
+    let text = document("protocol.md");
     let places = [
         "",
         "crates/homa-proto/src",
