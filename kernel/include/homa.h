@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT */
 /*
  * Homa sockets, as programs see them: socket(AF_INET or AF_INET6, SOCK_DGRAM,
- * IPPROTO_HOMA). The layouts are those of the reference module, so that programs
- * written for it run; docs/kernel.md says what each call does.
+ * IPPROTO_HOMA). The layouts are those of the reference module, so that
+ * programs written for it run; docs/kernel.md says what each call does.
  */
 #ifndef _UAPI_LINUX_HOMA_H
 #define _UAPI_LINUX_HOMA_H
@@ -30,7 +30,7 @@
 #define HOMA_MAX_BPAGES \
 	((HOMA_MAX_MESSAGE_LENGTH + HOMA_BPAGE_SIZE - 1) >> HOMA_BPAGE_SHIFT)
 
-/* Ports below are for servers, which bind; clients are given one from here on. */
+/* Ports below are for servers, which bind; clients get one from here on. */
 #define HOMA_MIN_DEFAULT_PORT 0x8000
 
 /* setsockopt and getsockopt, level IPPROTO_HOMA */
@@ -39,8 +39,8 @@
 
 /**
  * struct homa_sendmsg_args - at msg_control of sendmsg, with msg_controllen 0
- * @id:                0 for a request, whose id is written back; else the RPC to
- *                     answer, whose client is msg_name
+ * @id:                0 for a request, whose id is written back; else the RPC
+ *                     to answer, whose client is msg_name
  * @completion_cookie: of a request, given back with its response; of a reply 0
  * @flags:             HOMA_SENDMSG_*
  * @reserved:          0
@@ -59,13 +59,14 @@ struct homa_sendmsg_args {
 /**
  * struct homa_recvmsg_args - at msg_control of recvmsg, with msg_controllen
  * exactly its size
- * @id:                in: 0 for any message that is not private, else the private
- *                     RPC wanted; out: the RPC, odd for a request, 0 for none
+ * @id:                in: 0 for any message that is not private, else the
+ *                     private RPC wanted; out: the RPC, odd for a request, 0
+ *                     for none
  * @completion_cookie: out: that of the request
  * @num_bpages:        in: pages given back; out: pages of the message
  * @reserved:          0
- * @bpage_offsets:     where each page begins in the region; all but the last are
- *                     full
+ * @bpage_offsets:     where each page begins in the region; all but the last
+ *                     are full
  */
 struct homa_recvmsg_args {
 	__u64 id;
@@ -171,7 +172,7 @@ struct homa_rpc_info {
 #define HOMA_ABI_ASSERT _Static_assert
 #endif
 #define HOMA_ABI_AT(type, member, at) \
-	HOMA_ABI_ASSERT(offsetof(struct type, member) == (at), #type "." #member)
+	HOMA_ABI_ASSERT(offsetof(struct type, member) == (at), #member)
 #define HOMA_ABI_SIZE(type, size) \
 	HOMA_ABI_ASSERT(sizeof(struct type) == (size), #type)
 

@@ -6,7 +6,7 @@
 #include <linux/version.h>
 #include <net/sock.h>
 
-/* Since 6.5 a protocol says where its IPv6 part lies; before, it was the end. */
+/* Since 6.5 a protocol says where its IPv6 part lies; before, at the end. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
 #define HOMA_PINFO_OFFSET(type, member) \
 	.ipv6_pinfo_offset = offsetof(type, member),

@@ -173,8 +173,8 @@ static void homa_turn_finish(struct homa_turn *turn)
 }
 
 /*
- * Ends a locked section: takes the core's events, sends its packets and sets its
- * timer. @turn holds what the section itself left to be done.
+ * Ends a locked section: takes the core's events, sends its packets and sets
+ * its timer. @turn holds what the section itself left to be done.
  */
 void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn)
 {
@@ -219,9 +219,10 @@ static enum hrtimer_restart homa_engine_timer(struct hrtimer *timer)
 
 struct homa_engine *homa_engine_create(struct net *net)
 {
-	struct homa_engine *engine = kvzalloc(sizeof(*engine), GFP_KERNEL_ACCOUNT);
+	struct homa_engine *engine;
 	u64 seed[2];
 
+	engine = kvzalloc(sizeof(*engine), GFP_KERNEL_ACCOUNT);
 	if (!engine)
 		return NULL;
 	get_random_bytes(seed, sizeof(seed));

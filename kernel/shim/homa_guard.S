@@ -17,7 +17,7 @@
 	pushq	%r13
 	pushq	%r14
 	pushq	%r15
-	subq	$8, %rsp		/* keeps the stack aligned at the call */
+	subq	$8, %rsp	/* keeps the stack aligned at the call */
 .endm
 
 .macro RESTORE_CALLEE
@@ -30,7 +30,10 @@
 	popq	%rbp
 .endm
 
-/* int homa_guard_enter(void (*run)(void *), void *argument, struct homa_escape *) */
+/*
+ * int homa_guard_enter(void (*run)(void *), void *argument,
+ *			struct homa_escape *escape)
+ */
 SYM_FUNC_START(homa_guard_enter)
 	SAVE_CALLEE
 	movq	%rsp, (%rdx)
@@ -42,7 +45,7 @@ SYM_FUNC_START(homa_guard_enter)
 	RET
 SYM_FUNC_END(homa_guard_enter)
 
-/* void homa_guard_leave(const struct homa_escape *) */
+/* void homa_guard_leave(const struct homa_escape *escape) */
 SYM_FUNC_START(homa_guard_leave)
 	movq	(%rdi), %rsp
 	RESTORE_CALLEE

@@ -3,10 +3,10 @@
  * The shim round the protocol engine: sockets, packets and timers of Linux.
  *
  * One lock. Everything of an engine (the core, its RPCs, the lists of its
- * sockets) is protected by homa_engine.lock, taken with bottom halves off. Under
- * it nothing is transmitted, woken or copied, and no memory of a message is
- * freed: homa_engine_settle() gathers what is to be done, drops the lock, and
- * does it.
+ * sockets) is protected by homa_engine.lock, taken with bottom halves off.
+ * Under it nothing is transmitted, woken or copied, and no memory of a message
+ * is freed: homa_engine_settle() gathers what is to be done, drops the lock,
+ * and does it.
  *
  * Who holds what:
  *   socket   ← each of its RPCs (until the last reference to that is dropped)
@@ -35,7 +35,7 @@
 #include "homa_compat.h"
 #include "homa_core.h"
 
-/* Bytes of messages that a socket has in memory to send; SO_SNDBUF changes it. */
+/* Memory of the messages that a socket sends; SO_SNDBUF changes it. */
 #define HOMA_SNDBUF 100000000
 
 /* Packets in a burst, at most; see the core. */
@@ -49,7 +49,7 @@
 
 /**
  * struct homa_pool - the receive region of a socket
- * @lock:    protects the rest but @region and @count, which never change once set
+ * @lock:    protects the rest but @region and @count, which are set once
  * @region:  first byte, in the memory of the program
  * @count:   pages, 0 without a region
  * @refs:    of each page, how many messages lie in it

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Messages to be sent: a copy of the program's bytes that stays until the RPC is
- * over, since any of them may have to be sent again. Long messages lie in pages
- * that packets share; short ones are copied into theirs.
+ * Messages to be sent: a copy of the program's bytes that stays until the RPC
+ * is over, since any of them may have to be sent again. Long messages lie in
+ * pages that packets share; short ones are copied into theirs.
  */
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -13,7 +13,7 @@
 /* Up to so many bytes a copy is cheaper than pages and their references. */
 #define HOMA_INLINE_MAX 1536
 
-/* Chunks are of 32 KiB where memory has them: a packet then needs two at most. */
+/* Chunks are of 32 KiB where memory has them: a packet then needs two. */
 #define HOMA_CHUNK_ORDER 3
 
 static u32 homa_chunk_bytes(const struct homa_message *message)

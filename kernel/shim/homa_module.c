@@ -124,7 +124,8 @@ static void __net_exit homa_net_exit(struct list_head *nets)
  * Breaks the engine of the writer's namespace, so that a test sees what becomes
  * of it: /sys/module/homa/parameters/break_engine, for root.
  */
-static int homa_break_engine(const char *value, const struct kernel_param *param)
+static int homa_break_engine(const char *value,
+			     const struct kernel_param *param)
 {
 	struct homa_engine *engine = homa_engine_get(current->nsproxy->net_ns);
 	struct homa_turn turn;
@@ -143,7 +144,7 @@ static const struct kernel_param_ops homa_break_ops = {
 };
 
 module_param_cb(break_engine, &homa_break_ops, NULL, 0200);
-MODULE_PARM_DESC(break_engine, "for tests: the engine panics when this is written");
+MODULE_PARM_DESC(break_engine, "for tests: writing it makes the engine panic");
 
 static struct pernet_operations homa_net_ops = {
 	.init = homa_net_init,

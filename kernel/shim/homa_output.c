@@ -15,7 +15,7 @@
 /* A DATA header. */
 #define HOMA_DATA_HEADER 56
 
-/* Payload of a packet, at most: an IP packet with all headers, and some room. */
+/* Payload of a packet, at most: it fits an IP packet with all headers. */
 #define HOMA_SEGMENT_MAX 60000
 
 /**
@@ -116,7 +116,7 @@ static u32 homa_ip_header(const struct homa_way *way)
 	return way->is_v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 }
 
-/* Payload that a packet to @peer can carry; 0 and an error if there is no way. */
+/* Payload that a packet to @peer can carry; 0 and an error without a way. */
 u32 homa_segment_bytes(struct homa_sock *hs, const struct in6_addr *peer,
 		       u32 scope, int *error)
 {
@@ -143,7 +143,7 @@ static void homa_checksum(struct sk_buff *skb, const struct homa_way *way)
 	__sum16 *field = (__sum16 *)(skb_transport_header(skb) +
 				     HOMA_CHECKSUM_AT);
 
-	/* The pseudo header says TCP: that is what network cards take it for. */
+	/* The pseudo header says TCP: network cards take it for that. */
 	if (way->is_v4)
 		*field = ~csum_tcpudp_magic(way->v4.saddr, way->v4.daddr,
 					    skb->len, IPPROTO_TCP, 0);

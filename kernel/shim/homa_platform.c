@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the Rust core takes from its system: memory, and what follows a panic. */
+/* What the Rust core takes from its system: memory, and the end of a panic. */
 #include <linux/log2.h>
 #include <linux/percpu.h>
 #include <linux/printk.h>
@@ -39,7 +39,7 @@ void homa_shim_free(void *old)
 /* Where a panic on this processor goes: the innermost guard. */
 static DEFINE_PER_CPU(struct homa_escape *, homa_escapes);
 
-/* Runs @run; -EIO if it panicked. Preemption is off, so this is one processor. */
+/* Runs @run; -EIO if it panicked. Preemption is off: it is one processor. */
 int homa_shim_guard(void (*run)(void *), void *argument)
 {
 	struct homa_escape escape;

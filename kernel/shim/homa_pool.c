@@ -149,7 +149,7 @@ bool homa_pool_take(struct homa_pool *pool, u32 length, u32 *offsets,
 	return room;
 }
 
-/* Takes pages back. At the first that is not out it stops; those before are free. */
+/* Takes pages back; stops at the first that is not out. */
 int homa_pool_give_back(struct homa_pool *pool, const u32 *offsets, u32 count)
 {
 	int err = 0;

@@ -110,7 +110,7 @@ static int homa_wait(struct homa_sock *hs, struct homa_rpc *private,
 	return err;
 }
 
-/* Finds the private RPC that is asked for and becomes the one who waits for it. */
+/* Finds the private RPC that is asked for, and has nobody else wait for it. */
 static struct homa_rpc *homa_claim(struct homa_sock *hs, u64 id)
 {
 	struct homa_rpc *rpc;

@@ -59,7 +59,7 @@ void homa_rpc_put(struct homa_rpc *rpc)
 	kmem_cache_free(homa_rpc_cache, rpc);
 }
 
-/* Joins an RPC with that of the core. The reference of its creator is the list's. */
+/* Joins an RPC with that of the core; its creator's reference is the list's. */
 int homa_rpc_attach(struct homa_rpc *rpc, u64 key)
 {
 	struct homa_sock *hs = rpc->sock;

@@ -130,7 +130,7 @@ static void homa_path_to(const struct homa_sock *hs,
 	};
 }
 
-/* Gives the request to the core; under the lock. Takes over @rpc if it succeeds. */
+/* Gives the request to the core, which then has @rpc. Under the lock. */
 static int homa_call(struct homa_rpc *rpc, const struct homa_target *target,
 		     u32 segment)
 {
