@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * What the guest's tests share. A test is a function that returns if all is well
- * and calls fail() if not; each runs in a process of its own.
+ * What the guest's tests share. A test is a function that returns if all is
+ * well and calls fail() if not; each runs in a process of its own.
  */
 #ifndef GUEST_H
 #define GUEST_H
@@ -88,6 +88,8 @@ void echo_once(struct homa_socket *s, const struct address *to, size_t length,
 
 extern const struct test traffic_tests[];
 extern const struct test call_tests[];
+extern const struct test hostile_tests[];
 extern const struct test race_tests[];
+extern const struct test bench_tests[];
 
 #endif /* GUEST_H */

@@ -102,7 +102,7 @@ static int load(const char *file)
 	return result;
 }
 
-/* The module goes as soon as the last socket is freed, a moment after its close. */
+/* The module goes when the last socket is freed, a moment after its close. */
 static bool unload(void)
 {
 	int tries;
@@ -121,7 +121,8 @@ static bool log_is_clean(void)
 	static const char *const bad[] = { "BUG", "WARNING", "Oops", "leak",
 					   "refcount",
 					   "Call Trace", "unregister_netdevice",
-					   "still has objects", "Objects remaining" };
+					   "still has objects",
+					   "Objects remaining" };
 	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
 	bool clean = true;
 	unsigned int panics = 0;
@@ -176,7 +177,9 @@ int main(void)
 		net_make();
 		run_tests(traffic_tests);
 		run_tests(call_tests);
+		run_tests(hostile_tests);
 		run_tests(race_tests);
+		run_tests(bench_tests);
 		net_far_end();
 		report("the module unloads", unload(), strerror(errno));
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * The guest's network, laid by netlink: the first namespace ("near") and one that
- * a process keeps ("far"), joined by a virtual cable with a lossy queue.
+ * The guest's network, laid by netlink: the first namespace ("near") and one
+ * that a process keeps ("far"), joined by a virtual cable with lossy queues.
  */
 #include <arpa/inet.h>
 #include <errno.h>

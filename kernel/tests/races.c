@@ -174,7 +174,7 @@ static void ports_are_reused_without_mercy(void)
 	}
 }
 
-/* In a namespace of its own, whose engine it is; what the engine held is lost. */
+/* In a namespace of its own, hence with an engine of its own, which is lost. */
 static void a_panic_of_the_engine_ends_in_eio(void)
 {
 	struct address to = address_of("127.0.0.1", 406);

@@ -9,7 +9,7 @@
 
 #include "guest.h"
 
-/* A byte, about a packet, about what is sent unasked, pages, and the longest. */
+/* A byte, about a packet, what is sent unasked, and pages, and the longest. */
 static const size_t lengths[] = { 1, 100, 1424, 1425, 5000, 39999, 40001,
 				  65536, 65537, 131072, 500000, 1000000 };
 

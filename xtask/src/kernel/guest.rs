@@ -70,8 +70,10 @@ pub(super) fn run(module: &Module, init: &Path) -> Result<String, String> {
     judge(&said, &tests).map_err(|why| format!("{release}: {why}; see {}", log.display()))?;
     let version = value_of(&said, "kernel").unwrap_or(release);
     let count = tests.len();
+    let figures = said.lines().filter_map(|line| line.strip_prefix("figure "));
+    let figures: String = figures.map(|figure| format!("; {figure}")).collect();
     Ok(format!(
-        "{version}: {count} guest tests passed in {seconds} s"
+        "{version}: {count} guest tests passed in {seconds} s{figures}"
     ))
 }
 
