@@ -458,7 +458,7 @@ impl Engine {
             Body::NeedAck if ours.is_client() => {
                 self.counters.need_acks_received += 1;
                 let acks = match peer {
-                    Some(peer) => self.peers[peer].take_acks(),
+                    Some(peer) => self.peers.take_acks(peer),
                     None => wire::Acks::EMPTY,
                 };
                 Body::Ack(acks)

@@ -87,6 +87,7 @@ mod learner;
 mod list;
 mod outbound;
 mod outbox;
+mod owed;
 mod pacer;
 mod patience;
 mod peer;

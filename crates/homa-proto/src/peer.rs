@@ -9,10 +9,11 @@ use crate::config::Config;
 use crate::flight::Flight;
 use crate::hash::{HashIndex, Key, TableKey};
 use crate::list::{Links, List, Queue};
+use crate::owed::{Debt, Owed};
 use crate::patience::Patience;
 use crate::slab::{NONE, Slab};
 use crate::time::Instant;
-use crate::wire::{Ack, Acks, RpcId};
+use crate::wire::{Ack, Acks};
 
 /// Bits of a cutoff version that tell the life of the engine that made it; the rest is the
 /// revision of its cutoffs. Versions without them come from engines that do not tell.
@@ -100,8 +101,7 @@ pub(crate) struct Peer {
     pub(crate) version_before: u16,
     pub(crate) version_changed: Instant,
     /// Acks it is owed.
-    acks: [Ack; Acks::CAPACITY],
-    ack_count: u8,
+    debt: Debt,
 
     /// When its last packet came.
     pub(crate) heard: Instant,
@@ -221,40 +221,12 @@ impl Peer {
         self.next_id = id.wrapping_add(2);
         id
     }
-
-    /// Remembers an ack; `false` when all places are taken.
-    #[inline]
-    pub(crate) fn owe_ack(&mut self, ack: Ack) -> bool {
-        match self.acks.get_mut(usize::from(self.ack_count)) {
-            Some(place) => {
-                *place = ack;
-                self.ack_count += 1;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// The ack owed most recently, to ride on a DATA packet.
-    #[inline]
-    pub(crate) fn take_ack(&mut self) -> Option<Ack> {
-        self.ack_count = self.ack_count.checked_sub(1)?;
-        self.acks.get(usize::from(self.ack_count)).copied()
-    }
-
-    /// All acks owed, for an ACK packet.
-    pub(crate) fn take_acks(&mut self) -> Acks {
-        let mut acks = Acks::EMPTY;
-        while let Some(ack) = self.take_ack() {
-            acks.push(ack);
-        }
-        acks
-    }
 }
 
 /// The table of peers.
 pub(crate) struct Peers {
     slab: Slab<Peer>,
+    owed: Owed,
     index: HashIndex,
     key: Key,
     table_key: TableKey,
@@ -288,6 +260,7 @@ impl Peers {
     pub(crate) fn new(limit: u32, key: Key, trusts: bool) -> Result<Self, Full> {
         Ok(Self {
             slab: Slab::new(limit),
+            owed: Owed::new(),
             index: HashIndex::new()?,
             key,
             table_key: TableKey::new(key),
@@ -354,11 +327,7 @@ impl Peers {
             version: 0,
             version_before: 0,
             version_changed: Instant::ZERO,
-            acks: [Ack {
-                client_id: RpcId::new(0),
-                server_port: 0,
-            }; Acks::CAPACITY],
-            ack_count: 0,
+            debt: Debt::NONE,
             heard: now,
             patience: Patience::default(),
             flight: Flight::new(),
@@ -384,6 +353,23 @@ impl Peers {
         self.index.insert(hash, index);
         self.idle.push(index);
         Ok(index)
+    }
+
+    /// Remembers an ack that the peer is owed, unless `most` are; `false`: it must be said now.
+    #[inline]
+    pub(crate) fn owe_ack(&mut self, index: u32, ack: Ack, most: u32) -> bool {
+        self.owed.push(&mut self.slab[index].debt, ack, most)
+    }
+
+    /// The oldest ack that the peer is owed, to ride on a DATA packet.
+    #[inline]
+    pub(crate) fn take_ack(&mut self, index: u32) -> Option<Ack> {
+        self.owed.pop(&mut self.slab[index].debt)
+    }
+
+    /// The oldest acks that the peer is owed, for an ACK packet.
+    pub(crate) fn take_acks(&mut self, index: u32) -> Acks {
+        self.owed.pop_packet(&mut self.slab[index].debt)
     }
 
     /// Something needs the peer.
@@ -429,6 +415,7 @@ impl Peers {
             self.idle.push(index);
             return false;
         }
+        self.owed.forget(&mut peer.debt);
         self.index.remove(index);
         self.slab.remove(index);
         true

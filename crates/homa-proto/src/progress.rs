@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::inbound::Storage;
 use crate::outbound::Outbound;
+use crate::owed;
 use crate::peer::Peer;
 use crate::rpc::{Pending, Rpc, ServerRpc, State};
 use crate::time::{Instant, nanos};
@@ -466,7 +467,7 @@ impl Engine {
         let peer = self.rpcs[index].peer;
         match unknown.reason {
             Some(UnknownReason::Dropped) => {
-                self.owe_ack(peer, index);
+                self.owe_ack(peer, index, owed::MOST);
                 self.fail(now, index, Failure::Dropped);
             }
             Some(UnknownReason::Overloaded) if !self.rpcs[index].progress.alive => {

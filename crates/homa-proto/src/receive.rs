@@ -13,6 +13,7 @@ use crate::engine::{Engine, swap};
 use crate::grant;
 use crate::inbound::{Inbound, Novelty, Storage};
 use crate::learner::Arrival;
+use crate::owed;
 use crate::peer::Echo;
 use crate::progress::{News, Progress};
 use crate::rpc::{Pending, Rpc, ServerRpc, State};
@@ -283,7 +284,7 @@ impl Engine {
         if data.message_length > self.config.max_message_bytes {
             self.counters.dropped_too_long += 1;
             let peer = rpc.peer;
-            self.owe_ack(peer, index);
+            self.owe_ack(peer, index, owed::MOST);
             self.fail(now, index, Failure::ResponseTooLong);
             return None;
         }
@@ -455,7 +456,11 @@ impl Engine {
             if !retried {
                 self.peers[peer].sending.recover();
             }
-            self.owe_ack(peer, index);
+            let most = match length <= self.config.short_message_bytes {
+                true => owed::SHORT_MOST,
+                false => owed::MOST,
+            };
+            self.owe_ack(peer, index, most);
             let (rpc, _) = self.rpcs.keyed(index);
             self.finish(now, index, Event::Response { rpc, length });
         } else {
@@ -465,18 +470,18 @@ impl Engine {
         }
     }
 
-    /// The server of a client RPC may forget it: said with the next DATA, or at once when too many
-    /// are owed.
-    pub(crate) fn owe_ack(&mut self, peer: u32, index: u32) {
+    /// The server of a client RPC may forget it: said with the next DATA, or at once when it is owed
+    /// `most` acks already.
+    pub(crate) fn owe_ack(&mut self, peer: u32, index: u32, most: u32) {
         let rpc = &self.rpcs[index];
         let ack = Ack {
             client_id: rpc.id,
             server_port: rpc.remote_port,
         };
-        if self.peers[peer].owe_ack(ack) {
+        if self.peers.owe_ack(peer, ack, most) {
             return;
         }
-        let acks = self.peers[peer].take_acks();
+        let acks = self.peers.take_acks(peer);
         let packet = crate::wire::Packet {
             common: self.rpcs[index].common(),
             body: Body::Ack(acks),

@@ -221,11 +221,12 @@ impl Engine {
         let Some(outbound) = rpc.outbound() else {
             return false;
         };
+        let cutoff_version = peer.version;
         let data = Data {
             message_length: outbound.length,
             incoming,
-            ack: peer.take_ack(),
-            cutoff_version: peer.version,
+            ack: self.peers.take_ack(rpc.peer),
+            cutoff_version,
             retransmit,
             incast,
             offset: payload.offset,

@@ -47,7 +47,7 @@ fn the_ack_of_a_response_rides_on_the_next_request_to_its_server() {
 }
 
 #[test]
-fn each_packet_of_a_long_request_takes_an_ack_of_its_own_latest_first() {
+fn each_packet_of_a_long_request_takes_an_ack_of_its_own_oldest_first() {
     let mut world = World::echo_pair();
     for _ in 0..4 {
         world.call(0, 1, 100);
@@ -56,32 +56,51 @@ fn each_packet_of_a_long_request_takes_an_ack_of_its_own_latest_first() {
     world.call(0, 1, 5_600);
     let ids = requests(&world);
     let acked = on_data(&world);
-    assert!(
-        acked.iter().eq(ids[..4].iter().rev()),
-        "{acked:?} of {ids:?}"
-    );
+    assert_eq!(acked, ids[..4]);
     world.run_ms(1);
     assert_eq!(world.counters(1).acks_received, 4);
 }
 
-#[test]
-fn the_sixth_ack_that_finds_no_request_leaves_in_a_packet_with_the_other_five() {
+/// How many acks each ACK packet had beside the one that it is about, when host 0 has got `count`
+/// responses of `length` bytes and says nothing more.
+fn ack_packets(count: usize, length: u32) -> (World, Vec<usize>) {
     let mut world = World::echo_pair();
-    for _ in 0..6 {
-        world.call(0, 1, 100);
+    for _ in 0..count {
+        world.call(0, 1, length);
     }
-    world.run_for(core::time::Duration::from_micros(100));
-    let packets: Vec<usize> = world
+    world.run_for(core::time::Duration::from_micros(300));
+    let acks = world
         .trace
         .iter()
         .filter_map(|(_, flight)| match flight.body() {
             Body::Ack(acks) => Some(acks.len()),
             _ => None,
-        })
-        .collect();
+        });
+    let packets = acks.collect();
+    (world, packets)
+}
+
+#[test]
+fn the_sixth_ack_that_finds_no_request_leaves_in_a_packet_with_the_other_five() {
+    let (world, packets) = ack_packets(6, 1_200);
     assert_eq!(packets, [5]);
     assert_eq!(world.counters(1).acks_received, 6);
     assert_eq!(world.hosts[1].endings(), [true; 6]);
+}
+
+#[test]
+fn acks_of_short_responses_wait_for_requests_in_greater_number() {
+    let (mut world, packets) = ack_packets(128, 100);
+    assert_eq!(packets, []);
+    assert_eq!(world.hosts[1].engine.usage().server_rpcs, 128);
+    for _ in 0..128 {
+        world.call(0, 1, 100);
+    }
+    world.run_for(core::time::Duration::from_micros(300));
+    assert_eq!(world.counters(1).acks_received, 128);
+    let (world, packets) = ack_packets(129, 100);
+    assert_eq!(packets, [5]);
+    assert_eq!(world.counters(1).acks_received, 6);
 }
 
 #[test]
