@@ -121,7 +121,7 @@ impl Shared {
     /// Sleeps until a packet comes, the engine or the waiting thread wants to go on, or somebody
     /// rings.
     fn sleep_in_seat(&self, mut state: Guard<'_>, deadline: Option<Instant>) -> Result<(), Broken> {
-        let until = wake_time(&state).min(deadline.unwrap_or(NEVER));
+        let until = state.sleep_until().min(deadline.unwrap_or(NEVER));
         state.seat.set_waiter_sleep(Some(until));
         drop(state);
         self.sleep(&self.parts.alarm.waiter, until);
@@ -161,11 +161,6 @@ impl Place {
     }
 }
 
-/// Until when nothing but a packet needs a turn.
-pub(crate) fn wake_time(state: &State) -> Instant {
-    state.next_deadline().unwrap_or(NEVER)
-}
-
 /// Starts the background thread of a host, unless it runs.
 pub(crate) fn ensure_background(shared: &Arc<Shared>) -> io::Result<()> {
     let Ok(mut state) = shared.lock() else {
@@ -202,7 +197,7 @@ fn drive_in_background(shared: &Shared) -> Result<(), Broken> {
                 shared.let_others_in();
                 continue;
             }
-            let until = wake_time(&state);
+            let until = state.sleep_until();
             state.seat.set_background_sleep(until);
             drop(state);
             shared.sleep(&shared.parts.alarm.background, until);

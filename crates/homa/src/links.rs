@@ -1,5 +1,12 @@
 //! The sockets of a host: one link and one socket of the engine each, and one descriptor that tells
 //! when any of them has something to do. It neither sends nor receives.
+//!
+//! # Design
+//!
+//! *The descriptor watches the sockets only while somebody sleeps on it, and a while longer.* The
+//! kernel tells whoever watches a socket of each packet that arrives, and of each one sent whose
+//! memory it takes back: a tenth of what sending in bulk costs, for nobody while threads look
+//! themselves.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,9 +33,15 @@ pub(crate) struct Links {
     sockets: Vec<Option<Socket>>,
     /// What the links counted that are closed.
     closed: Counters,
-    /// Readable when any link is, so that one descriptor tells.
+    /// Readable when any link is, so that one descriptor tells, while it watches them.
     epoll: OwnedFd,
+    watches: bool,
+    /// Turns that brought something since somebody was about to sleep.
+    turns_awake: u32,
 }
+
+/// So many turns without a sleep end the watching: beginning and ending it are system calls.
+const AWAKE_TURNS: u32 = 256;
 
 impl Links {
     pub(crate) fn new() -> io::Result<Self> {
@@ -36,6 +49,8 @@ impl Links {
             sockets: Vec::new(),
             closed: Counters::default(),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            watches: true,
+            turns_awake: 0,
         })
     }
 
@@ -45,9 +60,9 @@ impl Links {
     }
 
     pub(crate) fn insert(&mut self, socket: Socket) -> io::Result<()> {
+        self.watch()?;
+        self.watch_one(&socket)?;
         let index = socket.id.index();
-        let data = epoll::EventData::new_u64(index as u64);
-        epoll::add(&self.epoll, socket.link.fd(), data, epoll::EventFlags::IN)?;
         if self.sockets.len() <= index {
             self.sockets.resize_with(index + 1, || None);
         }
@@ -58,9 +73,56 @@ impl Links {
     pub(crate) fn remove(&mut self, id: SocketId) -> Option<Socket> {
         let socket = self.sockets.get_mut(id.index())?.take()?;
         add(&mut self.closed, &socket.link.counters());
-        // An error would mean that the link's descriptor is closed, which also removes it.
-        let _ = epoll::delete(&self.epoll, socket.link.fd());
+        self.unwatch_one(&socket);
         Some(socket)
+    }
+
+    /// Has the descriptor tell of the sockets. To be called before every sleep on it; what waits in
+    /// a socket by then makes it readable at once.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no memory for that: do not sleep.
+    pub(crate) fn watch(&mut self) -> io::Result<()> {
+        self.turns_awake = 0;
+        if self.watches {
+            return Ok(());
+        }
+        // Those that are watched when one of them cannot be are found so the next time.
+        for socket in self.sockets.iter().flatten() {
+            match self.watch_one(socket) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        self.watches = true;
+        Ok(())
+    }
+
+    /// A turn brought something, and nobody sleeps on the descriptor.
+    pub(crate) fn stay_awake(&mut self) {
+        self.turns_awake = self.turns_awake.saturating_add(1);
+        if self.watches && self.turns_awake >= AWAKE_TURNS {
+            self.watches = false;
+            for socket in self.sockets.iter().flatten() {
+                self.unwatch_one(socket);
+            }
+        }
+    }
+
+    fn watch_one(&self, socket: &Socket) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(socket.id.index() as u64);
+        Ok(epoll::add(
+            &self.epoll,
+            socket.link.fd(),
+            data,
+            events_of(socket),
+        )?)
+    }
+
+    fn unwatch_one(&self, socket: &Socket) {
+        // An error means that it is not watched.
+        let _ = epoll::delete(&self.epoll, socket.link.fd());
     }
 
     pub(crate) fn get(&self, id: SocketId) -> Option<&Socket> {
@@ -93,10 +155,20 @@ impl Links {
             return;
         }
         socket.full = full;
-        let mut events = epoll::EventFlags::IN;
-        events.set(epoll::EventFlags::OUT, full);
         let data = epoll::EventData::new_u64(id.index() as u64);
-        // Only a closed descriptor could be refused.
-        let _ = epoll::modify(self.epoll.as_fd(), socket.link.fd(), data, events);
+        // Refused while it is not watched.
+        let _ = epoll::modify(
+            self.epoll.as_fd(),
+            socket.link.fd(),
+            data,
+            events_of(socket),
+        );
     }
+}
+
+/// What a socket is watched for.
+fn events_of(socket: &Socket) -> epoll::EventFlags {
+    let mut events = epoll::EventFlags::IN;
+    events.set(epoll::EventFlags::OUT, socket.full);
+    events
 }

@@ -16,7 +16,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 
-use crate::driver::{ensure_background, wake_time};
+use crate::driver::ensure_background;
 use crate::error::BindError;
 use crate::host::Host;
 use crate::seat::NEVER;
@@ -116,7 +116,7 @@ impl Task {
             } else if now < look.until {
                 return Step::Again;
             } else {
-                let until = wake_time(&state);
+                let until = state.sleep_until();
                 state.seat.set_task_sleep(Some(until));
                 return if state.waits_for_pacer() {
                     Step::Nap(until)

@@ -24,7 +24,7 @@ use crate::outgoing::Outbox;
 use crate::parties::{Parties, Phase, RawCompletion, RawRequest, response, wake_all};
 use crate::pool::{Buffer, Message, Pool};
 use crate::routes::Routes;
-use crate::seat::Seat;
+use crate::seat::{NEVER, Seat};
 use crate::spin::Spin;
 use crate::waiting::{Alarm, WaitList, Woken};
 
@@ -155,7 +155,19 @@ impl State {
         if active || urgent || self.is_waiting() {
             active |= self.settle(now);
         }
+        if active && !self.seat.is_anyone_asleep() {
+            self.links.stay_awake();
+        }
         active
+    }
+
+    /// Until when to sleep on the sockets: the engine's deadline, the present if they cannot be
+    /// watched.
+    pub(crate) fn sleep_until(&mut self) -> Instant {
+        match self.links.watch() {
+            Ok(()) => self.next_deadline().unwrap_or(NEVER),
+            Err(_) => Instant::ZERO,
+        }
     }
 
     /// Whether something waits to be sent.
