@@ -3,6 +3,10 @@
 //! It decides by which socket a call leaves, and that a request is copied before it is sent. How
 //! its caller waits is decided in the two APIs.
 
+mod batch;
+
+pub use batch::Submission;
+
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::task::Waker;
 use std::sync::Arc;
@@ -15,9 +19,9 @@ use crate::host::{Host, add_link};
 use crate::messages::Party;
 use crate::options::CallOptions;
 use crate::parties::{CallEntry, ClientEntry, Phase, RawCompletion, wake_all};
-use crate::pool::{Buffer, Message};
+use crate::pool::Message;
 use crate::routes::reachable;
-use crate::shared::{Guard, Shared};
+use crate::shared::{Guard, Outgoing, Shared, Source};
 use crate::state::State;
 use crate::waiting::Ticket;
 
@@ -97,7 +101,10 @@ impl ClientCore {
 
     /// What a call to `peer` is started with, from now on.
     pub(crate) fn terms(&self, peer: SocketAddr, options: &CallOptions) -> Terms {
-        let now = self.shared().parts.clock.now();
+        self.terms_at(self.shared().parts.clock.now(), peer, options)
+    }
+
+    fn terms_at(&self, now: Instant, peer: SocketAddr, options: &CallOptions) -> Terms {
         Terms {
             peer: reachable(peer),
             now,
@@ -107,16 +114,13 @@ impl ClientCore {
     }
 
     /// Whether a request may be sent at all.
-    pub(crate) fn check(&self, request: &[u8], terms: &Terms) -> Result<(), CallError> {
+    pub(crate) fn check(&self, length: usize, terms: &Terms) -> Result<(), CallError> {
         let limit = self.shared().message_max;
-        if request.is_empty() {
+        if length == 0 {
             return Err(CallError::Empty);
         }
-        if request.len() > limit as usize {
-            return Err(CallError::MessageTooLong {
-                length: request.len(),
-                limit,
-            });
+        if length > limit as usize {
+            return Err(CallError::MessageTooLong { length, limit });
         }
         if terms.peer.port() == 0 {
             return Err(CallError::Resolve(ResolveError::new(
@@ -160,7 +164,7 @@ impl ClientCore {
     }
 
     fn enter(&self, terms: &Terms, request: &[u8]) -> Result<(Guard<'_>, RawCall), CallError> {
-        let request = self.copy(request)?;
+        let request = self.outgoing(request)?;
         let mut state = self.shared().lock()?;
         let call = state.parties.calls.insert(CallEntry::Waiting(None));
         let party = Party::Call {
@@ -184,6 +188,14 @@ impl ClientCore {
         Ok((state, handle))
     }
 
+    fn reserve(&self, bytes: usize) -> Result<(), CallError> {
+        let budget = &self.shared().parts.budget;
+        let limit = budget.limit();
+        budget
+            .reserve(bytes)
+            .map_err(|held| CallError::SendBufferFull { held, limit })
+    }
+
     /// Submits a call; its completion goes to the queue. It does not wait for room.
     pub(crate) fn submit(
         &self,
@@ -191,19 +203,10 @@ impl ClientCore {
         request: &[u8],
         cookie: u64,
     ) -> Result<(), CallError> {
-        let budget = &self.shared().parts.budget;
-        if let Err(held) = budget.reserve(request.len()) {
-            let limit = budget.limit();
-            return Err(CallError::SendBufferFull { held, limit });
-        }
-        let request = self.copy(request)?;
+        self.reserve(request.len())?;
+        let request = self.outgoing(request)?;
         let mut state = self.shared().lock()?;
-        let party = Party::Submitted {
-            client: self.client,
-            cookie,
-            peer: terms.peer.into(),
-        };
-        self.launch(&mut state, terms, party, request)?;
+        self.launch(&mut state, terms, self.submitted(terms, cookie), request)?;
         let entry = state.parties.clients.get(self.client);
         let queued = entry.is_some_and(|entry| !entry.done.is_empty());
         state.settle_soon(terms.now, queued);
@@ -311,9 +314,18 @@ impl ClientCore {
         entry.is_some_and(|entry| entry.phase == Phase::Open)
     }
 
-    /// A copy of a request that has its room in the send budget.
-    fn copy(&self, request: &[u8]) -> Result<Buffer, CallError> {
-        self.shared().copy(request).ok_or(CallError::TooManyRpcs)
+    /// A request that has its room in the send budget, on its way to the state.
+    fn outgoing<'a>(&self, request: impl Into<Source<'a>>) -> Result<Outgoing<'a>, CallError> {
+        let request = self.shared().outgoing(request);
+        request.ok_or(CallError::TooManyRpcs)
+    }
+
+    fn submitted(&self, terms: &Terms, cookie: u64) -> Party {
+        Party::Submitted {
+            client: self.client,
+            cookie,
+            peer: terms.peer.into(),
+        }
     }
 
     /// Hands a call to the engine. On failure the request and its room are free again.
@@ -322,8 +334,9 @@ impl ClientCore {
         state: &mut State,
         terms: &Terms,
         party: Party,
-        request: Buffer,
+        request: Outgoing<'_>,
     ) -> Result<RpcKey, CallError> {
+        let request = state.outbound(request).ok_or(CallError::TooManyRpcs)?;
         match self.try_launch(state, terms, request.len()) {
             Ok(rpc) => {
                 state.start(rpc, party, request);

@@ -173,7 +173,7 @@ impl Client {
         options: CallOptions,
     ) -> Result<(), CallError> {
         let terms = self.core.terms(first(server).await?, &options);
-        self.core.check(request, &terms)?;
+        self.core.check(request.len(), &terms)?;
         self.core.submit(&terms, request, cookie)
     }
 
@@ -224,7 +224,7 @@ impl Client {
         options: CallOptions,
     ) -> Result<Pending, CallError> {
         let mut terms = self.core.terms(peer, &options);
-        self.core.check(request, &terms)?;
+        self.core.check(request.len(), &terms)?;
         self.wait_for_room(request.len(), &mut terms).await?;
         let raw = self.core.start(&terms, request)?;
         Ok(Pending { raw })

@@ -13,8 +13,8 @@ use crate::counters::HostCounters;
 use crate::group::{Mail, Member};
 use crate::links::{Links, Socket};
 use crate::messages::Messages;
-use crate::pool::Pool;
 use crate::routes::{Routes, to_local};
+use crate::stock::Stock;
 
 /// Takes what has arrived on every link, up to one batch each, and what the host's other engines
 /// handed over; returns whether there was anything.
@@ -24,7 +24,7 @@ pub(crate) fn receive(
     links: &mut Links,
     member: Option<&Member>,
     messages: &mut Messages,
-    pool: &Pool,
+    stock: &mut Stock,
     counters: &mut HostCounters,
 ) -> bool {
     let mut any = false;
@@ -32,7 +32,7 @@ pub(crate) fn receive(
         now,
         engine,
         messages,
-        pool,
+        stock,
     };
     for socket in links.iter_mut() {
         let (id, server) = (socket.id, socket.server);
@@ -94,7 +94,7 @@ struct Placer<'a> {
     now: Instant,
     engine: &'a mut Engine,
     messages: &'a mut Messages,
-    pool: &'a Pool,
+    stock: &'a mut Stock,
 }
 
 impl Placer<'_> {
@@ -111,7 +111,7 @@ impl Placer<'_> {
         };
         if self
             .messages
-            .store(&placement.place(), packet, self.pool, server)
+            .store(&placement.place(), packet, self.stock, server)
         {
             placement.commit();
         } else {

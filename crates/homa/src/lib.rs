@@ -76,9 +76,10 @@ mod shared;
 mod slab;
 mod spin;
 mod state;
+mod stock;
 mod waiting;
 
-pub use calls::Completion;
+pub use calls::{Completion, Submission};
 #[cfg(feature = "tokio")]
 pub use client::{Client, Pending};
 pub use counters::{Counters, HostCounters};
@@ -93,6 +94,7 @@ pub use options::{Builder, CallOptions, default_config};
 pub use pool::Message;
 #[cfg(feature = "tokio")]
 pub use server::{Request, Responder, Server};
+pub use shared::Source;
 
 /// The examples of the README, so that they stay true.
 #[cfg(doctest)]

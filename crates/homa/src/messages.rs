@@ -2,9 +2,12 @@
 //!
 //! It decides nothing: the engine says where bytes go, events say when buffers are free.
 
+use std::sync::Arc;
+
 use homa_proto::{Address, Payload, Place, RpcKey};
 
-use crate::pool::{Buffer, Pool};
+use crate::pool::Buffer;
+use crate::stock::Stock;
 
 /// Whom the end of an RPC concerns.
 #[derive(Clone, Copy)]
@@ -29,12 +32,33 @@ pub(crate) enum Party {
     Server(u32),
 }
 
+/// The bytes of a message that this host sends.
+pub(crate) enum Outbound {
+    /// A copy.
+    Pooled(Buffer),
+    /// The application's own.
+    Shared(Arc<[u8]>),
+}
+
+impl Outbound {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Pooled(buffer) => buffer.bytes(),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes().len()
+    }
+}
+
 /// What this host holds for one RPC.
 struct Slot {
     key: RpcKey,
     party: Party,
     /// What this host sends: the request of a call, the response of a server.
-    outbound: Option<Buffer>,
+    outbound: Option<Outbound>,
     /// What it receives.
     inbound: Option<Buffer>,
     /// Whether the application knows of the RPC, so that its end counts.
@@ -44,7 +68,7 @@ struct Slot {
 /// What is left of an RPC that is over, or of a request that goes to the application.
 pub(crate) struct Remains {
     pub(crate) party: Party,
-    pub(crate) outbound: Option<Buffer>,
+    pub(crate) outbound: Option<Outbound>,
     pub(crate) inbound: Option<Buffer>,
     pub(crate) live: bool,
 }
@@ -57,7 +81,7 @@ pub(crate) struct Messages {
 
 impl Messages {
     /// A call that the engine took.
-    pub(crate) fn start(&mut self, key: RpcKey, party: Party, request: Buffer) {
+    pub(crate) fn start(&mut self, key: RpcKey, party: Party, request: Outbound) {
         *self.entry(key) = Some(Slot {
             key,
             party,
@@ -73,7 +97,7 @@ impl Messages {
         &mut self,
         place: &Place,
         packet: &[u8],
-        pool: &Pool,
+        stock: &mut Stock,
         server: Option<u32>,
     ) -> bool {
         let start = place.offset as usize;
@@ -85,7 +109,7 @@ impl Messages {
             );
             return false;
         };
-        let Some(buffer) = self.inbound(place, pool, server) else {
+        let Some(buffer) = self.inbound(place, stock, server) else {
             return false;
         };
         let Some(target) = buffer.bytes_mut().get_mut(start..start + length) else {
@@ -96,9 +120,14 @@ impl Messages {
         true
     }
 
-    fn inbound(&mut self, place: &Place, pool: &Pool, server: Option<u32>) -> Option<&mut Buffer> {
+    fn inbound(
+        &mut self,
+        place: &Place,
+        stock: &mut Stock,
+        server: Option<u32>,
+    ) -> Option<&mut Buffer> {
         if place.new {
-            let buffer = pool.take(place.message_length as usize)?;
+            let buffer = stock.take(place.message_length as usize)?;
             let entry = self.entry(place.rpc);
             if entry.as_ref().is_none_or(|slot| slot.key != place.rpc) {
                 *entry = Some(Slot {
@@ -125,7 +154,7 @@ impl Messages {
     }
 
     /// The application's response.
-    pub(crate) fn set_response(&mut self, key: RpcKey, response: Buffer) {
+    pub(crate) fn set_response(&mut self, key: RpcKey, response: Outbound) {
         if let Some(slot) = self.get_mut(key) {
             slot.outbound = Some(response);
         }

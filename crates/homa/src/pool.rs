@@ -78,6 +78,20 @@ impl Pool {
         Some(buffer)
     }
 
+    /// Moves up to `count` idle buffers of `class` to `to`.
+    pub(crate) fn fetch(&self, class: usize, count: usize, to: &mut Vec<Box<[u8]>>) {
+        let mut shelves = self.lock();
+        to.extend((0..count).map_while(|_| shelves.take(class)));
+    }
+
+    /// Takes idle buffers back.
+    pub(crate) fn put_all(&self, buffers: impl Iterator<Item = Box<[u8]>>) {
+        let mut shelves = self.lock();
+        for bytes in buffers {
+            drop(shelves.put(bytes));
+        }
+    }
+
     /// Takes a buffer back.
     pub(crate) fn put(&self, buffer: Buffer) {
         let surplus = self.lock().put(buffer.bytes);
@@ -87,7 +101,7 @@ impl Pool {
 
     /// Whether bytes of received messages came back since the last asking.
     pub(crate) fn has_given_back(&self) -> bool {
-        self.given_back.load(Ordering::Relaxed) > 0
+        self.given_back.load(Ordering::SeqCst) > 0
     }
 
     /// Bytes of received messages that came back since the last asking.
@@ -101,7 +115,7 @@ impl Pool {
     /// Whether the driver wants to be woken as soon as bytes come back.
     pub(crate) fn set_wanted(&self, wanted: bool) {
         if self.wanted.load(Ordering::Relaxed) != wanted {
-            self.wanted.store(wanted, Ordering::Release);
+            self.wanted.store(wanted, Ordering::SeqCst);
         }
     }
 
@@ -155,7 +169,7 @@ impl Shelves {
 }
 
 /// The smallest class whose buffers hold `length` bytes; `None` past the longest message.
-fn class_of(length: usize) -> Option<usize> {
+pub(crate) fn class_of(length: usize) -> Option<usize> {
     if length <= SMALLEST {
         return Some(0);
     }
@@ -192,6 +206,21 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
+    /// The first `length` of `bytes`.
+    pub(crate) fn of(bytes: Box<[u8]>, length: usize) -> Self {
+        debug_assert!(length <= bytes.len(), "a buffer holds its message");
+        Self { bytes, length }
+    }
+
+    pub(crate) fn into_bytes(self) -> Box<[u8]> {
+        self.bytes
+    }
+
+    /// The longest message that it could hold.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
@@ -258,8 +287,10 @@ impl Drop for Message {
         };
         let length = buffer.len() as u64;
         self.pool.put(buffer);
-        self.pool.given_back.fetch_add(length, Ordering::AcqRel);
-        if self.pool.wanted.swap(false, Ordering::AcqRel) {
+        self.pool.given_back.fetch_add(length, Ordering::SeqCst);
+        // Whoever sets it looks at the bytes given back afterwards: one of the two sees the other.
+        if self.pool.wanted.load(Ordering::SeqCst) && self.pool.wanted.swap(false, Ordering::AcqRel)
+        {
             self.pool.alarm.ring_all();
         }
     }

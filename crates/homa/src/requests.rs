@@ -8,13 +8,14 @@ use core::task::Waker;
 use std::sync::Arc;
 
 use homa_net::Link;
-use homa_proto::{RpcKey, SocketId};
+use homa_proto::{Instant, RpcKey, SocketId};
 
 use crate::error::{BindError, RecvError, ReplyError, ResolveError};
 use crate::host::{Host, add_link};
 use crate::parties::{Phase, RawRequest, ServerEntry};
-use crate::shared::Shared;
+use crate::shared::{Outgoing, Shared};
 use crate::state::State;
+use crate::stock::Stock;
 use crate::waiting::Ticket;
 
 /// A server; dropping it closes its socket and ends its RPCs.
@@ -98,6 +99,55 @@ impl ServerCore {
         if let Some(entry) = parties.servers.get_mut(self.server) {
             entry.leave(ticket, woken);
         }
+    }
+
+    /// All requests that there are, at least one; else has `waker` called when there may be one.
+    pub(crate) fn requests(
+        &self,
+        state: &mut State,
+        into: &mut Vec<RawRequest>,
+        ticket: &mut Ticket,
+        waker: Option<&Waker>,
+    ) -> Option<Result<(), RecvError>> {
+        match self.request(state, ticket, waker)? {
+            Ok(first) => into.push(first),
+            Err(error) => return Some(Err(error)),
+        }
+        if let Some(entry) = state.parties.servers.get_mut(self.server) {
+            into.extend(entry.requests.drain(..));
+        }
+        Some(Ok(()))
+    }
+
+    /// Whether a response may go with others: a short one to a request of this host, for which it
+    /// takes the room.
+    pub(crate) fn admit(&self, responder: &RawResponder, response: &[u8]) -> bool {
+        let shared = self.shared();
+        Arc::ptr_eq(shared, &responder.shared)
+            && Stock::has(response.len())
+            && responder.check(response).is_ok()
+            && shared.parts.budget.reserve(response.len()).is_ok()
+    }
+
+    /// Sends responses that were admitted, under one lock and with one look at the clock. Returns
+    /// how many clients still wait for theirs.
+    pub(crate) fn reply_all<R: AsRef<[u8]>>(&self, replies: &mut Vec<(RawResponder, R)>) -> usize {
+        if replies.is_empty() {
+            return 0;
+        }
+        let Ok(mut state) = self.shared().lock() else {
+            return 0;
+        };
+        let now = self.shared().parts.clock.now();
+        let answers = replies.iter_mut().map(|(responder, response)| {
+            let response = Outgoing::Short(response.as_ref());
+            responder.answer(&mut state, now, response)
+        });
+        let sent = answers.filter(Result::is_ok).count();
+        state.settle_and_alert(now);
+        drop(state);
+        replies.clear();
+        sent
     }
 
     /// The handle that answers a request.
@@ -241,28 +291,52 @@ impl RawResponder {
 
     /// Sends a response that has its room.
     pub(crate) fn reply(mut self, response: &[u8]) -> Result<(), ReplyError> {
-        let response = self.shared.copy(response).ok_or(ReplyError::OutOfMemory)?;
-        let mut state = self.shared.lock()?;
-        let now = self.shared.parts.clock.now();
+        let response = self.shared.outgoing(response);
+        let response = response.ok_or(ReplyError::OutOfMemory)?;
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock()?;
+        let now = shared.parts.clock.now();
+        let outcome = self.answer(&mut state, now, response);
+        let entry = state.parties.servers.get(self.server);
+        let queued = entry.is_some_and(|entry| !entry.requests.is_empty());
+        state.settle_soon(now, queued);
+        outcome
+    }
+
+    /// Has the engine answer, or drop the request if that fails.
+    fn answer(
+        &mut self,
+        state: &mut State,
+        now: Instant,
+        response: Outgoing<'_>,
+    ) -> Result<(), ReplyError> {
+        self.answered = true;
+        let outcome = self.try_answer(state, now, response);
+        if outcome.is_err() {
+            state.engine.drop_request(now, self.rpc);
+        }
+        outcome
+    }
+
+    fn try_answer(
+        &self,
+        state: &mut State,
+        now: Instant,
+        response: Outgoing<'_>,
+    ) -> Result<(), ReplyError> {
+        let response = state.outbound(response).ok_or(ReplyError::OutOfMemory)?;
         let length = u32::try_from(response.len()).unwrap_or(u32::MAX);
         let segment_bytes = state.segment_bytes(now, self.socket, self.peer.ip());
-        let outcome = state.engine.reply(now, self.rpc, length, segment_bytes);
-        let outcome = match outcome {
+        match state.engine.reply(now, self.rpc, length, segment_bytes) {
             Ok(()) => {
                 state.set_response(self.rpc, response);
                 Ok(())
             }
             Err(error) => {
                 state.free_outbound(response);
-                Err(self.explain(&state, error, length))
+                Err(self.explain(state, error, length))
             }
-        };
-        self.answered = outcome.is_ok();
-        let entry = state.parties.servers.get(self.server);
-        let queued = entry.is_some_and(|entry| !entry.requests.is_empty());
-        state.settle_soon(now, queued);
-        drop(state);
-        outcome
+        }
     }
 
     fn explain(&self, state: &State, error: homa_proto::ReplyError, length: u32) -> ReplyError {

@@ -10,9 +10,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use crate::error::{BindError, CallError, RecvError, ReplyError};
+use crate::messages::Outbound;
 use crate::parties::wake_all;
-use crate::pool::Buffer;
 use crate::state::{Parts, State};
+use crate::stock::Stock;
 use crate::waiting::Ticket;
 
 /// A host's inside.
@@ -87,14 +88,21 @@ impl Shared {
         }
     }
 
-    /// A copy of an outbound message that has its room in the send budget; `None` without memory,
-    /// and then the room is free again.
-    pub(crate) fn copy(&self, message: &[u8]) -> Option<Buffer> {
+    /// An outbound message that has its room in the send budget, copied if it is long and must be;
+    /// `None` without memory, and then the room is free again.
+    pub(crate) fn outgoing<'a>(&self, message: impl Into<Source<'a>>) -> Option<Outgoing<'a>> {
+        let message = match message.into() {
+            Source::Shared(bytes) => return Some(Outgoing::Ready(Outbound::Shared(bytes))),
+            Source::Copied(message) if Stock::has(message.len()) => {
+                return Some(Outgoing::Short(message));
+            }
+            Source::Copied(message) => message,
+        };
         let copy = self.parts.pool.copy(message);
         if copy.is_none() {
             self.parts.budget.release(message.len());
         }
-        copy
+        copy.map(|copy| Outgoing::Ready(Outbound::Pooled(copy)))
     }
 
     /// Lets other threads have the lock, if any wants it.
@@ -105,6 +113,44 @@ impl Shared {
             core::hint::spin_loop();
         }
     }
+}
+
+/// The bytes of a message to be sent, as an application hands them over.
+#[derive(Clone, Debug)]
+pub enum Source<'a> {
+    /// They are copied, and free again at once.
+    Copied(&'a [u8]),
+    /// They are sent from where they lie, and given back when the message is over: for long ones, of
+    /// which a copy costs about as much as half of sending them.
+    Shared(Arc<[u8]>),
+}
+
+impl Source<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Copied(bytes) => bytes.len(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Source<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Copied(bytes)
+    }
+}
+
+impl From<Arc<[u8]>> for Source<'_> {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Self::Shared(bytes)
+    }
+}
+
+/// An outbound message on its way to the state.
+pub(crate) enum Outgoing<'a> {
+    /// To be copied where the buffers are at hand.
+    Short(&'a [u8]),
+    Ready(Outbound),
 }
 
 /// A thread panicked while it had the state.

@@ -19,13 +19,15 @@ use crate::group::Member;
 use crate::hold::Hold;
 use crate::incoming::{receive, receive_reports};
 use crate::links::Links;
-use crate::messages::{Messages, Party, Remains};
+use crate::messages::{Messages, Outbound, Party, Remains};
 use crate::outgoing::Outbox;
 use crate::parties::{Parties, Phase, RawCompletion, RawRequest, response, wake_all};
 use crate::pool::{Buffer, Message, Pool};
 use crate::routes::Routes;
 use crate::seat::{NEVER, Seat};
+use crate::shared::Outgoing;
 use crate::spin::Spin;
+use crate::stock::Stock;
 use crate::waiting::{Alarm, WaitList, Woken};
 
 /// What needs no lock of its own beside the state's.
@@ -55,6 +57,7 @@ pub(crate) struct State {
     /// Whether the host is gone.
     pub(crate) closed: bool,
     messages: Messages,
+    stock: Stock,
     outbox: Outbox,
     hold: Hold,
     /// Its place among the host's engines, if there are several.
@@ -99,6 +102,7 @@ impl State {
             background: false,
             closed: false,
             messages: Messages::default(),
+            stock: Stock::new(&parts.pool),
             outbox: Outbox::new(),
             hold: Hold::new(),
             member,
@@ -129,7 +133,7 @@ impl State {
             &mut self.links,
             self.member.as_ref(),
             &mut self.messages,
-            &self.parts.pool,
+            &mut self.stock,
             &mut self.counters,
         );
         active |= receive_reports(
@@ -261,7 +265,7 @@ impl State {
     }
 
     /// A call of `party` that the engine took.
-    pub(crate) fn start(&mut self, rpc: RpcKey, party: Party, request: Buffer) {
+    pub(crate) fn start(&mut self, rpc: RpcKey, party: Party, request: Outbound) {
         if let Party::Call { client, .. } | Party::Submitted { client, .. } = party
             && let Some(client) = self.parties.clients.get_mut(client)
         {
@@ -271,7 +275,7 @@ impl State {
     }
 
     /// The application's response to a request.
-    pub(crate) fn set_response(&mut self, rpc: RpcKey, response: Buffer) {
+    pub(crate) fn set_response(&mut self, rpc: RpcKey, response: Outbound) {
         self.messages.set_response(rpc, response);
     }
 
@@ -391,10 +395,26 @@ impl State {
         }
     }
 
+    /// A message that is to be sent; `None` without memory, and then its room in the send budget is
+    /// free again.
+    pub(crate) fn outbound(&mut self, message: Outgoing<'_>) -> Option<Outbound> {
+        let bytes = match message {
+            Outgoing::Ready(message) => return Some(message),
+            Outgoing::Short(bytes) => bytes,
+        };
+        let copy = self.stock.copy(bytes);
+        if copy.is_none() {
+            self.parts.budget.release(bytes.len());
+        }
+        copy.map(Outbound::Pooled)
+    }
+
     /// An outbound message that nobody needs any more: its buffer and its room are free.
-    pub(crate) fn free_outbound(&mut self, buffer: Buffer) {
-        self.parts.budget.release(buffer.len());
-        self.parts.pool.put(buffer);
+    pub(crate) fn free_outbound(&mut self, message: Outbound) {
+        self.parts.budget.release(message.len());
+        if let Outbound::Pooled(buffer) = message {
+            self.stock.put(buffer);
+        }
         wake_all(&mut self.senders, &mut self.woken);
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use homa_net::Link;
 
-use crate::calls::{ClientCore, Completion, RawCall, Terms, no_address};
+use crate::calls::{ClientCore, Completion, RawCall, Submission, Terms, no_address};
 use crate::error::{BindError, CallError, RecvError};
 use crate::host::Host;
 use crate::options::CallOptions;
@@ -150,8 +150,43 @@ impl Client {
         options: CallOptions,
     ) -> Result<(), CallError> {
         let terms = self.core.terms(first(server)?, &options);
-        self.core.check(request, &terms)?;
+        self.core.check(request.len(), &terms)?;
         self.core.submit(&terms, request, cookie)
+    }
+
+    /// Submits many calls, with little more effort than one takes: for short requests several times
+    /// faster than [`submit`](Self::submit). Each gets its completion, those that cannot be started
+    /// too; such a one did not run.
+    ///
+    /// # Errors
+    ///
+    /// The host is broken.
+    pub fn submit_all<'a>(
+        &self,
+        calls: impl IntoIterator<Item = Submission<'a>>,
+    ) -> Result<(), CallError> {
+        Ok(self.core.submit_all(calls)?)
+    }
+
+    /// Waits until a submitted call ends, appends the completions of all that have to `into`, and
+    /// returns how many those are. Zero: none ended within `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_completion`](Self::next_completion).
+    pub fn completions(
+        &self,
+        into: &mut Vec<Completion>,
+        timeout: Option<Duration>,
+    ) -> Result<usize, RecvError> {
+        let shared = self.core.shared();
+        let deadline = timeout.map(|timeout| shared.parts.clock.now() + timeout);
+        let mut ticket = Ticket::default();
+        let ended = shared.wait(deadline, |state, waker| {
+            self.core.completions(state, into, &mut ticket, waker)
+        })?;
+        self.core.leave_takers(&mut ticket);
+        ended.unwrap_or(Ok(0))
     }
 
     /// Waits for the next submitted call to end, in whatever order they do. `None`: none did
@@ -227,7 +262,7 @@ impl Client {
         options: CallOptions,
     ) -> Result<Terms, CallError> {
         let mut terms = self.core.terms(peer, &options);
-        self.core.check(request, &terms)?;
+        self.core.check(request.len(), &terms)?;
         let shared = self.core.shared();
         if shared.parts.budget.reserve(request.len()).is_err() {
             self.wait_for_room(request.len(), &mut terms)?;

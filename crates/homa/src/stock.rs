@@ -1,0 +1,107 @@
+//! Short buffers at hand for whoever has the state, so that a short message costs no second lock.
+//!
+//! It decides how many lie here. Where they come from and go to is the pool's affair.
+
+use std::sync::Arc;
+
+use crate::pool::{Buffer, Pool, class_of};
+
+/// Classes of short buffers: those of up to 2,048 bytes.
+const CLASSES: usize = 21;
+/// Buffers fetched from the pool at once.
+const FETCHED: usize = 16;
+/// Buffers of a class past which `FETCHED` go back to the pool.
+const KEPT_MAX: usize = 64;
+
+/// Idle short buffers by class.
+pub(crate) struct Stock {
+    pool: Arc<Pool>,
+    idle: [Vec<Box<[u8]>>; CLASSES],
+}
+
+impl Stock {
+    /// An empty one.
+    pub(crate) fn new(pool: &Arc<Pool>) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            idle: [const { Vec::new() }; CLASSES],
+        }
+    }
+
+    /// A buffer for a message of `length` bytes, its content arbitrary; `None` without memory.
+    pub(crate) fn take(&mut self, length: usize) -> Option<Buffer> {
+        let class = class_of(length)?;
+        let Some(idle) = self.idle.get_mut(class) else {
+            return self.pool.take(length);
+        };
+        if idle.is_empty() {
+            self.pool.fetch(class, FETCHED, idle);
+        }
+        match idle.pop() {
+            Some(bytes) => Some(Buffer::of(bytes, length)),
+            None => self.pool.take(length),
+        }
+    }
+
+    /// A buffer that holds a copy of `message`; `None` without memory.
+    pub(crate) fn copy(&mut self, message: &[u8]) -> Option<Buffer> {
+        let mut buffer = self.take(message.len())?;
+        buffer.bytes_mut().copy_from_slice(message);
+        Some(buffer)
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn put(&mut self, buffer: Buffer) {
+        let class = class_of(buffer.capacity());
+        let Some(idle) = class.and_then(|class| self.idle.get_mut(class)) else {
+            return self.pool.put(buffer);
+        };
+        idle.push(buffer.into_bytes());
+        if idle.len() > KEPT_MAX {
+            self.pool.put_all(idle.drain(KEPT_MAX - FETCHED..));
+        }
+    }
+
+    /// Whether messages of this length come from here.
+    pub(crate) fn has(length: usize) -> bool {
+        class_of(length).is_some_and(|class| class < CLASSES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::waiting::Alarm;
+
+    #[test]
+    fn short_buffers_stay_at_hand_and_too_many_go_back_to_the_pool() {
+        let alarm = Arc::new(Alarm::new().unwrap());
+        let pool = Arc::new(Pool::new(1 << 20, alarm));
+        let mut stock = Stock::new(&pool);
+        assert!(Stock::has(2_048) && !Stock::has(2_049));
+        let buffers: Vec<_> = (0..200).map(|_| stock.take(100).unwrap()).collect();
+        buffers.into_iter().for_each(|buffer| stock.put(buffer));
+        let kept = stock.idle.iter().map(Vec::len).sum::<usize>();
+        assert!(kept <= KEPT_MAX);
+        assert_eq!(pool.idle_bytes(), (200 - kept) * 112);
+
+        let address = stock.copy(&[7; 100]).unwrap();
+        assert_eq!(address.bytes(), [7; 100]);
+        stock.put(address);
+        let long = stock.take(5_000).unwrap();
+        let before = pool.idle_bytes();
+        stock.put(long);
+        assert!(pool.idle_bytes() > before, "long ones lie in the pool");
+    }
+
+    #[test]
+    fn an_empty_stock_fetches_many_at_once() {
+        let alarm = Arc::new(Alarm::new().unwrap());
+        let pool = Arc::new(Pool::new(1 << 20, alarm));
+        let buffers: Vec<_> = (0..40).map(|_| pool.take(64).unwrap()).collect();
+        buffers.into_iter().for_each(|buffer| pool.put(buffer));
+        let mut stock = Stock::new(&pool);
+        drop(stock.take(64));
+        assert_eq!(pool.idle_bytes(), (40 - FETCHED) * 64);
+    }
+}
