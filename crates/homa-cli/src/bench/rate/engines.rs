@@ -10,9 +10,8 @@ use std::thread;
 
 use homa::blocking::Client;
 
-use super::homa::Calls;
-use crate::answer::Answer;
-use crate::bench::homa::{host, serve as serve_one};
+use super::homa::{Calls, serve as serve_echo};
+use crate::bench::homa::host;
 use crate::bench::meter::{Meter, Sample};
 use crate::bench::suite::{Job, Waiting};
 use crate::cpu;
@@ -23,17 +22,18 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// Starts a server for each engine; their ports in the order of the engines.
 pub(super) fn serve(job: &Job, engines: usize) -> io::Result<Vec<u16>> {
     let waiting = waiting(job);
-    let started = (0..engines).map(|engine| {
+    let started = (0..engines).map(|engine| -> io::Result<Vec<u16>> {
         let (job, (tell, told)) = (job.clone(), mpsc::channel());
         // The threads of the host that is made here stay on this processor too.
         thread::spawn(move || {
             let pinned = cpu::pin(&[job.cpus[engine]]);
             // Whoever started this waits for it.
-            let _ = tell.send(pinned.and_then(|()| serve_one(&job, waiting, Answer::Echo)));
+            let _ = tell.send(pinned.and_then(|()| serve_echo(&job, waiting)));
         });
         told.recv().map_err(io::Error::other)?
     });
-    started.collect()
+    let ports: io::Result<Vec<Vec<u16>>> = started.collect();
+    Ok(ports?.concat())
 }
 
 /// Calls with every engine at once.
@@ -81,9 +81,12 @@ fn call(
     let client = Client::on(&host(waiting(job))?).map_err(io::Error::other)?;
     let mut calls = Calls::start(&client, servers, job)?;
     while !is_over.load(Ordering::Relaxed) {
-        calls.turn_round()?;
+        let came = calls.turn_round()?;
         // Nobody else writes it.
-        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        count.store(
+            count.load(Ordering::Relaxed) + came as u64,
+            Ordering::Relaxed,
+        );
     }
     Ok(())
 }

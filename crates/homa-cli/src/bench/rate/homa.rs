@@ -3,19 +3,35 @@
 use core::net::SocketAddr;
 use std::io;
 
-use homa::blocking::Client;
+use homa::blocking::{Client, Server};
+use homa::{Completion, Source, Submission};
 
 use super::slots::{Slots, peer_of};
 use crate::answer::Answer;
-use crate::bench::homa::{OPTIONS, host, serve as serve_one};
+use crate::bench::homa::{OPTIONS, host};
 use crate::bench::meter::{Meter, RESPONSE_MAX, Sample};
+use crate::bench::sockets::spawn_server;
 use crate::bench::suite::{Job, Waiting};
 use crate::bench::tasks;
 use crate::runtime;
 
-/// Starts an echo server.
+/// Starts an echo server that takes and answers all requests that there are.
 pub(super) fn serve(job: &Job, waiting: Waiting) -> io::Result<Vec<u16>> {
-    Ok(vec![serve_one(job, waiting, Answer::Echo)?])
+    let listen = SocketAddr::new(job.listen, 0);
+    let server = Server::bind_on(&host(waiting)?, listen).map_err(io::Error::other)?;
+    let port = server.local_addr().port();
+    spawn_server(move || {
+        let mut requests = Vec::new();
+        loop {
+            server
+                .recv_all(&mut requests, None)
+                .map_err(io::Error::other)?;
+            let replies = requests.drain(..);
+            // A client that is gone misses nothing.
+            server.reply_all(replies.map(|request| (request.responder, request.message)));
+        }
+    });
+    Ok(vec![port])
 }
 
 /// Starts an echo server with a task for each request.
@@ -28,8 +44,8 @@ pub(super) fn measure(job: &Job, mut meter: Meter) -> io::Result<Sample> {
     let client = Client::on(&host(Waiting::Spin)?).map_err(io::Error::other)?;
     let mut calls = Calls::start(&client, &job.servers, job)?;
     while meter.goes_on() {
-        calls.turn_round()?;
-        meter.count(1, job.message_bytes as u64);
+        let count = calls.turn_round()?;
+        meter.count(count as u64, (count * job.message_bytes) as u64);
     }
     meter.finish()
 }
@@ -39,7 +55,10 @@ pub(super) struct Calls<'a> {
     client: &'a Client,
     servers: &'a [SocketAddr],
     slots: Slots,
-    request: Vec<u8>,
+    /// A request for each slot.
+    requests: Vec<Vec<u8>>,
+    done: Vec<Completion>,
+    free: Vec<usize>,
 }
 
 impl<'a> Calls<'a> {
@@ -56,32 +75,44 @@ impl<'a> Calls<'a> {
             client,
             servers,
             slots: Slots::new(job.outstanding),
-            request: vec![0; job.message_bytes],
+            requests: vec![vec![0; job.message_bytes]; job.outstanding],
+            done: Vec::new(),
+            free: (0..job.outstanding).collect(),
         };
-        (0..job.outstanding).try_for_each(|slot| calls.submit(slot))?;
+        calls.submit()?;
         Ok(calls)
     }
 
-    /// Waits for a response and starts another call in its place.
+    /// Waits for responses and starts other calls in their place; returns how many came.
     ///
     /// # Errors
     /// A call fails, or its response is wrong.
-    pub(super) fn turn_round(&mut self) -> io::Result<()> {
-        let next = self.client.next_completion(Some(RESPONSE_MAX));
-        let done = next.map_err(io::Error::other)?;
-        let done = done.ok_or(io::ErrorKind::TimedOut)?;
-        let response = done.result.map_err(io::Error::other)?;
-        let slot = self.slots.answered(&response)?;
-        self.submit(slot)
+    pub(super) fn turn_round(&mut self) -> io::Result<usize> {
+        let came = self.client.completions(&mut self.done, Some(RESPONSE_MAX));
+        let count = came.map_err(io::Error::other)?;
+        if count == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        for done in self.done.drain(..) {
+            let response = done.result.map_err(io::Error::other)?;
+            self.free.push(self.slots.answered(&response)?);
+        }
+        self.submit()?;
+        Ok(count)
     }
 
-    fn submit(&mut self, slot: usize) -> io::Result<()> {
-        self.slots.write(slot, &mut self.request);
-        let server = peer_of(slot, self.servers);
-        let submitted = self
-            .client
-            .submit_with(server, &self.request, slot as u64, OPTIONS);
-        submitted.map_err(io::Error::other)
+    fn submit(&mut self) -> io::Result<()> {
+        for &slot in &self.free {
+            self.slots.write(slot, &mut self.requests[slot]);
+        }
+        let (requests, servers) = (&self.requests, self.servers);
+        let calls = self.free.drain(..).map(|slot| Submission {
+            server: peer_of(slot, servers),
+            request: Source::Copied(&requests[slot]),
+            cookie: slot as u64,
+            options: OPTIONS,
+        });
+        self.client.submit_all(calls).map_err(io::Error::other)
     }
 }
 
