@@ -34,6 +34,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use crate::inbox::Inbox;
 use crate::link::{
     Capabilities, Counters, Framing, Link, Received, Refusal, Transmit, Undeliverable,
 };
@@ -52,7 +53,7 @@ pub struct Ip {
     capabilities: Capabilities,
     counters: Counters,
     outbox: send::Outbox,
-    inbox: receive::Inbox,
+    inbox: Inbox,
     reports: Reports,
     /// Holds the port for as long as the link lives.
     _claim: claim::Claim,
@@ -78,7 +79,10 @@ impl Ip {
             capabilities: open::capabilities(socket.as_fd()),
             counters: Counters::default(),
             outbox: send::Outbox::new(local.ip(), options.usual_class),
-            inbox: receive::Inbox::new(address, options),
+            inbox: Inbox::new(
+                options.receive_buffer_count,
+                open::has_control(address, options),
+            ),
             reports: Reports::new(),
             socket,
             local,

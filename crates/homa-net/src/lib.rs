@@ -39,6 +39,7 @@
 #![cfg(target_os = "linux")]
 
 pub mod faults;
+mod inbox;
 pub mod ip;
 mod kind;
 mod link;

@@ -42,6 +42,7 @@ pub(crate) use bind::{buffer_bytes, size_buffers, tells_destination};
 pub use steering::Steering;
 
 use self::family::Family;
+use crate::inbox::Inbox;
 use crate::link::{
     Capabilities, Counters, Link, MAX_BATCH_BYTES, MAX_SEGMENTS, Received, Refusal, Transmit,
     Undeliverable,
@@ -61,7 +62,9 @@ pub struct Udp {
     capabilities: Capabilities,
     counters: Counters,
     outbox: send::Outbox,
-    inbox: receive::Inbox,
+    inbox: Inbox,
+    /// Whether to coalesce once there is bulk.
+    awaits_bulk: bool,
     reports: errors::Reports,
 }
 
@@ -82,7 +85,11 @@ impl Udp {
             capabilities,
             counters: Counters::default(),
             outbox: send::Outbox::new(),
-            inbox: receive::Inbox::new(address, options, capabilities.coalesces),
+            inbox: Inbox::new(
+                options.receive_buffer_count,
+                options.tell_class || tells_destination(address, options),
+            ),
+            awaits_bulk: capabilities.coalesces,
             reports: errors::Reports::new(),
         })
     }

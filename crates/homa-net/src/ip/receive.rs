@@ -4,44 +4,21 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::io;
 use std::os::fd::AsFd;
 
-use super::{Ip, open};
+use super::Ip;
 use crate::link::Received;
 use crate::ports;
-use crate::sys::{self, Envelope, MESSAGES_MAX};
-use crate::udp::Options;
-use crate::udp::receive::{self, Batch, REPEATS_MAX, STRIDE};
-use crate::udp::verdict::may_be_pending;
-
-pub(super) struct Inbox {
-    envelopes: Box<[Envelope]>,
-    /// `STRIDE` bytes for each envelope; memory that was never written costs nothing.
-    buffer: Vec<u8>,
-    batch: Batch,
-    /// Whether anything comes in control messages.
-    control: bool,
-}
-
-impl Inbox {
-    pub(super) fn new(address: SocketAddr, options: &Options) -> Self {
-        let count = options.receive_buffer_count.clamp(1, MESSAGES_MAX);
-        Self {
-            envelopes: (0..count).map(|_| Envelope::EMPTY).collect(),
-            buffer: vec![0; count * STRIDE],
-            batch: Batch::SMALLEST,
-            control: open::has_control(address, options),
-        }
-    }
-}
+use crate::sys::Envelope;
+use crate::udp::receive;
 
 impl Ip {
     pub(super) fn receive_batch(
         &mut self,
         sink: &mut dyn FnMut(Received<'_>),
     ) -> io::Result<usize> {
-        let arrived = self.fill_inbox()?;
+        let fd = self.socket.as_fd();
+        let arrived = self.inbox.fill(fd, &mut self.reports, &mut self.counters)?;
         let mut malformed = 0;
-        let buffers = self.inbox.buffer.chunks_exact(STRIDE);
-        for (envelope, buffer) in self.inbox.envelopes[..arrived].iter().zip(buffers) {
+        for (envelope, buffer) in self.inbox.filled(arrived) {
             match read(envelope, buffer, self.local) {
                 Some(received) => sink(received),
                 None => malformed += 1,
@@ -50,37 +27,6 @@ impl Ip {
         self.counters.datagrams_received += (arrived - malformed) as u64;
         self.counters.malformed += malformed as u64;
         Ok(arrived)
-    }
-
-    /// Returns how many envelopes were filled.
-    fn fill_inbox(&mut self) -> io::Result<usize> {
-        let inbox = &mut self.inbox;
-        for _ in 0..REPEATS_MAX {
-            let (fd, buffer) = (self.socket.as_fd(), &mut inbox.buffer);
-            let arrived = match &mut inbox.envelopes[..inbox.batch.want] {
-                [envelope] if !inbox.control => {
-                    sys::receive_from(fd, envelope, &mut buffer[..STRIDE]).map(|()| 1)
-                }
-                envelopes => sys::receive(fd, envelopes, buffer, STRIDE),
-            };
-            match arrived {
-                Ok(count) => {
-                    inbox.batch.adapt(count, inbox.envelopes.len());
-                    return Ok(count);
-                }
-                Err(errno) if errno.0 == libc::EAGAIN => {
-                    inbox.batch = Batch::SMALLEST;
-                    return Ok(0);
-                }
-                Err(errno) if errno.0 == libc::EINTR => {}
-                Err(errno) if may_be_pending(errno) => {
-                    self.reports.waiting = true;
-                    self.counters.pending_errors += 1;
-                }
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        Ok(0)
     }
 }
 

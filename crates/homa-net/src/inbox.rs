@@ -1,0 +1,163 @@
+//! Buffers for what arrives, filled by as few system calls as the traffic is worth. It does not
+//! look at what is in them.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::link::Counters;
+use crate::sys::{self, Envelope, MESSAGES_MAX};
+use crate::udp::errors::Reports;
+use crate::udp::verdict::may_be_pending;
+
+/// Bytes from one buffer to the next: room for any datagram or coalesced batch (65,535 at most),
+/// and ten cache lines more, so that the starts of the buffers, which small datagrams alone use,
+/// do not fall into the same cache set.
+const STRIDE: usize = 65_536 + 640;
+
+pub(crate) struct Inbox {
+    envelopes: Box<[Envelope]>,
+    /// `STRIDE` bytes for each envelope; memory that was never written costs nothing.
+    buffer: Vec<u8>,
+    batch: Batch,
+    /// Whether anything comes in control messages.
+    pub(crate) control: bool,
+}
+
+/// How many buffers to ask the kernel for.
+///
+/// Asking for two when one is there costs a second look at an empty queue, about a tenth of what
+/// the datagram itself costs. So it begins with one, and grows only when several calls in a row
+/// came back full. It shrinks when they bring more than [`ENOUGH_BYTES`]: the first of them would
+/// wait until the last is dealt with.
+struct Batch {
+    want: usize,
+    full_calls: u32,
+}
+
+/// Bytes of one call that keep the host busy for a tenth of a millisecond.
+const ENOUGH_BYTES: usize = 160 << 10;
+
+/// Full calls in a row before the batch grows.
+const FULL_CALLS_TO_GROW: u32 = 4;
+
+impl Batch {
+    const SMALLEST: Self = Self {
+        want: 1,
+        full_calls: 0,
+    };
+
+    /// Learns from a call that brought `count` of the `want` asked for, of at most `max`, with
+    /// `bytes` together.
+    fn adapt(&mut self, count: usize, bytes: usize, max: usize) {
+        if bytes > ENOUGH_BYTES {
+            *self = Self {
+                want: count.div_ceil(2),
+                ..Self::SMALLEST
+            };
+        } else if count < self.want {
+            *self = Self {
+                want: count.max(1),
+                ..Self::SMALLEST
+            };
+        } else {
+            self.full_calls = self.full_calls.saturating_add(1);
+            if self.full_calls >= FULL_CALLS_TO_GROW {
+                self.want = (self.want * 2).min(max);
+            }
+        }
+    }
+}
+
+/// The most times that a call is repeated because it met a report instead of a datagram. A report
+/// arrived between every two of them: a flood, which must not look like a broken socket. Its next
+/// report ends the host's wait, so nothing is forgotten.
+const REPEATS_MAX: usize = 64;
+
+impl Inbox {
+    /// `count` buffers, if one call takes so many.
+    pub(crate) fn new(count: usize, control: bool) -> Self {
+        let count = count.clamp(1, MESSAGES_MAX);
+        Self {
+            envelopes: (0..count).map(|_| Envelope::EMPTY).collect(),
+            buffer: vec![0; count * STRIDE],
+            batch: Batch::SMALLEST,
+            control,
+        }
+    }
+
+    /// Takes what has arrived; returns how many buffers are filled.
+    pub(crate) fn fill(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        reports: &mut Reports,
+        counters: &mut Counters,
+    ) -> io::Result<usize> {
+        for _ in 0..REPEATS_MAX {
+            let arrived = match &mut self.envelopes[..self.batch.want] {
+                [envelope] if !self.control => {
+                    sys::receive_from(fd, envelope, &mut self.buffer[..STRIDE]).map(|()| 1)
+                }
+                envelopes => sys::receive(fd, envelopes, &mut self.buffer, STRIDE),
+            };
+            match arrived {
+                Ok(count) => {
+                    let bytes = self.filled(count).map(|(envelope, _)| envelope.length);
+                    let bytes = bytes.sum();
+                    self.batch.adapt(count, bytes, self.envelopes.len());
+                    return Ok(count);
+                }
+                Err(errno) if errno.0 == libc::EAGAIN => {
+                    self.batch = Batch::SMALLEST;
+                    return Ok(0);
+                }
+                Err(errno) if errno.0 == libc::EINTR => {}
+                Err(errno) if may_be_pending(errno) => {
+                    reports.waiting = true;
+                    counters.pending_errors += 1;
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(0)
+    }
+
+    /// The first `count` buffers.
+    pub(crate) fn filled(&self, count: usize) -> impl Iterator<Item = (&Envelope, &[u8])> {
+        let buffers = self.buffer.chunks_exact(STRIDE);
+        self.envelopes[..count].iter().zip(buffers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_grows_only_while_calls_come_back_full() {
+        let mut batch = Batch::SMALLEST;
+        let mut wants = Vec::new();
+        for _ in 0..8 {
+            batch.adapt(batch.want, 0, 16);
+            wants.push(batch.want);
+        }
+        assert_eq!(wants, [1, 1, 1, 2, 4, 8, 16, 16]);
+        batch.adapt(5, 0, 16);
+        assert_eq!(batch.want, 5);
+        batch.adapt(0, 0, 16);
+        assert_eq!(batch.want, 1);
+    }
+
+    #[test]
+    fn a_batch_of_too_many_bytes_shrinks() {
+        let mut batch = Batch {
+            want: 16,
+            full_calls: 9,
+        };
+        batch.adapt(16, ENOUGH_BYTES + 1, 16);
+        assert_eq!(batch.want, 8);
+        batch.adapt(8, ENOUGH_BYTES, 16);
+        assert_eq!(batch.want, 8);
+        batch.adapt(1, ENOUGH_BYTES + 1, 16);
+        assert_eq!(batch.want, 1);
+    }
+}
