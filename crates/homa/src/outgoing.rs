@@ -18,11 +18,11 @@ use crate::routes::{Routes, from_local};
 
 /// Most bursts handed to a link in one call: what one `sendmmsg` takes.
 const BATCH: usize = 64;
-/// Bytes of a batch past which it gets no further burst, so that a short message that comes
-/// meanwhile does not wait long.
-const BATCH_BYTES: usize = 256 << 10;
-/// Batches in one go, so that receiving gets its turn.
-const ROUNDS_MAX: usize = 16;
+/// Bytes of a batch past which it gets no further burst.
+const BATCH_BYTES: usize = 64 << 10;
+/// Batches in one go: a tenth of a millisecond's work, so that receiving gets its turn, and short
+/// messages that come meanwhile do not wait long.
+const ROUNDS_MAX: usize = 2;
 /// Packets up to this size are copied one behind the other: that is faster than for the kernel to
 /// fetch header and payload of each from where they lie.
 const SMALL_PACKET_BYTES: usize = 600;
