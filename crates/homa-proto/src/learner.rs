@@ -31,6 +31,10 @@ const UNLIMITED: u32 = i32::MAX as u32;
 /// From here on a cutoff counts as one that no message exceeds, as in the reference.
 pub(crate) const UNLIMITED_FROM: u32 = 1_000_000;
 
+/// Shorter messages are one length: their packets take nearly as long as each other, headers and all,
+/// so that an order among them is worth nothing, and a level of its own for the shortest would only
+/// hold up the others. (Responses of one byte beside requests of eight to sixty did.)
+const LEAST_LENGTH: u32 = 64;
 /// Bins of an octave of lengths: a cutoff is at most a sixteenth above the length it stands for.
 const STEPS: u32 = 16;
 /// Bins for all lengths that messages can have, up to 2³⁰.
@@ -77,23 +81,23 @@ const OTHERS_LEAST_COUNT: usize = 3;
 const OTHER_LEAST_PART: u64 = 256;
 const GROUP_MOST_PART: u64 = 4;
 
-/// The bin of messages of `length` bytes: one for each length below 16, then 16 an octave.
+/// The bin of messages of `length` bytes: one for all below `LEAST_LENGTH`, then 16 an octave.
 const fn bin_of(length: u32) -> usize {
-    if length < STEPS {
-        return length as usize;
+    if length < LEAST_LENGTH {
+        return 0;
     }
-    let octave = length.ilog2() - STEPS.ilog2();
-    (octave * STEPS + (length >> octave)) as usize
+    let octave = length.ilog2() - LEAST_LENGTH.ilog2();
+    let step = length >> (length.ilog2() - STEPS.ilog2());
+    (1 + octave * STEPS + step - STEPS) as usize
 }
 
 /// The longest length in a bin.
 const fn last_length(bin: usize) -> u32 {
-    let bin = bin as u32;
-    if bin < STEPS {
-        return bin;
+    if bin == 0 {
+        return LEAST_LENGTH - 1;
     }
-    let octave = bin / STEPS - 1;
-    ((bin % STEPS + STEPS + 1) << octave) - 1
+    let (octave, step) = ((bin as u32 - 1) / STEPS, (bin as u32 - 1) % STEPS);
+    ((STEPS + step + 1) << (octave + LEAST_LENGTH.ilog2() - STEPS.ilog2())) - 1
 }
 
 /// Cutoffs that are in force at a host, told to peers with their revision.

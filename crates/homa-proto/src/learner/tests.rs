@@ -48,7 +48,8 @@ impl Workload {
             let part = fraction - below;
             below = fraction;
             let wire = |bytes| learner.wire_bytes(bytes) as f64 * part;
-            (size, wire(size.min(limit)), wire(size))
+            // No order is wanted among those that take nearly as long as each other.
+            (size.max(63), wire(size.min(limit)), wire(size))
         };
         self.rows.iter().map(share).collect()
     }
@@ -170,10 +171,11 @@ impl Host {
 }
 
 #[test]
-fn every_length_lies_in_a_bin_that_ends_at_most_a_sixteenth_above_it() {
+fn every_length_from_64_on_lies_in_a_bin_that_ends_at_most_a_sixteenth_above_it() {
     for length in (1..100_000).chain([1 << 20, (1 << 30) - 1, 1 << 30]) {
         let last = last_length(bin_of(length));
-        assert!(length <= last && last - length <= length / 16, "{length}");
+        let near = last - length <= length / 16;
+        assert!(if length < 64 { last == 63 } else { near }, "{length}");
         assert!(bin_of(last) == bin_of(length) && bin_of(last + 1) == bin_of(length) + 1);
     }
     assert_eq!(bin_of(1 << 30), BINS - 1);
