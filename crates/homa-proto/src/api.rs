@@ -151,6 +151,8 @@ pub enum Reason {
     Progress,
     /// The pacer's estimate says that the link takes the next packet.
     Pacer,
+    /// A message has been silent for so long that others may be granted what it was.
+    Grants,
     /// Tombstones of finished RPCs may be forgotten.
     Tombstones,
     /// A peer's state may be forgotten.
@@ -195,6 +197,8 @@ pub struct Usage {
     pub incoming_bytes: u64,
     /// Messages that hold a place among those granted.
     pub active_messages: usize,
+    /// Whether messages wait for such a place.
+    pub withholds: bool,
     /// Whether a message waits for receive budget.
     pub stalled: bool,
 }

@@ -39,6 +39,12 @@ pub struct Config {
     /// Bytes granted and not yet received, over all messages. Too low: the link idles while
     /// grants travel; too high: queues in the network. Reference: 400,000.
     pub max_incoming_bytes: u32,
+    /// Silence after which what a message has outstanding counts no more against
+    /// `max_incoming_bytes`: its sender is busy with others, and its bytes are not on their way.
+    /// Only where so much is outstanding that others wait. Too low: too much is granted and stands
+    /// in queues; too high: the link idles while senders are busy elsewhere. Two round trips where
+    /// `max_incoming_bytes` is hardly more than one; with a limit that is not felt, `None`: never.
+    pub grant_patience: Option<Duration>,
     /// Bytes that one message may have outstanding; `None` divides `max_incoming_bytes` by the
     /// number of active messages plus one. Reference: dynamic.
     pub window_bytes: Option<u32>,
@@ -141,6 +147,7 @@ impl Default for Config {
             incast_rpcs: 64,
             incast_unscheduled_bytes: 512,
             max_incoming_bytes: 400_000,
+            grant_patience: None,
             window_bytes: None,
             overcommitment: 8,
             fifo_grant_bytes: 50_000,
@@ -212,9 +219,11 @@ impl Config {
     /// outstanding; more would only wait in front of the receiver's link, ahead of shorter messages.
     /// Nothing waits in front of our own link but the packet that leaves.
     ///
-    /// Where the network has fewer than eight levels of priority, `overcommitment` should be no more
-    /// than their number: the bytes of messages granted together then stand in the same queue as
-    /// short messages, and with one level each one granted more adds a round trip to their wait.
+    /// Short messages wait for each other there, too: those that take a third of a full packet's time
+    /// or more stand behind those that do not. (In W1 at 80 % load the p99 of the shorter half is 2.1
+    /// times the best with this, and 2.3 with 1,000.)
+    ///
+    /// For a network with eight levels of priority; [`with_levels`](Self::with_levels) has the others.
     pub fn data_center(link_bits_per_second: u64, round_trip_bytes: u32) -> Self {
         let shipped = Self::default();
         let slots = u32::from(shipped.overcommitment);
@@ -225,7 +234,36 @@ impl Config {
             fifo_grant_bytes: round_trip_bytes,
             link_bits_per_second: Some(link_bits_per_second),
             pacer_backlog: Duration::ZERO,
+            short_message_bytes: 400,
             ..shipped
+        }
+    }
+
+    /// The same for a network with `levels` levels of priority, 1 to 8.
+    ///
+    /// The fewer levels, the more of what is granted stands in the same queues as short messages.
+    /// So with each level less a round trip less may be outstanding; with one it is a quarter more
+    /// than a round trip, which keeps the link busy while one sender takes turns with another. What
+    /// a message has outstanding does not count when nothing came for two round trips: its sender
+    /// is busy elsewhere, and others keep the link from idling. Made for configurations like
+    /// [`data_center`](Self::data_center), where `unscheduled_bytes` is a round trip and the link's
+    /// rate is known.
+    #[must_use]
+    pub fn with_levels(self, levels: u8) -> Self {
+        if levels >= 8 {
+            return self;
+        }
+        let round_trip = self.unscheduled_bytes;
+        let bytes = round_trip.saturating_mul(levels.into());
+        let bits = 2 * 8 * u64::from(round_trip);
+        let patience = self
+            .link_bits_per_second
+            .map(|rate| Duration::from_nanos(bits.saturating_mul(1_000_000_000) / rate.max(1)));
+        Self {
+            priorities: levels,
+            max_incoming_bytes: bytes.saturating_add(round_trip / 4),
+            grant_patience: patience,
+            ..self
         }
     }
 
@@ -252,6 +290,7 @@ impl Config {
             self.packet_lifetime,
             self.quiet_start,
             self.peer_idle,
+            self.grant_patience.unwrap_or(Duration::ZERO),
         ];
         let day = Duration::from_secs(24 * 3_600);
         (

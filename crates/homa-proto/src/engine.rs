@@ -534,15 +534,21 @@ impl Engine {
         // Timers outlive their RPCs, but wake nobody for nothing.
         let timer = self.timers.next_turn().filter(|_| !self.rpcs.is_empty());
         let pacer = self.send.waits_for_pacer().then(|| self.pacer.ready_at());
-        [
-            (timer, Reason::Progress),
+        let others = [
             (pacer, Reason::Pacer),
+            (self.granter.next_silence(&self.rules), Reason::Grants),
             (self.tombstones.next_expiry(), Reason::Tombstones),
             (self.peers.next_expiry(&self.config), Reason::Peers),
-        ]
-        .into_iter()
-        .filter_map(|(at, reason)| Some((at?, reason)))
-        .min_by_key(|&(at, _)| at)
+        ];
+        let mut next = timer.map(|at| (at, Reason::Progress));
+        for (at, reason) in others {
+            if let Some(at) = at
+                && next.is_none_or(|(first, _)| at < first)
+            {
+                next = Some((at, reason));
+            }
+        }
+        next
     }
 
     // ---- getters
@@ -574,6 +580,7 @@ impl Engine {
             budget_used_bytes: self.budget.used(),
             incoming_bytes: self.granter.incoming(),
             active_messages: self.granter.active_count(),
+            withholds: self.granter.has_waiting(),
             stalled: self.budget.has_stalled(),
         }
     }

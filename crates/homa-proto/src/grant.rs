@@ -7,9 +7,13 @@
 //!
 //! *Design*: the reference keeps copies of sizes in its active set that go stale; here every
 //! arrival refreshes them. A message that is silent for a resend interval is parked: its place
-//! and its share of the outstanding bytes go to others until it is heard again.
+//! and its share of the outstanding bytes go to others until it is heard again. One that is silent
+//! for `grant_patience` gives up that share alone: its sender is busy with others, and its bytes
+//! are not on their way, so that those of others may be.
 
+mod entry;
 mod rules;
+mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +28,7 @@ use crate::slab::{NONE, Slab};
 use crate::time::Instant;
 use crate::wire::Priority;
 
+use entry::{ABSENT, Entry, Standing};
 pub(crate) use rules::Rules;
 
 /// Most messages that can be active.
@@ -34,59 +39,6 @@ const WORTHWHILE_BYTES: u32 = 10_000;
 
 /// Candidates for a FIFO grant looked at, oldest first: what bounds the search.
 const FIFO_CANDIDATES: usize = 16;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// Not known to the granter.
-    Absent,
-    Waiting,
-    Active,
-    /// Fully granted: without a place, but its bytes are outstanding.
-    Granted,
-    /// Silent: without a place until it is heard.
-    Parked,
-}
-
-#[derive(Clone, Copy)]
-struct Entry {
-    standing: Standing,
-    sender: u32,
-    length: u32,
-    received: u32,
-    granted: u32,
-    birth: u64,
-}
-
-const ABSENT: Entry = Entry {
-    standing: Standing::Absent,
-    sender: NONE,
-    length: 0,
-    received: 0,
-    granted: 0,
-    birth: 0,
-};
-
-impl Entry {
-    const fn remaining(&self) -> u32 {
-        self.length - self.received
-    }
-
-    const fn outstanding(&self) -> u32 {
-        self.granted.saturating_sub(self.received)
-    }
-
-    /// What the message counts against `max_incoming_bytes`.
-    const fn charged(&self) -> u64 {
-        match self.standing {
-            Standing::Waiting | Standing::Active | Standing::Granted => self.outstanding() as u64,
-            Standing::Absent | Standing::Parked => 0,
-        }
-    }
-
-    const fn rank(&self) -> (u64, u64) {
-        (self.remaining() as u64, self.birth)
-    }
-}
 
 /// A host that sends us messages that need grants.
 struct Sender {
@@ -130,9 +82,13 @@ pub(crate) struct Granter {
     active_count: usize,
     /// All known messages, oldest first.
     by_age: Fifo,
+    /// Messages that are charged, those first that have been silent for longest.
+    by_silence: Fifo,
     births: u64,
-    /// Bytes granted and not received, over all messages but parked ones.
+    /// Bytes granted and not received, over all messages but parked and silent ones.
     incoming: u64,
+    /// A message could use a grant, but too much is outstanding.
+    is_full: bool,
     /// Something changed since the last time that `decide` found nothing to do.
     stale: bool,
     fifo_due: Instant,
@@ -154,8 +110,10 @@ impl Granter {
             active: [NONE; SLOTS],
             active_count: 0,
             by_age: Fifo::new(),
+            by_silence: Fifo::new(),
             births: 0,
             incoming: 0,
+            is_full: false,
             stale: false,
             fifo_due: Instant::ZERO,
             last_was_ordinary: false,
@@ -166,7 +124,8 @@ impl Granter {
     pub(crate) fn ensure(&mut self, rpc: u32) -> Result<(), Full> {
         self.entries.ensure(rpc, ABSENT)?;
         self.waiting.ensure(rpc)?;
-        self.by_age.ensure(rpc)
+        self.by_age.ensure(rpc)?;
+        self.by_silence.ensure(rpc)
     }
 
     /// Bytes granted and not yet received.
@@ -177,6 +136,11 @@ impl Granter {
     /// Messages that hold a place.
     pub(crate) fn active_count(&self) -> usize {
         self.active_count
+    }
+
+    /// Whether messages wait for a place.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.candidates.first().is_some()
     }
 
     /// Bytes missing of the active messages.
@@ -206,7 +170,14 @@ impl Granter {
     }
 
     /// A message made progress; one that needs grants and is not known joins.
-    pub(crate) fn update(&mut self, rules: &Rules, rpc: u32, ip: Ipv6Addr, progress: Progress) {
+    pub(crate) fn update(
+        &mut self,
+        now: Instant,
+        rules: &Rules,
+        rpc: u32,
+        ip: Ipv6Addr,
+        progress: Progress,
+    ) {
         let Progress {
             length,
             received,
@@ -220,8 +191,10 @@ impl Granter {
         self.incoming -= entry.charged();
         entry.received = received;
         entry.granted = granted;
+        entry.is_silent = false;
         self.incoming += entry.charged();
         self.stale = true;
+        self.listen(now, rules, rpc);
         self.place(rules, rpc);
     }
 
@@ -258,6 +231,7 @@ impl Granter {
             received: 0,
             granted: 0,
             birth: self.births,
+            ..ABSENT
         };
         self.by_age.push(rpc);
         Ok(())
@@ -301,6 +275,7 @@ impl Granter {
         self.incoming -= entry.charged();
         self.entries[rpc].standing = Standing::Absent;
         self.by_age.remove(rpc);
+        self.by_silence.remove(rpc);
         match entry.standing {
             Standing::Waiting => self.unqueue(rpc),
             Standing::Active => self.vacate(rules, rpc),
@@ -324,6 +299,7 @@ impl Granter {
         }
         self.incoming -= entry.charged();
         self.entries[rpc].standing = Standing::Parked;
+        self.by_silence.remove(rpc);
         match entry.standing {
             Standing::Waiting => self.unqueue(rpc),
             Standing::Active => self.vacate(rules, rpc),
@@ -450,7 +426,7 @@ impl Granter {
         if !self.stale {
             return None;
         }
-        let decision = self.decide_ordinary(rules, share);
+        let decision = self.decide_ordinary(now, rules, share);
         self.last_was_ordinary = decision.is_some();
         self.stale = decision.is_some();
         decision
@@ -458,11 +434,16 @@ impl Granter {
 
     fn decide_ordinary(
         &mut self,
+        now: Instant,
         rules: &Rules,
         share: impl Fn(u32, u32) -> u32,
     ) -> Option<Decision> {
-        let (rpc, step, priority) = self.best_step(rules, share)?;
-        Some(self.grant(rules, rpc, step, priority, false))
+        let best = self.best_step(rules, share);
+        let outstanding = self.incoming.saturating_add(self.others.incoming);
+        let worthwhile = u64::from(rules.least_step());
+        self.is_full = best.is_none() && outstanding + worthwhile > rules.max_incoming;
+        let (rpc, step, priority) = best?;
+        Some(self.grant(now, rules, rpc, step, priority))
     }
 
     /// Bytes missing of the message that would be granted next, if any.
@@ -521,7 +502,11 @@ impl Granter {
             if !silent && u64::from(entry.outstanding()) < limit && entry.granted < entry.length {
                 self.fifo_due = now.after(interval);
                 let step = rules.fifo_bytes.min(entry.length - entry.granted);
-                return Some(self.grant(rules, rpc, step, rules.fifo_priority, true));
+                let decision = self.grant(now, rules, rpc, step, rules.fifo_priority);
+                return Some(Decision {
+                    fifo: true,
+                    ..decision
+                });
             }
             candidate = self.by_age.next(rpc);
         }
@@ -530,17 +515,23 @@ impl Granter {
 
     fn grant(
         &mut self,
+        now: Instant,
         rules: &Rules,
         rpc: u32,
         step: u32,
         priority: Priority,
-        fifo: bool,
     ) -> Decision {
+        if self.entries[rpc].outstanding() == 0 {
+            self.entries[rpc].silent_since = now;
+        }
         let entry = &mut self.entries[rpc];
         self.incoming -= entry.charged();
         entry.granted += step;
         self.incoming += entry.charged();
         let (offset, length) = (entry.granted, entry.length);
+        if rules.patience.is_some() && !entry.is_silent {
+            self.by_silence.push(rpc);
+        }
         if offset == length {
             self.retire(rules, rpc);
         }
@@ -548,7 +539,7 @@ impl Granter {
             rpc,
             offset,
             priority,
-            fifo,
+            fifo: false,
         }
     }
 

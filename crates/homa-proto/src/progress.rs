@@ -181,6 +181,7 @@ impl Engine {
                 None => break,
             }
         }
+        self.granter.hush(now, &self.rules);
         for _ in 0..TIMEOUT_WORK {
             if !self.tombstones.expire(now, &mut self.peers) {
                 break;
@@ -252,7 +253,7 @@ impl Engine {
                 self.rpcs[index].progress.heard = now;
                 self.rpcs[index].progress.asks = 0;
                 self.wake_stalled(now);
-                self.rejoin(index);
+                self.rejoin(now, index);
                 self.watch(now, index);
             }
             Turn::Application => self.check_client(now, index),

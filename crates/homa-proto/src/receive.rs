@@ -407,12 +407,12 @@ impl Engine {
         if inbound.is_complete() {
             self.complete(now, index);
         } else {
-            self.rejoin(index);
+            self.rejoin(now, index);
         }
     }
 
     /// Tells the granter how far a message is; it may have had no memory for it before.
-    pub(crate) fn rejoin(&mut self, index: u32) {
+    pub(crate) fn rejoin(&mut self, now: Instant, index: u32) {
         let rpc = &mut self.rpcs[index];
         let ip = self.peers[rpc.peer].address.ip;
         if let Some(inbound) = rpc.inbound()
@@ -424,7 +424,7 @@ impl Engine {
                 granted: inbound.granted,
             };
             rpc.is_aside = true;
-            self.granter.update(&self.rules, index, ip, progress);
+            self.granter.update(now, &self.rules, index, ip, progress);
         }
     }
 

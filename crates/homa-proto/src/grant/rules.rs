@@ -18,6 +18,8 @@ pub(crate) struct Rules {
     window: Option<u32>,
     pub(super) fifo_bytes: u32,
     pub(super) fifo_interval: Option<u64>,
+    /// Nanoseconds of silence after which outstanding bytes do not count.
+    pub(super) patience: Option<u64>,
     top_scheduled: u8,
     pub(super) fifo_priority: Priority,
 }
@@ -39,6 +41,7 @@ impl Rules {
             fifo_interval: nanos
                 .checked_div(share)
                 .and_then(|nanos| u64::try_from(nanos).ok()),
+            patience: config.grant_patience.map(crate::time::nanos),
             top_scheduled: top_scheduled(&Published::first(config).cutoffs),
             fifo_priority: Priority::new(second_highest).unwrap_or(Priority::LOWEST),
         }

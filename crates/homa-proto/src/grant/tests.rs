@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 struct Fixture {
     granter: Granter,
+    now: Instant,
     rules: Rules,
 }
 
@@ -16,6 +17,7 @@ impl Fixture {
         granter.ensure(99).unwrap();
         Self {
             granter,
+            now: Instant::ZERO,
             rules: Rules::new(config),
         }
     }
@@ -27,12 +29,13 @@ impl Fixture {
             received,
             granted,
         };
-        self.granter.update(&self.rules, rpc, ip, progress);
+        self.granter
+            .update(self.now, &self.rules, rpc, ip, progress);
     }
 
     fn decisions(&mut self) -> Vec<Decision> {
-        let rules = self.rules;
-        core::iter::from_fn(|| self.granter.decide(Instant::ZERO, &rules, |_, all| all)).collect()
+        let (rules, now) = (self.rules, self.now);
+        core::iter::from_fn(|| self.granter.decide(now, &rules, |_, all| all)).collect()
     }
 }
 
@@ -165,6 +168,38 @@ fn the_turn_of_an_oldest_message_that_is_silent_is_that_of_the_next() {
 }
 
 #[test]
+fn what_is_outstanding_of_a_silent_message_is_granted_to_others_until_it_is_heard() {
+    let config = Config {
+        max_incoming_bytes: 100_000,
+        window_bytes: Some(80_000),
+        grant_patience: Some(core::time::Duration::from_nanos(500)),
+        ..without_fifo()
+    };
+    let mut f = Fixture::new(&config);
+    f.update(0, 1, 500_000, 40_000, 40_000);
+    f.update(1, 2, 600_000, 40_000, 40_000);
+    let granted = |f: &mut Fixture| -> Vec<(u32, u32)> {
+        let decisions = f.decisions();
+        decisions.iter().map(|it| (it.rpc, it.offset)).collect()
+    };
+    assert_eq!(granted(&mut f), [(0, 120_000), (1, 60_000)]);
+    assert_eq!(
+        f.granter.next_silence(&f.rules),
+        Some(Instant::from_nanos(500))
+    );
+    f.now = Instant::from_nanos(400);
+    f.update(1, 2, 600_000, 41_500, 60_000);
+    f.now = Instant::from_nanos(500);
+    f.granter.hush(f.now, &f.rules);
+    assert_eq!(granted(&mut f), [(1, 121_500)]);
+    assert_eq!(f.granter.incoming(), 80_000);
+    // Heard again, it counts again, and nobody gets more until there is room.
+    f.update(0, 1, 500_000, 41_500, 120_000);
+    assert_eq!(f.granter.incoming(), 158_500);
+    assert_eq!(granted(&mut f), []);
+}
+
+#[test]
 fn everything_returns_to_nothing_when_messages_leave() {
     let mut f = Fixture::new(&Config::default());
     for rpc in 0..50 {
@@ -178,6 +213,7 @@ fn everything_returns_to_nothing_when_messages_leave() {
     assert_eq!(f.granter.active_count(), 0);
     assert_eq!(f.granter.senders.len(), 0);
     assert_eq!(f.granter.by_age.first(), None);
+    assert_eq!(f.granter.by_silence.first(), None);
 }
 
 #[test]

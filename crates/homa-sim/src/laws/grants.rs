@@ -218,7 +218,9 @@ impl Laws {
 
     /// After a GRANT that is not the oldest message's: what the whole host has outstanding.
     fn check_outstanding(&mut self, now: u64, host: u32, of: u32) {
-        let patience = self.configs[host as usize].resend_interval.as_nanos() as u64;
+        let config = &self.configs[host as usize];
+        let patience = config.resend_interval.as_nanos() as u64;
+        let short = config.grant_patience.map(|it| it.as_nanos() as u64);
         let mut known = core::mem::take(&mut self.hosts[host as usize].grants.known);
         known.retain(|&of| !self.message_ref(of).over);
         let mut against = Vec::new();
@@ -230,8 +232,9 @@ impl Laws {
             if outstanding > 0 && now - message.heard >= patience {
                 message.silent = true;
             }
+            let busy = short.is_some_and(|short| now - message.heard >= short);
             // What fell silent gives its share back, and comes back with it.
-            if outstanding > 0 && !message.silent && !exempt {
+            if outstanding > 0 && !message.silent && !busy && !exempt {
                 against.push((other, u64::from(outstanding)));
             }
         }

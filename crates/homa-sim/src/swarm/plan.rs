@@ -370,6 +370,8 @@ fn draw_config(random: &mut Random, topology: &Topology, weather: Weather) -> Co
     if random.chance(500) {
         config.unscheduled_bytes = random.pick(&[1, 500, 5_000, 10_000, 60_000, 100_000]);
         config.max_incoming_bytes = random.pick(&[5_000, 50_000, 100_000, 400_000, 1_000_000]);
+        let is_small = config.max_incoming_bytes <= 50_000;
+        config.grant_patience = is_small.then_some(Duration::from_micros(20));
     }
     if random.chance(300) {
         config.incast_rpcs = random.pick(&[0, 2, 5, 20]);
