@@ -164,6 +164,42 @@ pub(crate) struct Sim {
 pub(crate) enum Simulation {
     Swarm(SimSwarm),
     Figures(SimFigures),
+    Incast(SimIncast),
+    Contest(SimContest),
+}
+
+/// Homa and a flow like TCP's share an uplink that carries a fourth of what the hosts behind it
+/// could send: what they carry together, what the flow gets, and what is sent again.
+#[derive(Args, Debug)]
+pub(crate) struct SimContest {
+    /// Levels of priority that the network has; the flow has the lowest.
+    #[arg(long, value_name = "1..8", default_value = "1,8", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(crate) levels: Vec<u8>,
+
+    /// Bytes of each switch's buffer.
+    #[arg(long, value_name = "BYTES", default_value = "300000,1000000,16000000", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(10_000..=1_000_000_000))]
+    pub(crate) buffer: Vec<u64>,
+
+    /// Write the figures to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// One client asks many servers at once: which part of its link the responses fill, with incast
+/// control and without.
+#[derive(Args, Debug)]
+pub(crate) struct SimIncast {
+    /// How many servers are asked.
+    #[arg(long, value_name = "N", default_value = "10,30,100,300,1000", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) servers: Vec<u32>,
+
+    /// Bytes of each response.
+    #[arg(long, value_name = "BYTES", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) bytes: u32,
+
+    /// Write the figures to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// Runs that seeds draw, with faults, under the laws; or a hunt for planted bugs.
@@ -253,21 +289,23 @@ pub(crate) struct SimFigures {
     )]
     pub(crate) workload: Vec<String>,
 
-    /// Share of the hosts' links that is in use.
+    /// Share of the hosts' links that is in use; at 1.0 and above there is always more to do than can
+    /// be done, and what is carried is the most that is sustained.
     #[arg(long, value_name = "FRACTION", default_value = "0.8", value_delimiter = ',', value_parser = load)]
     pub(crate) load: Vec<f64>,
 
     /// What differs from the shipped configuration: default (nothing), oracle (cutoffs of one who
     /// knows the workload), levels-1 to levels-8, overcommit-1 to overcommit-8, rpc (responses as
-    /// long as requests).
+    /// long as requests), after-w1 to after-w5 (hosts that know another workload until the run begins).
     #[arg(long, value_name = "NAME", default_value = "default", value_delimiter = ',', value_parser = Variant::named)]
     pub(crate) variant: Vec<Variant>,
 
-    /// What carries the messages: homa.
+    /// What carries the messages: homa; srpt (an ideal network, a lower bound); dctcp; null (packets
+    /// that nobody controls: what the network alone costs to simulate).
     #[arg(
         long,
         value_name = "NAME",
-        default_value = "homa",
+        default_value = "homa,srpt,dctcp",
         value_delimiter = ','
     )]
     pub(crate) protocol: Vec<Protocol>,

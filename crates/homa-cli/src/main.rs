@@ -62,6 +62,12 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
         Command::Sim(Sim {
             what: Simulation::Figures(arguments),
         }) => sim::figures(&arguments),
+        Command::Sim(Sim {
+            what: Simulation::Incast(arguments),
+        }) => sim::incast(&arguments),
+        Command::Sim(Sim {
+            what: Simulation::Contest(arguments),
+        }) => sim::contest(&arguments),
         Command::Dump(arguments) => dump::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Call(arguments) => call::run(&arguments),

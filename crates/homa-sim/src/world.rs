@@ -109,6 +109,11 @@ impl<A: Agent> World<A> {
         self.faults.as_mut()
     }
 
+    /// Number of hosts.
+    pub fn hosts(&self) -> u32 {
+        self.hosts.len() as u32
+    }
+
     /// A host's engines.
     pub fn engines(&self, host: u32) -> impl Iterator<Item = &Engine> {
         self.hosts[host as usize]

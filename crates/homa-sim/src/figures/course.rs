@@ -1,6 +1,9 @@
 //! What all protocols have in common: messages come in, are carried, and their times are written
 //! down.
 
+use std::fs;
+use std::time::Instant;
+
 use super::best::{Cut, best_time};
 use super::outcome::{Outcome, Span};
 use super::setup::Setup;
@@ -22,6 +25,11 @@ pub(crate) trait Carrier {
 
     /// The network has counted for the time of `span`.
     fn stop_counting(&mut self, span: &Span);
+
+    /// Whether a host's link is idle although messages to it wait for grants.
+    fn is_wasting(&self, _host: u32) -> bool {
+        false
+    }
 
     /// Whether it makes no progress.
     fn is_stuck(&self) -> bool {
@@ -69,6 +77,10 @@ impl Ledger {
     pub(crate) fn begin(&mut self, arrival: Arrival, measured: bool) -> u32 {
         let message = Message { arrival, measured };
         self.open += u64::from(measured);
+        if measured {
+            let ways = 1 + u64::from(self.round_trips);
+            self.outcome.offered_bytes += ways * self.cut.wire_bytes(arrival.bytes);
+        }
         match self.free.pop() {
             Some(place) => {
                 self.messages[place as usize] = message;
@@ -126,26 +138,49 @@ impl Ledger {
     }
 }
 
-/// Has messages carried for the time of `span`. `progress` is told the share of the time that
-/// passed.
+/// Nanoseconds of a processor that this thread has taken; where the system does not tell, those
+/// that passed since `began`.
+fn cpu_nanos(began: Instant) -> u64 {
+    let told = fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let first = told.as_deref().and_then(|text| text.split(' ').next());
+    let taken = first.and_then(|nanos| nanos.parse().ok());
+    taken.unwrap_or_else(|| began.elapsed().as_nanos() as u64)
+}
+
+/// Has messages carried for the time of `span`: those that are `under_way` when it begins, then
+/// those of `traffic`. `progress` is told the share of the time that passed.
+///
+/// Whoever sends a message finds the network as it is on average (Poisson arrivals see time
+/// averages): so that is when links are looked at.
 pub(crate) fn drive(
     carrier: &mut impl Carrier,
+    under_way: &[Arrival],
     traffic: &mut Traffic<'_>,
     span: Span,
     progress: &dyn Fn(f64),
 ) -> Outcome {
+    let began = Instant::now();
     let (mut told, mut last) = (span.starts_at, span.starts_at);
+    carrier.run_until(span.starts_at);
+    for arrival in under_way {
+        let at = span.starts_at;
+        carrier.begin(Arrival { at, ..*arrival }, false);
+    }
     loop {
         let arrival = traffic.next();
         if last < span.begins_at && arrival.at >= span.begins_at {
             carrier.run_until(span.begins_at);
             carrier.start_counting();
-            carrier.ledger().counts = true;
+            let ledger = carrier.ledger();
+            ledger.counts = true;
+            ledger.outcome.cpu_nanos = cpu_nanos(began);
         }
         if last < span.ends_at && arrival.at >= span.ends_at {
             carrier.run_until(span.ends_at);
             carrier.stop_counting(&span);
-            carrier.ledger().counts = false;
+            let ledger = carrier.ledger();
+            ledger.counts = false;
+            ledger.outcome.cpu_nanos = cpu_nanos(began) - ledger.outcome.cpu_nanos;
         }
         last = arrival.at;
         let all_ended = span.has_ended(arrival.at) && carrier.ledger().open == 0;
@@ -153,6 +188,12 @@ pub(crate) fn drive(
             break;
         }
         carrier.run_until(arrival.at);
+        if span.holds(arrival.at) {
+            let wasted = carrier.is_wasting(arrival.to);
+            let outcome = &mut carrier.ledger().outcome;
+            outcome.looks += 1;
+            outcome.wasted += u64::from(wasted);
+        }
         carrier.begin(arrival, span.holds(arrival.at));
         if arrival.at - told > 10_000 {
             told = arrival.at;

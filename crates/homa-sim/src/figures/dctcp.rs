@@ -2,20 +2,18 @@
 //!
 //! Every message is a flow of its own that begins with the window of the last one between its
 //! hosts, as if it found a warm connection idle; connections of many messages would also make them
-//! wait for each other. Every packet is acknowledged. A dropped packet is sent again when a timeout
+//! wait for each other. Every packet is acknowledged, and every message answered with a byte. A dropped packet is sent again when a timeout
 //! has passed, and nothing else is; with this buffer there is hardly one.
 
 use super::best::Cut;
+use super::cables::{Cables, Happened};
 use super::course::{Carrier, Ledger};
 use super::outcome::Span;
 use super::setup::Setup;
 use super::traffic::Arrival;
-use crate::events::{Event, Queue};
-use crate::link::Link;
-use crate::network::Network;
-use crate::packet::{Packet, Packets};
+use crate::packet::{NO_MESSAGE, Packet};
 use crate::random::mix;
-use crate::topology::{Spread, Topology};
+use crate::topology::Spread;
 use homa_proto::wire::Priority;
 
 /// Bytes of a packet besides its payload: Ethernet with its gap, and the headers of IP and TCP.
@@ -117,11 +115,7 @@ struct Flow {
 
 /// All hosts with DCTCP, and their network.
 pub(crate) struct Dctcp {
-    now: u64,
-    queue: Queue,
-    packets: Packets,
-    network: Network,
-    cards: Vec<Link>,
+    cables: Cables,
     flows: Vec<Flow>,
     free: Vec<u32>,
     /// The message that a flow carries.
@@ -130,78 +124,69 @@ pub(crate) struct Dctcp {
     windows: Vec<Window>,
     /// Dropped packets, by the token of their timer.
     lost: Vec<Packet>,
-    hosts: u32,
     ledger: Ledger,
 }
 
 impl Dctcp {
     pub(crate) fn new(setup: &Setup, start: u64) -> Self {
-        let topology = Topology {
-            spread: Spread::PerFlow,
-            ..setup.topology
-        };
-        let hosts = topology.hosts();
-        let delays = vec![setup.receive_nanos(); hosts as usize];
-        let mut network = Network::new(topology, setup.buffer, ETHERNET_BYTES, delays);
-        network.mark_above(MARK_BYTES);
+        let cables = Cables::new(setup, start, Spread::PerFlow, ETHERNET_BYTES, MARK_BYTES);
+        let hosts = cables.hosts();
         Self {
-            now: start,
-            queue: Queue::new(),
-            packets: Packets::default(),
-            network,
-            cards: vec![Link::new(topology.edge); hosts as usize],
+            cables,
             flows: Vec::new(),
             free: Vec::new(),
             carries: Vec::new(),
             windows: vec![Window::FIRST; (hosts * hosts) as usize],
             lost: Vec::new(),
-            hosts,
             ledger: Ledger::new(setup, DCTCP_CUT, false),
         }
     }
 
-    fn happen(&mut self, event: Event) {
-        match event {
-            Event::Arrive { node, packet } if node < self.hosts => {
-                let packet = self.packets.take(packet);
-                if packet.offset == ACK {
-                    self.acknowledged(&packet);
-                } else {
-                    self.arrived(&packet);
-                }
-            }
-            Event::Arrive { node, packet } => {
-                let (packets, queue) = (&mut self.packets, &mut self.queue);
-                if !self.network.arrive(self.now, node, packet, packets, queue) {
-                    self.lose(packet);
-                }
-            }
-            Event::PortFree { switch, port } => {
-                self.network
-                    .advance(self.now, switch, port, &mut self.queue);
-            }
-            Event::Timer { token, .. } => {
+    fn happen(&mut self, happened: Happened) {
+        match happened {
+            Happened::Arrived(packet) if packet.offset == ACK => self.acknowledged(&packet),
+            Happened::Arrived(packet) => self.arrived(&packet),
+            Happened::Dropped(packet) => self.lose(packet),
+            Happened::Timer(token) => {
                 let packet = self.lost[token as usize];
                 self.flows[packet.message as usize].window.time_out();
                 self.launch(packet);
             }
-            Event::Wake { .. } | Event::Unreachable { .. } => {}
         }
     }
 
     /// A switch had no room for a packet.
-    fn lose(&mut self, place: u32) {
-        let mut packet = self.packets.take(place);
+    fn lose(&mut self, mut packet: Packet) {
         self.ledger.outcome.drops += u64::from(self.ledger.counts);
         packet.marked = false;
         let token = self.lost.len() as u32;
         self.lost.push(packet);
-        let timer = Event::Timer {
-            host: packet.from,
-            engine: 0,
-            token,
+        self.cables.after(TIMEOUT_NANOS, token);
+    }
+
+    /// Begins a flow that carries `message`.
+    fn start(&mut self, from: u32, to: u32, bytes: u32, message: u32) {
+        let flow = Flow {
+            from,
+            to,
+            bytes,
+            packets: bytes.div_ceil(DCTCP_CUT.segment_bytes),
+            sent: 0,
+            arrived: 0,
+            acked: 0,
+            window: self.windows[(from * self.cables.hosts() + to) as usize],
         };
-        self.queue.push(self.now + TIMEOUT_NANOS, timer);
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None => {
+                self.flows.push(flow);
+                self.carries.push(message);
+                (self.flows.len() - 1) as u32
+            }
+        };
+        self.flows[place as usize] = flow;
+        self.carries[place as usize] = message;
+        self.fill(place);
     }
 
     /// A packet of a message is at its host, which acknowledges it.
@@ -211,7 +196,11 @@ impl Dctcp {
         self.ledger.outcome.data_packets += u64::from(self.ledger.counts);
         if flow.arrived == flow.packets {
             let message = self.carries[packet.message as usize];
-            self.ledger.end(self.now, message);
+            self.ledger.end(self.cables.now, message);
+            if message != NO_MESSAGE {
+                // The response is load for all protocols.
+                self.start(packet.to, packet.from, 1, NO_MESSAGE);
+            }
         }
         let mut ack = segment(packet.to, packet.from, LEAST_PAYLOAD_BYTES);
         ack.message = packet.message;
@@ -227,7 +216,7 @@ impl Dctcp {
         let limits = flow.sent < flow.packets;
         flow.window.acknowledge(ack.marked, limits);
         if flow.acked == flow.packets {
-            let pair = flow.from * self.hosts + flow.to;
+            let pair = flow.from * self.cables.hosts() + flow.to;
             self.windows[pair as usize] = flow.window;
             self.free.push(ack.message);
         } else {
@@ -257,11 +246,7 @@ impl Dctcp {
 
     fn launch(&mut self, mut packet: Packet) {
         packet.flow = mix(u64::from(packet.message) << 32 | u64::from(packet.from)) as u32;
-        let bytes = self.network.wire_bytes(packet.length());
-        let at = self.cards[packet.from as usize].input(self.now, bytes);
-        let (node, at) = self.network.first_hop(packet.from, at);
-        let packet = self.packets.insert(packet);
-        self.queue.push(at, Event::Arrive { node, packet });
+        self.cables.launch(packet);
     }
 }
 
@@ -274,39 +259,14 @@ fn segment(from: u32, to: u32, payload_bytes: u32) -> Packet {
 
 impl Carrier for Dctcp {
     fn run_until(&mut self, at: u64) {
-        while let Some((at, event)) = self.queue.pop(at) {
-            self.now = at;
-            self.happen(event);
+        while let Some(happened) = self.cables.next(at) {
+            self.happen(happened);
         }
-        self.now = self.now.max(at);
     }
 
     fn begin(&mut self, arrival: Arrival, measured: bool) {
-        let Arrival {
-            from, to, bytes, ..
-        } = arrival;
         let message = self.ledger.begin(arrival, measured);
-        let flow = Flow {
-            from,
-            to,
-            bytes,
-            packets: bytes.div_ceil(DCTCP_CUT.segment_bytes),
-            sent: 0,
-            arrived: 0,
-            acked: 0,
-            window: self.windows[(from * self.hosts + to) as usize],
-        };
-        let place = match self.free.pop() {
-            Some(place) => place,
-            None => {
-                self.flows.push(flow);
-                self.carries.push(message);
-                (self.flows.len() - 1) as u32
-            }
-        };
-        self.flows[place as usize] = flow;
-        self.carries[place as usize] = message;
-        self.fill(place);
+        self.start(arrival.from, arrival.to, arrival.bytes, message);
     }
 
     fn ledger(&mut self) -> &mut Ledger {
@@ -314,12 +274,11 @@ impl Carrier for Dctcp {
     }
 
     fn start_counting(&mut self) {
-        self.network.restart_counters(self.now);
+        self.cables.restart_counters();
     }
 
     fn stop_counting(&mut self, span: &Span) {
-        let edge = self.network.edge_counters(self.now);
-        let switches = self.network.counters();
+        let (edge, switches) = self.cables.counters();
         self.ledger.outcome.note(span, &edge, &switches);
     }
 }
@@ -378,7 +337,7 @@ mod tests {
         dctcp.run_until(4_000_000);
         dctcp.start_counting();
         dctcp.run_until(20_000_000);
-        let edge = dctcp.network.edge_counters(dctcp.now);
+        let (edge, _) = dctcp.cables.counters();
         // 16 ms at 10 Gbit/s are 20 MB.
         let used = edge.level_bytes[0] as f64 / 20e6;
         assert!((0.98..1.11).contains(&used), "{used}");

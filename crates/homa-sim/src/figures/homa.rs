@@ -4,10 +4,10 @@ use core::net::Ipv6Addr;
 
 use homa_proto::{Call, Event, Path, Place, RpcKey, Seed};
 
-use super::course::{Carrier, Ledger, drive};
-use super::outcome::{Outcome, Span};
+use super::course::{Carrier, Ledger};
+use super::outcome::Span;
 use super::setup::{HOMA_CUT, PORT, SEGMENT_BYTES, Setup, Variant};
-use super::traffic::{Arrival, Traffic};
+use super::traffic::Arrival;
 use crate::agent::{Agent, Drop, Seen};
 use crate::host::{Context, address};
 use crate::packet::{NO_MESSAGE, Packet};
@@ -19,7 +19,7 @@ use crate::world::{BadWorld, World};
 const INTRODUCTION_NANOS: u64 = 2_000;
 
 /// The applications of all hosts, and what is measured.
-struct Applications {
+pub(crate) struct Applications {
     round_trips: bool,
     /// The message that each host's RPCs carry, by the index of the RPC: arriving and asked.
     arriving: Vec<Vec<u32>>,
@@ -139,24 +139,19 @@ impl Agent for Applications {
     }
 }
 
-/// Runs the engine under load: messages of `workload`, `per_second` of them in the whole network,
-/// for the time of `span`. `progress` is told the share of the time that passed.
+/// Hosts with the shipped engine, all of which know each other.
 ///
 /// # Errors
 /// A setup that cannot be.
-pub(crate) fn run(
+pub(crate) fn world(
     setup: &Setup,
     variant: &Variant,
     workload: &Workload,
     seed: u64,
-    per_second: f64,
-    span: Span,
-    progress: &dyn Fn(f64),
-) -> Result<Outcome, BadWorld> {
+) -> Result<World<Applications>, BadWorld> {
     let mut seeds = Random::new(seed, 13);
     let config = variant.config(setup, workload);
-    let hosts = setup.topology.hosts();
-    let configs = (0..hosts)
+    let configs = (0..setup.topology.hosts())
         .map(|_| {
             (
                 setup.host(config.clone()),
@@ -167,10 +162,7 @@ pub(crate) fn run(
     let applications = Applications::new(setup, variant.round_trips);
     let mut world = World::new(setup.topology, setup.buffer, configs, 1, applications)?;
     introduce(&mut world, setup);
-    let start = world.now();
-    let peers = setup.peers.min(hosts - 1);
-    let mut traffic = Traffic::new(workload, seed, (hosts, peers), start, per_second);
-    Ok(drive(&mut world, &mut traffic, span.from(start), progress))
+    Ok(world)
 }
 
 impl Carrier for World<Applications> {
@@ -196,6 +188,11 @@ impl Carrier for World<Applications> {
         let edge = self.edge_counters();
         let switches = self.switch_counters();
         self.agent.ledger.outcome.note(span, &edge, &switches);
+    }
+
+    fn is_wasting(&self, host: u32) -> bool {
+        let withholds = self.engines(host).any(|engine| engine.usage().withholds);
+        withholds && self.is_edge_idle(host)
     }
 
     fn is_stuck(&self) -> bool {

@@ -6,9 +6,13 @@
 //! possible one in the same network. Messages that do not end count as slow.
 
 mod best;
+mod cables;
+mod contest;
 mod course;
 mod dctcp;
 mod homa;
+mod incast;
+mod null;
 mod oracle;
 mod outcome;
 mod row;
@@ -17,23 +21,27 @@ mod slowdown;
 mod srpt;
 mod traffic;
 
-use core::fmt;
 use core::str::FromStr;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::Mutex;
+use core::{fmt, iter};
+use std::panic::resume_unwind;
 use std::thread;
 
 use course::drive;
 use dctcp::Dctcp;
+use homa::Applications;
+use null::Null;
 use outcome::{Outcome, Span};
-use srpt::Srpt;
+use srpt::{Srpt, under_way};
 use traffic::Traffic;
 
+pub use contest::{Contest, ContestRow, contest};
+pub use incast::{Incast, IncastRow, incast, incast_configs};
 pub use row::{Bin, Row};
 pub use setup::{CutoffChoice, Setup, Variant};
 
 use crate::workload::Workload;
-use crate::world::BadWorld;
+use crate::world::{BadWorld, World};
 
 /// What carries the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +52,8 @@ pub enum Protocol {
     Srpt,
     /// DCTCP: what users have.
     Dctcp,
+    /// Packets that nobody controls: what the network alone costs to simulate.
+    Null,
 }
 
 impl fmt::Display for Protocol {
@@ -52,6 +62,7 @@ impl fmt::Display for Protocol {
             Self::Homa => "homa",
             Self::Srpt => "srpt",
             Self::Dctcp => "dctcp",
+            Self::Null => "null",
         })
     }
 }
@@ -64,8 +75,9 @@ impl FromStr for Protocol {
             "homa" => Ok(Self::Homa),
             "srpt" => Ok(Self::Srpt),
             "dctcp" => Ok(Self::Dctcp),
+            "null" => Ok(Self::Null),
             _ => Err(format!(
-                "there is no protocol '{name}': they are homa, srpt, dctcp"
+                "there is no protocol '{name}': they are homa, srpt, dctcp, null"
             )),
         }
     }
@@ -96,41 +108,99 @@ pub struct Effort {
 }
 
 /// How long a workload is measured at each seed: long enough for its longest messages to be as
-/// many as they are in the long run, and for 10,000 messages in a twentieth of all over the seeds.
+/// many as they are in the long run, and for 10,000 messages in a twentieth of all over three seeds
+/// (2,000 of W5, whose messages are the longest).
 fn span(workload: &Workload, shorter: u64) -> Span {
     let full = match workload.size_max() {
-        0..=200_000 => Span::of_micros(1_500, 2_000, 1_500),
-        200_001..=5_000_000 => Span::of_micros(8_000, 6_000, 8_000),
-        5_000_001..=9_999_999 => Span::of_micros(25_000, 70_000, 25_000),
-        10_000_000 => Span::of_micros(30_000, 80_000, 40_000),
-        10_000_001..=20_000_000 => Span::of_micros(25_000, 15_000, 25_000),
-        _ => Span::of_micros(80_000, 270_000, 150_000),
+        0..=200_000 => Span::of_micros(4_000, 1_000, 1_500),
+        200_001..=5_000_000 => Span::of_micros(5_000, 1_500, 4_000),
+        5_000_001..=9_999_999 => Span::of_micros(12_000, 70_000, 25_000),
+        10_000_000 => Span::of_micros(12_000, 80_000, 40_000),
+        10_000_001..=20_000_000 => Span::of_micros(7_000, 6_000, 10_000),
+        _ => Span::of_micros(50_000, 270_000, 150_000),
     };
     full.shorter(shorter)
 }
 
-/// Messages of the whole network in a second that make a load.
+/// From this load on there is always more to do than can be done. What a network carries then is
+/// the most that it sustains: with less its backlog shrinks (the saturation rule).
+pub const OVERLOAD: f64 = 1.0;
+
+/// For how many nanoseconds the ideal network has had messages when a run begins: until those with
+/// the longest times in it are as many as they will ever be.
+fn history_nanos(workload: &Workload) -> u64 {
+    match workload.size_max() {
+        0..=200_000 => 2_000_000,
+        200_001..=5_000_000 => 10_000_000,
+        5_000_001..=10_000_000 => 400_000_000,
+        10_000_001..=20_000_000 => 60_000_000,
+        _ => 3_000_000_000,
+    }
+}
+
+/// Bytes on the wire in all for each byte of messages on it, seen in a short run whose hosts know
+/// their cutoffs.
 ///
 /// # Errors
 /// A setup that cannot be.
-fn rate(setup: &Setup, variant: &Variant, workload: &Workload, load: f64) -> Result<f64, BadWorld> {
+fn overhead(setup: &Setup, round_trips: bool, workload: &Workload) -> Result<f64, BadWorld> {
+    let variant = Variant {
+        cutoffs: CutoffChoice::Oracle,
+        round_trips,
+        ..Variant::plain()
+    };
+    let guess = bare_rate(setup, round_trips, workload, 0.64);
+    let mut world = homa::world(setup, &variant, workload, 0)?;
+    let start = world.now();
+    let mut traffic = Traffic::new(workload, 0, setup.ends(), start, guess);
+    let pilot = span(workload, 40).from(start);
+    let seen = drive(&mut world, &[], &mut traffic, pilot, &|_| ());
+    Ok(seen.wire_bytes.max(1) as f64 / seen.message_wire_bytes.max(1) as f64)
+}
+
+/// Messages of the whole network in a second that make a load if they bring nothing else.
+fn bare_rate(setup: &Setup, round_trips: bool, workload: &Workload, load: f64) -> f64 {
     let capacity =
         f64::from(setup.topology.hosts()) * setup.topology.edge.bits_per_second as f64 / 8.0;
     let one_way: f64 = workload
         .rows()
         .map(|(size, share)| share * setup::HOMA_CUT.wire_bytes(size as u32) as f64)
         .sum();
-    let bytes = if variant.round_trips {
-        2.0 * one_way
-    } else {
-        one_way
-    };
-    // What the responses and control packets add is seen in a short run.
-    let pilot = span(workload, 40);
-    let guess = capacity * load * 0.8 / bytes;
-    let seen = homa::run(setup, variant, workload, 0, guess, pilot, &|_| ())?;
-    let overhead = seen.wire_bytes as f64 / seen.message_wire_bytes.max(1) as f64;
-    Ok(capacity * load / (bytes * overhead))
+    let ways = if round_trips { 2.0 } else { 1.0 };
+    capacity * load / (ways * one_way)
+}
+
+/// Messages of the whole network in a second for each point. All variants and protocols carry the
+/// same messages.
+///
+/// # Errors
+/// A setup that cannot be.
+fn rates(setup: &Setup, points: &[Point], threads: usize) -> Result<Vec<f64>, BadWorld> {
+    let kind = |point: &Point| (point.workload.name().to_owned(), point.variant.round_trips);
+    let mut kinds: Vec<usize> = Vec::new();
+    for (index, point) in points.iter().enumerate() {
+        if kinds.iter().all(|&it| kind(&points[it]) != kind(point)) {
+            kinds.push(index);
+        }
+    }
+    let found = in_parallel(kinds.len(), threads, |place| {
+        let Point {
+            workload, variant, ..
+        } = &points[kinds[place]];
+        overhead(setup, variant.round_trips, workload)
+    });
+    let overheads = found.into_iter().collect::<Result<Vec<f64>, _>>()?;
+    let rates = points.iter().map(|point| {
+        let of = kinds
+            .iter()
+            .position(|&it| kind(&points[it]) == kind(point));
+        let Point {
+            workload, variant, ..
+        } = point;
+        let bare = bare_rate(setup, variant.round_trips, workload, point.load);
+        bare / of.map_or(1.0, |of| overheads[of])
+    });
+    Ok(rates.collect())
 }
 
 /// Makes the runs of all points. `progress` is told the share of the work
@@ -145,20 +215,10 @@ pub fn run(
     progress: &(dyn Fn(f64) + Sync),
 ) -> Result<Vec<Row>, BadWorld> {
     let Effort { seeds, threads, .. } = effort;
-    let rates = Mutex::new(vec![None; points.len()]);
-    in_parallel(points.len(), threads, |index| {
-        let point = &points[index];
-        let found = rate(setup, &point.variant, &point.workload, point.load);
-        if let Ok(mut rates) = rates.lock() {
-            rates[index] = Some(found);
-        }
-    });
-    let rates = rates.into_inner().unwrap_or_default();
-    let rates: Vec<f64> = rates.into_iter().flatten().collect::<Result<_, _>>()?;
+    let rates = rates(setup, points, threads)?;
     let jobs = points.len() * seeds as usize;
     let done: Vec<AtomicU64> = (0..jobs).map(|_| AtomicU64::new(0)).collect();
-    let outcomes: Mutex<Vec<Option<Outcome>>> = Mutex::new(vec![None; points.len()]);
-    in_parallel(jobs, threads, |job| {
+    let made = in_parallel(jobs, threads, |job| {
         let (index, seed) = (job / seeds as usize, job as u64 % seeds + 1);
         let point = &points[index];
         let tell = |share: f64| {
@@ -166,22 +226,22 @@ pub fn run(
             let sum: u64 = done.iter().map(|it| it.load(Ordering::Relaxed)).sum();
             progress(sum as f64 / 1e6 / jobs as f64);
         };
-        let made = run_one(setup, point, seed, rates[index], effort.shorter, &tell);
-        if let (Ok(made), Ok(mut outcomes)) = (made, outcomes.lock()) {
-            match &mut outcomes[index] {
-                Some(sum) => sum.add(&made),
-                empty => *empty = Some(made),
-            }
-        }
+        run_one(setup, point, seed, rates[index], effort.shorter, &tell)
     });
-    let outcomes = outcomes.into_inner().unwrap_or_default();
-    let rows = points
-        .iter()
-        .zip(outcomes)
-        .filter_map(|(point, outcome)| Some(Row::new(setup, point, &outcome?)));
+    let made = made.into_iter().collect::<Result<Vec<Outcome>, _>>()?;
+    let rows = points.iter().zip(made.chunks(seeds as usize));
+    let rows = rows.map(|(point, outcomes)| {
+        let mut sum = Outcome::new();
+        outcomes.iter().for_each(|outcome| sum.add(outcome));
+        Row::new(setup, point, &sum)
+    });
     Ok(rows.collect())
 }
 
+/// One run of a point.
+///
+/// # Errors
+/// A setup that cannot be.
 fn run_one(
     setup: &Setup,
     point: &Point,
@@ -190,39 +250,85 @@ fn run_one(
     shorter: u64,
     progress: &dyn Fn(f64),
 ) -> Result<Outcome, BadWorld> {
-    let span = span(&point.workload, shorter);
-    let (hosts, workload) = (setup.topology.hosts(), &point.workload);
-    let ends = (hosts, setup.peers.min(hosts - 1));
-    let mut traffic = Traffic::new(workload, seed, ends, 0, per_second);
-    match point.protocol {
+    let workload = &point.workload;
+    let traffic = |seed, start| Traffic::new(workload, seed, setup.ends(), start, per_second);
+    let history = per_second * history_nanos(workload) as f64 / 1e9;
+    let past = under_way(setup, &mut traffic(!seed, 0), history as u64);
+    let mut span = span(workload, shorter);
+    if point.load >= OVERLOAD {
+        // Not to wait for messages that may never end.
+        span.over_at = span.ends_at;
+    }
+    let mut coming = traffic(seed, 0);
+    Ok(match point.protocol {
         Protocol::Homa => {
-            let variant = &point.variant;
-            homa::run(setup, variant, workload, seed, per_second, span, progress)
+            let mut world = homa::world(setup, &point.variant, workload, seed)?;
+            if let Some(before) = &point.variant.before {
+                learn_before(setup, &mut world, before, (seed, point.load), shorter);
+            }
+            let start = world.now();
+            let mut coming = traffic(seed, start);
+            drive(&mut world, &past, &mut coming, span.from(start), progress)
         }
         Protocol::Srpt => {
             let mut srpt = Srpt::new(setup, 0);
-            Ok(drive(&mut srpt, &mut traffic, span, progress))
+            drive(&mut srpt, &past, &mut coming, span, progress)
         }
         Protocol::Dctcp => {
             let mut dctcp = Dctcp::new(setup, 0);
-            Ok(drive(&mut dctcp, &mut traffic, span, progress))
+            drive(&mut dctcp, &past, &mut coming, span, progress)
         }
-    }
+        Protocol::Null => {
+            let mut null = Null::new(setup, 0);
+            drive(&mut null, &past, &mut coming, span, progress)
+        }
+    })
 }
 
-fn in_parallel(count: usize, threads: usize, work: impl Fn(usize) + Sync) {
+/// Has hosts exchange another workload until they have learned its cutoffs.
+fn learn_before(
+    setup: &Setup,
+    world: &mut World<Applications>,
+    before: &Workload,
+    (seed, load): (u64, f64),
+    shorter: u64,
+) {
+    let start = world.now();
+    let Span { begins_at, .. } = span(before, shorter);
+    let span = Span {
+        starts_at: 0,
+        begins_at,
+        ends_at: begins_at,
+        over_at: begins_at,
+    };
+    // Its responses and control packets count little: what it is to teach are lengths.
+    let per_second = bare_rate(setup, false, before, 0.8 * load);
+    let mut traffic = Traffic::new(before, seed, setup.ends(), start, per_second);
+    drive(world, &[], &mut traffic, span.from(start), &|_| ());
+}
+
+/// Does all of the work, `threads` pieces at a time; the results are in the order of their numbers.
+fn in_parallel<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, count.max(1)) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count {
-                        return;
-                    }
-                    work(index);
-                }
-            });
-        }
+    let (next, work) = (&next, &work);
+    let mut results = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.clamp(1, count.max(1)))
+            .map(|_| {
+                scope.spawn(move || {
+                    let numbers = iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+                    let numbers = numbers.take_while(|&number| number < count);
+                    numbers
+                        .map(|number| (number, work(number)))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let joined = workers.into_iter().map(|worker| match worker.join() {
+            Ok(results) => results,
+            Err(panic) => resume_unwind(panic),
+        });
+        joined.flatten().collect::<Vec<_>>()
     });
+    results.sort_by_key(|&(number, _)| number);
+    results.into_iter().map(|(_, result)| result).collect()
 }

@@ -71,6 +71,11 @@ pub(crate) struct Outcome {
     pub(crate) slowdowns: Slowdowns,
     /// Nanoseconds that were measured.
     pub(crate) nanos: u64,
+    /// Nanoseconds of a processor that this took.
+    pub(crate) cpu_nanos: u64,
+    /// Bytes on the wire of the messages that were sent in that time, without all else that they
+    /// bring.
+    pub(crate) offered_bytes: u64,
     /// DATA packets stored, bytes that reached hosts, and those of the messages alone.
     pub(crate) data_packets: u64,
     pub(crate) wire_bytes: u64,
@@ -83,6 +88,10 @@ pub(crate) struct Outcome {
     pub(crate) edge: PortCounters,
     /// Most bytes that a switch held.
     pub(crate) buffer_max_bytes: u64,
+    /// How often a link to a host was looked at, and how often it was idle although the host kept
+    /// messages waiting for grants.
+    pub(crate) looks: u64,
+    pub(crate) wasted: u64,
 }
 
 impl Outcome {
@@ -90,6 +99,8 @@ impl Outcome {
         Self {
             slowdowns: Slowdowns::new(),
             nanos: 0,
+            cpu_nanos: 0,
+            offered_bytes: 0,
             data_packets: 0,
             wire_bytes: 0,
             message_wire_bytes: 0,
@@ -99,6 +110,8 @@ impl Outcome {
             calls_refused: 0,
             edge: PortCounters::default(),
             buffer_max_bytes: 0,
+            looks: 0,
+            wasted: 0,
         }
     }
 
@@ -113,6 +126,8 @@ impl Outcome {
     pub(crate) fn add(&mut self, other: &Self) {
         self.slowdowns.add(&other.slowdowns);
         self.nanos += other.nanos;
+        self.cpu_nanos += other.cpu_nanos;
+        self.offered_bytes += other.offered_bytes;
         self.data_packets += other.data_packets;
         self.wire_bytes += other.wire_bytes;
         self.message_wire_bytes += other.message_wire_bytes;
@@ -121,6 +136,8 @@ impl Outcome {
         self.failures += other.failures;
         self.calls_refused += other.calls_refused;
         self.edge.add(&other.edge);
+        self.looks += other.looks;
+        self.wasted += other.wasted;
         self.buffer_max_bytes = self.buffer_max_bytes.max(other.buffer_max_bytes);
     }
 }

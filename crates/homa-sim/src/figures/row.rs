@@ -30,6 +30,10 @@ pub struct Row {
     pub workload: String,
     /// Load that was asked for.
     pub load: f64,
+    /// Load of the messages that were sent in the measured time, with all that they bring.
+    pub offered_load: f64,
+    /// Share of the time that a host's link was idle although messages to it waited for grants.
+    pub wasted: f64,
     /// What carried the messages.
     pub protocol: Protocol,
     /// How it was configured.
@@ -64,6 +68,8 @@ pub struct Row {
     pub failures: u64,
     /// DATA packets that reached their hosts in the measured time.
     pub data_packets: u64,
+    /// And how many that are in a second of a processor.
+    pub packets_per_cpu_second: f64,
     /// Slowdown by length.
     pub bins: Vec<Bin>,
 }
@@ -81,9 +87,13 @@ impl Row {
         let capacity = hosts * setup.topology.edge.bits_per_second as f64 / 8e9 * nanos;
         let level_bytes = outcome.edge.level_bytes;
         let all_bytes = level_bytes.iter().sum::<u64>().max(1) as f64;
+        let overhead = outcome.wire_bytes.max(1) as f64 / outcome.message_wire_bytes.max(1) as f64;
+        let cpu_seconds = outcome.cpu_nanos.max(1) as f64 / 1e9;
         Self {
             workload: point.workload.name().to_owned(),
             load: point.load,
+            offered_load: outcome.offered_bytes as f64 * overhead / capacity,
+            wasted: outcome.wasted as f64 / outcome.looks.max(1) as f64,
             protocol: point.protocol,
             variant: point.variant.name.clone(),
             p99_slowdown_short_half: short.reduce(f64::max),
@@ -101,6 +111,7 @@ impl Row {
             drops: outcome.drops,
             failures: outcome.failures + outcome.calls_refused,
             data_packets: outcome.data_packets,
+            packets_per_cpu_second: outcome.data_packets as f64 / cpu_seconds,
             bins,
         }
     }

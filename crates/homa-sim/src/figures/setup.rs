@@ -86,6 +86,12 @@ impl Setup {
         HOST_NANOS - SWITCH_NANOS
     }
 
+    /// How many hosts there are, and to how many each sends.
+    pub(crate) fn ends(&self) -> (u32, u32) {
+        let hosts = self.topology.hosts();
+        (hosts, self.peers.min(hosts - 1))
+    }
+
     pub(crate) fn host(&self, engine: Config) -> HostConfig {
         HostConfig {
             engines: vec![engine],
@@ -111,7 +117,7 @@ pub enum CutoffChoice {
 }
 
 /// What is different from the shipped configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Variant {
     /// How rows call it.
     pub name: String,
@@ -123,6 +129,8 @@ pub struct Variant {
     pub cutoffs: CutoffChoice,
     /// Whether the response is as long as the request, and the RPC is what is measured.
     pub round_trips: bool,
+    /// What the hosts exchanged, and learned from, until the run begins.
+    pub before: Option<Workload>,
 }
 
 impl Variant {
@@ -134,6 +142,7 @@ impl Variant {
             overcommitment: None,
             cutoffs: CutoffChoice::Shipped,
             round_trips: false,
+            before: None,
         }
     }
 
@@ -152,12 +161,16 @@ impl Variant {
             ("default", None) => {}
             ("oracle", None) => variant.cutoffs = CutoffChoice::Oracle,
             ("rpc", None) => variant.round_trips = true,
+            ("after", None) => {
+                let before = name.split_once('-').map_or("", |(_, workload)| workload);
+                variant.before = Some(Workload::named(before)?);
+            }
             ("levels", Some(levels)) => variant.priorities = levels,
             ("overcommit", Some(messages)) => variant.overcommitment = Some(messages),
             _ => {
                 return Err(format!(
                     "there is no variant '{name}': they are default, oracle, rpc, levels-1 to \
-                     levels-8, overcommit-1 to overcommit-8"
+                     levels-8, overcommit-1 to overcommit-8, after-w1 to after-w5"
                 ));
             }
         }
@@ -166,12 +179,10 @@ impl Variant {
 
     /// The engine's configuration on a host of `setup`.
     pub(crate) fn config(&self, setup: &Setup, workload: &Workload) -> Config {
-        let shipped = Config::data_center(setup.topology.edge.bits_per_second, ROUND_TRIP_BYTES);
-        // As `Config::data_center` tells its user.
-        let fitting = shipped.overcommitment.min(self.priorities);
+        let rate = setup.topology.edge.bits_per_second;
+        let shipped = Config::data_center(rate, ROUND_TRIP_BYTES).with_levels(self.priorities);
         let mut config = Config {
-            priorities: self.priorities,
-            overcommitment: self.overcommitment.unwrap_or(fitting),
+            overcommitment: self.overcommitment.unwrap_or(shipped.overcommitment),
             max_message_bytes: 30_000_000,
             receive_budget_bytes: 1 << 40,
             packet_lifetime: Duration::from_millis(100),
@@ -180,6 +191,7 @@ impl Variant {
         if self.cutoffs == CutoffChoice::Oracle {
             config.cutoffs = Some(oracle(
                 workload,
+                !self.round_trips,
                 self.priorities,
                 ROUND_TRIP_BYTES,
                 &HOMA_CUT,

@@ -10,7 +10,7 @@ use super::best::Cut;
 use super::course::{Carrier, Ledger};
 use super::outcome::Span;
 use super::setup::{HOMA_CUT, Setup};
-use super::traffic::Arrival;
+use super::traffic::{Arrival, Traffic};
 
 /// How often links that get no new message are looked at.
 const LOOK_NANOS: u64 = 50_000;
@@ -133,6 +133,33 @@ impl Carrier for Srpt {
         outcome.nanos = span.measured();
         outcome.edge.level_bytes[0] = self.worked / self.byte_picos;
     }
+}
+
+/// What messages lack that are under way after `messages` of `traffic`, as messages of their own:
+/// with them a run begins as if it had lasted for long. Without them the long messages of a heavy
+/// tail would be missing until they have come, and with them a part of the load.
+pub(crate) fn under_way(setup: &Setup, traffic: &mut Traffic<'_>, messages: u64) -> Vec<Arrival> {
+    let mut srpt = Srpt::new(setup, 0);
+    let mut now = 0;
+    for _ in 0..messages {
+        let arrival = traffic.next();
+        now = arrival.at;
+        srpt.begin(arrival, false);
+    }
+    srpt.work_all(now);
+    let per_byte = srpt.byte_picos;
+    let mut rests = Vec::new();
+    for Reverse((work, job)) in srpt.links.iter().flat_map(|link| &link.jobs) {
+        let (arrival, whole) = srpt.sent[*job as usize];
+        let bytes = u64::from(arrival.bytes) * work / whole.max(per_byte);
+        rests.push(Arrival {
+            bytes: (bytes as u32).max(1),
+            ..arrival
+        });
+    }
+    // A heap's order is nobody's business.
+    rests.sort_unstable_by_key(|rest| (rest.at, rest.from, rest.to));
+    rests
 }
 
 impl Srpt {

@@ -65,7 +65,9 @@ fn points(arguments: &SimFigures) -> Result<Vec<Point>, Failure> {
                 };
                 match protocol {
                     Protocol::Homa => points.extend(arguments.variant.iter().map(point)),
-                    Protocol::Srpt | Protocol::Dctcp => points.push(point(&Variant::plain())),
+                    Protocol::Srpt | Protocol::Dctcp | Protocol::Null => {
+                        points.push(point(&Variant::plain()));
+                    }
                 }
             }
         }

@@ -12,15 +12,15 @@ use crate::page::{document, escape};
 /// The table that is printed.
 pub(crate) fn text(rows: &[Row]) -> String {
     let mut text = String::from(
-        "                                    slowdown               longest    longest    queue at the\n\
-         workload load protocol variant      p50    p99    p99 of   tenth:     1/100:     host's port, KB   load\n\
-         \u{20}                                 all    all    shorter  mean       p99        max     mean   carried\n\
+        "                                    slowdown               longest    longest    queue at the            load     idle    packets\n\
+         workload load protocol variant      p50    p99    p99 of   tenth:     1/100:     host's port, KB load    car-     though  per cpu\n\
+         \u{20}                                 all    all    shorter  mean       p99        max     mean    offered ried     wanted  second\n\
          \u{20}                                               half\n",
     );
     for row in rows {
         let _ = writeln!(
             text,
-            "{:<8} {:<4} {:<8} {:<12} {:<6} {:<6} {:<8} {:<10} {:<10} {:<7.0} {:<6.1} {:.3}",
+            "{:<8} {:<4} {:<8} {:<12} {:<6} {:<6} {:<8} {:<10} {:<10} {:<7.0} {:<7.1} {:<7.3} {:<8.3} {:<7.3} {:.2} M",
             row.workload,
             row.load,
             row.protocol.to_string(),
@@ -32,7 +32,10 @@ pub(crate) fn text(rows: &[Row]) -> String {
             number(row.p99_slowdown_top_hundredth),
             row.tor_queue_max_bytes as f64 / 1e3,
             row.tor_queue_mean_bytes / 1e3,
+            row.offered_load,
             row.delivered_load,
+            row.wasted,
+            row.packets_per_cpu_second / 1e6,
         );
     }
     for row in rows
@@ -54,8 +57,15 @@ pub(crate) fn text(rows: &[Row]) -> String {
     text
 }
 
+/// A slowdown this large is that of messages that did not end.
+const ENDLESS: f64 = 1e6;
+
 fn number(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"))
+    match value {
+        None => "-".to_owned(),
+        Some(value) if value >= ENDLESS => "endless".to_owned(),
+        Some(value) => format!("{value:.2}"),
+    }
 }
 
 /// All figures, as programs read them.
@@ -77,13 +87,16 @@ fn row(row: &Row) -> Value {
         "tor_queue_max_bytes": row.tor_queue_max_bytes,
         "tor_queue_mean_bytes": row.tor_queue_mean_bytes,
         "buffer_max_bytes": row.buffer_max_bytes,
+        "offered_load": row.offered_load,
         "delivered_load": row.delivered_load,
+        "wasted": row.wasted,
         "level_shares": row.level_shares,
         "samples_per_bin_min": row.samples_per_bin_min,
         "unfinished": row.unfinished,
         "drops": row.drops,
         "failures": row.failures,
         "data_packets": row.data_packets,
+        "packets_per_cpu_second": row.packets_per_cpu_second,
         "bins": row.bins.iter().map(bin).collect::<Vec<_>>(),
     })
 }
