@@ -247,4 +247,13 @@ mod tests {
             }
         }
     }
+    #[test]
+    fn every_bit_of_a_tables_hash_is_set_for_half_of_the_words() {
+        let key = TableKey::new(Key([1, 2]));
+        for bit in 0..64 {
+            let set = (0..10_000).filter(|&word| key.hash([word]) >> bit & 1 == 1);
+            let count = set.count();
+            assert!((4_500..5_500).contains(&count), "bit {bit}: {count}");
+        }
+    }
 }

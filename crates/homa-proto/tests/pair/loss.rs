@@ -139,6 +139,31 @@ fn missing_bytes_are_asked_for_in_time_however_many_messages_miss_some() {
 }
 
 #[test]
+fn missing_bytes_are_asked_for_beside_more_questions_than_a_silent_peer_gets() {
+    let mut world = World::echo_pair();
+    let mut lost = false;
+    world.on_wire(move |_, flight| match flight.payload {
+        _ if flight.from == 0 => Fate::Deliver,
+        Some((_, 1_400, _)) if !lost => {
+            lost = true;
+            Fate::Drop
+        }
+        Some((_, _, length)) => Fate::drop_if(length == 100),
+        None => Fate::Drop,
+    });
+    world.hosts[1].answer = Some(100);
+    for _ in 0..40 {
+        world.call(0, 1, 100);
+    }
+    world.run_for(Duration::from_micros(100));
+    world.hosts[1].answer = Some(2_800);
+    world.call(0, 1, 100);
+    world.run_ms(7);
+    assert!(world.counters(0).asks_put_off > 0);
+    assert_eq!(world.hosts[0].responses(), 1);
+}
+
+#[test]
 fn one_packet_of_each_kind_may_be_lost() {
     type Kind = fn(&Body) -> bool;
     let kinds: [(&str, Kind); 7] = [
