@@ -2,6 +2,7 @@
 
 mod answer;
 mod args;
+mod awake;
 mod bench;
 mod call;
 mod child;

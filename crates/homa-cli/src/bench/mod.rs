@@ -4,7 +4,6 @@
 //! each at its place in the network and on its processor.
 
 pub(crate) mod args;
-mod awake;
 mod batch;
 mod bulk;
 mod clocks;

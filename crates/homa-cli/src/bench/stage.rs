@@ -11,7 +11,6 @@ use homa::{LinkKind, udp};
 use serde::de::DeserializeOwned;
 
 use super::args::Common;
-use super::awake::Awake;
 use super::clocks::Clocks;
 use super::conditions::{Conditions, FOREIGN_MAX, is_dirty};
 use super::meter::{Sample, Turn};
@@ -19,6 +18,7 @@ use super::placement::Placement;
 use super::process::{Listening, Measured};
 use super::sockets::Congestion;
 use super::suite::{Extent, Job, OVER_IP, Suite, Task, Variant};
+use crate::awake::Awake;
 use crate::child::ChildProcess;
 use crate::failure::Failure;
 use crate::network::Network;

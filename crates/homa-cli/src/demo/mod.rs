@@ -194,6 +194,7 @@ impl Measurement<'_> {
             problems: &mut self.problems,
             answer: Answer::Echo,
             left_over: false,
+            spin: SPIN,
         };
         let result = work(&mut client);
         if client.left_over {

@@ -6,12 +6,14 @@ use std::io::{self, Write};
 use homa_sim::{BufferConfig, LinkConfig, Workload};
 
 use super::args::Compare;
-use super::check::{CPU_MAX, DEVICE_QUEUE_PACKETS, LATE_MAX_US};
+use super::check::{BUSY_MAX, DEVICE_QUEUE_PACKETS, LATE_MAX_US};
 use super::fabric::Fabric;
 use super::host::{Found, Job, Load, Protocol};
+use super::placement::Placement;
 use super::report::{Case, Report};
 use super::running::Running;
 use super::wire::message_wire_bytes;
+use crate::awake::Awake;
 use crate::child::ChildProcess;
 use crate::failure::Failure;
 use crate::network::namespace::Namespace;
@@ -25,7 +27,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const COOL_DOWN: Duration = Duration::from_millis(500);
 
 /// How often a turn is tried in which the switch was late.
-const TRIES_MAX: u32 = 3;
+const TRIES_MAX: u32 = 8;
 
 /// The fastest links, and the most RPCs a second in the whole cluster: what a machine with two
 /// processors does without being the bottleneck.
@@ -74,8 +76,11 @@ fn measure(arguments: &Compare, name: &str, buffer_bytes: u32) -> Result<Case, F
     let laid = star::lay(arguments.hosts, DEVICE_QUEUE_PACKETS);
     let (hosts, tuns) = laid.map_err(Failure::work("cannot lay the network"))?;
     let fabric = Fabric::new(arguments.hosts, link, buffer);
-    let running = Running::start(fabric, tuns).map_err(Failure::work("cannot start the switch"))?;
+    let placement = Placement::of_machine();
+    let running = Running::start(fabric, tuns, &placement)
+        .map_err(Failure::work("cannot start the switch"))?;
     let mut lab = Cluster {
+        _awake: Awake::keep(&placement.hosts),
         hosts,
         running,
         job: Job {
@@ -85,6 +90,7 @@ fn measure(arguments: &Compare, name: &str, buffer_bytes: u32) -> Result<Case, F
             workload: name.to_owned(),
             seed: arguments.seed,
             link_bits_per_second: link.bits_per_second,
+            cpus: placement.hosts,
             load: None,
         },
     };
@@ -155,6 +161,7 @@ impl Rates {
 struct Cluster {
     hosts: Vec<Namespace>,
     running: Running,
+    _awake: Awake,
     job: Job,
 }
 
@@ -206,7 +213,7 @@ impl Cluster {
                 hosts.iter_mut().map(ChildProcess::hear).collect();
             let (found, span) = (found?, self.running.span());
             let span = span.map_err(Failure::work("the switch"))?;
-            let is_late = span.late_p99_us > LATE_MAX_US || span.cpu > CPU_MAX;
+            let is_late = span.late_p99_us > LATE_MAX_US || span.busy > BUSY_MAX;
             if is_late && !allow_late {
                 case.reject();
                 continue;
@@ -219,9 +226,10 @@ impl Cluster {
                         cpu_s,
                         failed_count,
                         first_failure,
+                        counts,
                     } => {
                         tally.merge(&recorded);
-                        case.add(protocol, offered_bytes, cpu_s);
+                        case.add(protocol, offered_bytes, cpu_s, counts);
                         case.fail(protocol, failed_count, first_failure);
                     }
                     other => return Err(unexpected(protocol, other)),
@@ -234,7 +242,7 @@ impl Cluster {
             "the switch was late {TRIES_MAX} times running, or used more than {:.0} % of its \
              processor: the results would not be true; try a lower --rate, fewer --hosts or a quiet \
              machine, or keep them with --allow-late",
-            CPU_MAX * 100.0
+            BUSY_MAX * 100.0
         )))
     }
 

@@ -1,6 +1,7 @@
 //! A host of the lab: one process that serves, and calls all others.
 
 use core::net::SocketAddr;
+use core::ops::Range;
 use core::time::Duration;
 use std::io;
 use std::net::TcpListener;
@@ -11,9 +12,10 @@ use homa::{Config, LinkKind};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use super::wire::PACKET_MAX_BYTES;
+use super::counts::Counts;
 use crate::answer::Answer;
 use crate::child;
+use crate::cpu;
 use crate::failure::Failure;
 use crate::network::star;
 use crate::traffic::client::Client;
@@ -27,14 +29,26 @@ use crate::workload;
 /// Every host serves at this port of its own address.
 const PORT: u16 = 4000;
 
-/// The round trip, scheduling of processes included, that Homa is told.
+/// The round trip that Homa is told, beyond the time that its packets take on the links: mostly
+/// waiting for a processor, at either end.
 const ROUND_TRIP: Duration = Duration::from_millis(1);
+
+/// What those packets take: a full one on two links, and the grant for the next one.
+const ROUND_TRIP_BYTES: u32 = 2 * 1538 + 2 * 110;
+
+/// How much is given to the link ahead of time. Processes wait for a processor about as long; with
+/// nothing given ahead the link idles meanwhile, and never carried more than half of its rate.
+const PACER_BACKLOG: Duration = Duration::from_micros(500);
+
+/// Hosts here call each other a few hundred times a second: the next request brings the ack. After
+/// the 2 ms of faster networks it would be asked for every time, by two packets more for each RPC.
+const ACK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// There are more hosts than processors: whoever spins takes the time of the others.
 const SPIN: Duration = Duration::ZERO;
 
-/// Slow links still carry a packet while another one is cut.
-const ROUND_TRIP_MIN_BYTES: u32 = 2 * PACKET_MAX_BYTES as u32;
+/// Hosts go before other programs of the machine, whatever the protocol.
+const NICENESS: i32 = -20;
 
 /// How often and how long the fastest round trip of a size is tried.
 const UNLOADED_TRIES: u32 = 50;
@@ -81,6 +95,8 @@ pub(super) struct Job {
     pub(super) workload: String,
     pub(super) seed: u64,
     pub(super) link_bits_per_second: u64,
+    /// The processors that the host may use.
+    pub(super) cpus: Vec<usize>,
     /// Nothing to find the fastest round trips to host 1, on host 0, with nothing else under way.
     pub(super) load: Option<Load>,
 }
@@ -98,6 +114,18 @@ pub(super) struct Load {
     pub(super) unloaded: Vec<(usize, u64)>,
 }
 
+impl Load {
+    /// For how long messages are sent.
+    pub(super) fn length(&self) -> Duration {
+        self.warm_up + self.window + self.cool_down
+    }
+
+    /// When those are sent that count.
+    pub(super) fn counted(&self) -> Range<Duration> {
+        self.warm_up..self.warm_up + self.window
+    }
+}
+
 /// What a host found out.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Found {
@@ -110,6 +138,7 @@ pub(super) enum Found {
         /// RPCs that failed, and why the first one did.
         failed_count: u64,
         first_failure: Option<String>,
+        counts: Counts,
     },
     /// It did not work.
     Nothing(String),
@@ -122,6 +151,9 @@ pub(super) enum Found {
 /// The parent does not listen.
 pub(crate) fn run(arguments: &LabHost) -> Result<(), Failure> {
     let job: Job = serde_json::from_str(&arguments.job).map_err(Failure::work("bad job"))?;
+    cpu::pin(&job.cpus).map_err(Failure::work("cannot choose processors"))?;
+    // Where that is not allowed, other programs take more of the processor.
+    let _ = rustix::process::setpriority_process(None, NICENESS);
     let ready = prepare(&job).map_err(Failure::work("cannot serve"))?;
     child::tell(&())?;
     child::wait_for_word()?;
@@ -151,14 +183,19 @@ fn tell_end(ended: io::Result<()>) {
 }
 
 /// What Homa is told of the network; everything else is as for any process.
-fn config(link_bits_per_second: u64) -> Config {
-    let round_trip = link_bits_per_second as f64 / 8.0 * ROUND_TRIP.as_secs_f64();
-    let round_trip = (round_trip as u32).max(ROUND_TRIP_MIN_BYTES);
+pub(super) fn config(link_bits_per_second: u64) -> Config {
+    let bytes_in = |time: Duration| (link_bits_per_second as f64 / 8.0 * time.as_secs_f64()) as u32;
+    let round_trip = ROUND_TRIP_BYTES + bytes_in(ROUND_TRIP);
     let known = Config::data_center(link_bits_per_second, round_trip);
     let shipped = Config::user_space();
+    // All that is granted may stand in one queue; asking before that has left, and again on top of
+    // it, makes the queue longer.
+    let nanos = 2 * 8_000_000_000 * u64::from(known.max_incoming_bytes) / link_bits_per_second;
     Config {
-        resend_interval: shipped.resend_interval,
+        resend_interval: shipped.resend_interval.max(Duration::from_nanos(nanos)),
         timeout: shipped.timeout,
+        pacer_backlog: PACER_BACKLOG,
+        ack_interval: ACK_INTERVAL,
         ..known
     }
 }
@@ -169,8 +206,7 @@ fn work(job: &Job, host: &Option<homa::Host>) -> io::Result<Found> {
     let planner = Planner {
         workload: &workload,
         pattern: &pattern,
-        // Every host has arrivals of its own.
-        seed: job.seed.wrapping_add(u64::from(job.host) << 32),
+        seed: seed_of(job.seed, job.host),
     };
     let mut problems = Problems::default();
     let mut transport = connect(job, host)?;
@@ -180,10 +216,11 @@ fn work(job: &Job, host: &Option<homa::Host>) -> io::Result<Found> {
         problems: &mut problems,
         answer: Answer::Checksum,
         left_over: false,
+        spin: SPIN,
     };
     let mut found = match &job.load {
         None => unloaded(&mut client, &planner)?,
-        Some(load) => loaded(&mut client, &planner, load)?,
+        Some(load) => loaded(&mut client, &planner, load, host)?,
     };
     match (&mut found, problems.first()) {
         (_, None) => {}
@@ -202,6 +239,11 @@ fn work(job: &Job, host: &Option<homa::Host>) -> io::Result<Found> {
         (_, Some(problem)) => return Err(io::Error::other(problem.to_owned())),
     }
     Ok(found)
+}
+
+/// Every host has arrivals of its own.
+pub(super) const fn seed_of(seed: u64, host: u8) -> u64 {
+    seed.wrapping_add((host as u64) << 32)
 }
 
 fn connect(job: &Job, host: &Option<homa::Host>) -> io::Result<Box<dyn Transport>> {
@@ -230,15 +272,20 @@ fn unloaded(client: &mut Client<'_>, planner: &Planner<'_>) -> io::Result<Found>
     Ok(Found::Unloaded(found))
 }
 
-fn loaded(client: &mut Client<'_>, planner: &Planner<'_>, load: &Load) -> io::Result<Found> {
-    let length = load.warm_up + load.window + load.cool_down;
-    let counted = load.warm_up..load.warm_up + load.window;
+fn loaded(
+    client: &mut Client<'_>,
+    planner: &Planner<'_>,
+    load: &Load,
+    host: &Option<homa::Host>,
+) -> io::Result<Found> {
+    let (length, counted) = (load.length(), load.counted());
     let plan = planner.slice(load.slice, length, load.bytes_per_second);
     let points = load.unloaded.iter();
     let points = points.map(|(size, nanos)| (*size, Duration::from_nanos(*nanos)));
     let unloaded = Unloaded::new(points.collect());
     let mut tally = Tally::new(&Bins::of(planner.workload), &unloaded);
     let cpu_before = cpu_time()?;
+    let counts_before = Counts::read(host.as_ref(), star::DEVICE)?;
     client.open_loop(&plan, length, counted.clone(), &mut tally)?;
     let offered = plan.iter().filter(|arrival| counted.contains(&arrival.at));
     Ok(Found::Loaded {
@@ -247,6 +294,7 @@ fn loaded(client: &mut Client<'_>, planner: &Planner<'_>, load: &Load) -> io::Re
         cpu_s: (cpu_time()? - cpu_before).as_secs_f64(),
         failed_count: 0,
         first_failure: None,
+        counts: Counts::read(host.as_ref(), star::DEVICE)?.since(counts_before),
     })
 }
 

@@ -6,8 +6,10 @@
 mod args;
 mod check;
 mod compare;
+mod counts;
 mod fabric;
 pub(crate) mod host;
+mod placement;
 mod report;
 mod running;
 mod traffic;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::args::Compare;
 use super::compare::Rates;
+use super::counts::Counts;
 use super::host::Protocol;
 use super::running::Span;
 use crate::failure::Failure;
@@ -64,6 +65,10 @@ struct Row {
     /// Packets that the switch dropped, and the most that it held.
     dropped_count: u64,
     buffer_max_bytes: u64,
+    /// Data packets that hosts sent again, and packets that found the queue of a host's own device
+    /// full.
+    retransmitted_count: u64,
+    device_dropped_count: u64,
     /// CPU seconds of all hosts together.
     cpu_s: f64,
     /// Largest lateness of a turn at the 99th percentile.
@@ -119,10 +124,18 @@ impl Case {
     }
 
     /// A host's part of a turn.
-    pub(super) fn add(&mut self, protocol: Protocol, offered_bytes: u64, cpu_s: f64) {
+    pub(super) fn add(
+        &mut self,
+        protocol: Protocol,
+        offered_bytes: u64,
+        cpu_s: f64,
+        counts: Counts,
+    ) {
         let row = self.row(protocol);
         row.offered_bytes += offered_bytes;
         row.cpu_s += cpu_s;
+        row.retransmitted_count += counts.retransmitted;
+        row.device_dropped_count += counts.device_dropped;
     }
 
     /// RPCs of a host have failed.
@@ -292,13 +305,23 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:16}{:>9}{:>11}{:>11}{:>10}{:>11}{:>9}{:>9}{:>8}",
-            "", "samples", "p50 µs", "p99 µs", "mean", "delivered", "dropped", "late µs", "CPU s"
+            "{:16}{:>9}{:>11}{:>11}{:>10}{:>11}{:>9}{:>9}{:>9}{:>9}{:>8}",
+            "",
+            "samples",
+            "p50 µs",
+            "p99 µs",
+            "mean",
+            "delivered",
+            "dropped",
+            "at host",
+            "resent",
+            "late µs",
+            "CPU s"
         )?;
         for row in &self.rows {
             writeln!(
                 f,
-                "{:16}{:>9}{:>11.0}{:>11.0}{:>10.2}{:>11.3}{:>9}{:>9.0}{:>8.1}",
+                "{:16}{:>9}{:>11.0}{:>11.0}{:>10.2}{:>11.3}{:>9}{:>9}{:>9}{:>9.0}{:>8.1}",
                 row.protocol,
                 row.short_count,
                 row.short_p50_us,
@@ -306,6 +329,8 @@ impl fmt::Display for Case {
                 row.mean_slowdown,
                 row.delivered,
                 row.dropped_count,
+                row.device_dropped_count,
+                row.retransmitted_count,
                 row.late_p99_us,
                 row.cpu_s
             )?;

@@ -8,7 +8,8 @@ use homa_net::tun::Tun;
 use super::device::{bring_up, limit_queue};
 use super::namespace::{self, Namespace};
 
-const NAME: &str = "host";
+/// What a host's device is called.
+pub(crate) const DEVICE: &str = "host";
 
 /// The most hosts: their addresses differ in the last byte.
 pub(crate) const HOSTS_MAX: u8 = 64;
@@ -32,7 +33,7 @@ pub(crate) fn lay(hosts: u8, queue_packets: u32) -> io::Result<(Vec<Namespace>, 
 fn lay_one(host: u8, queue_packets: u32) -> io::Result<(Namespace, Tun)> {
     let namespace = Namespace::make()?;
     let tun = namespace.enter(|| {
-        let tun = Tun::create(NAME)?;
+        let tun = Tun::create(DEVICE)?;
         limit_queue(queue_packets)?;
         bring_up(&[address(host)])?;
         io::Result::Ok(tun)

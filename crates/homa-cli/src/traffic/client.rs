@@ -10,7 +10,6 @@ use std::io;
 use std::time::Instant;
 
 use super::plan::{Arrival, Message, Pattern};
-use super::poller::SPIN;
 use super::tally::{Problems, Tally};
 use super::transport::Transport;
 use crate::answer::Answer;
@@ -31,7 +30,7 @@ const GOODPUT_OUTSTANDING_BYTES: usize = 16 << 20;
 const STARTS_PER_TURN: usize = 32;
 
 /// How long RPCs may take to complete after the last arrival; what takes longer is given up.
-const DRAIN_MAX: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 /// A client in the middle of one run.
 struct Run<'a> {
@@ -53,6 +52,8 @@ pub(crate) struct Client<'a> {
     pub(crate) answer: Answer,
     /// Set when RPCs were given up: their answers may still come.
     pub(crate) left_over: bool,
+    /// How long before an RPC is due to stop sleeping.
+    pub(crate) spin: Duration,
 }
 
 impl Client<'_> {
@@ -131,6 +132,7 @@ impl Client<'_> {
     ) -> io::Result<()> {
         let begin = Instant::now();
         let (last_end, mut end) = (begin + length + DRAIN_MAX, begin + length);
+        let spin = self.spin;
         let (mut run, mut waiting) = (self.run(), plan.iter().peekable());
         loop {
             let now = Instant::now();
@@ -147,7 +149,7 @@ impl Client<'_> {
                 break;
             }
             let until = next.filter(|_| !run.is_full()).unwrap_or(last_end);
-            run.poll(wake_before(until, now), &mut |message, done| {
+            run.poll(wake_before(until, now, spin), &mut |message, done| {
                 if counted.contains(&(done.at - done.latency - begin)) {
                     tally.record_answer(message.size, done.latency);
                 }
@@ -174,9 +176,9 @@ impl Client<'_> {
 }
 
 /// Waking up takes a while, so sleep ends early and the rest is spent spinning.
-fn wake_before(until: Instant, now: Instant) -> Instant {
+fn wake_before(until: Instant, now: Instant, spin: Duration) -> Instant {
     until
-        .checked_sub(SPIN)
+        .checked_sub(spin)
         .filter(|early| *early > now)
         .unwrap_or(until)
 }
@@ -329,6 +331,7 @@ mod tests {
             problems: &mut problems,
             answer: Answer::Echo,
             left_over: false,
+            spin: Duration::ZERO,
         };
         client
             .open_loop(

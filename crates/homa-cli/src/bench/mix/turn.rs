@@ -85,6 +85,7 @@ pub(super) fn measure(job: &Job, mut meter: Meter, protocol: Protocol) -> io::Re
         problems: &mut problems,
         answer: Answer::Checksum,
         left_over: false,
+        spin: SPIN,
     };
     let found = match &task.load {
         None => Found::Unloaded(fastest(&mut client, &planner, &mut meter)?),

@@ -18,14 +18,14 @@ use thread_priority::unix::{
 use crate::cpu;
 
 /// Processors that stay awake until this is dropped.
-pub(super) struct Awake {
+pub(crate) struct Awake {
     done: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Awake {
     /// Starts a thread on each processor. Where the idle class is not to be had, there is none.
-    pub(super) fn keep(cpus: &[usize]) -> Self {
+    pub(crate) fn keep(cpus: &[usize]) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let threads = cpus.iter().map(|number| {
             let (done, number) = (Arc::clone(&done), *number);
