@@ -8,10 +8,11 @@ use homa_sim::{BufferConfig, LinkConfig, Workload};
 use super::args::Compare;
 use super::check::{BUSY_MAX, DEVICE_QUEUE_PACKETS, LATE_MAX_US};
 use super::fabric::Fabric;
-use super::host::{Found, Job, Load, Protocol};
+use super::host::{Found, Job, Load, Protocol, config, seed_of};
 use super::placement::Placement;
 use super::report::{Case, Report};
 use super::running::Running;
+use super::virtual_time::{self, Scene};
 use super::wire::message_wire_bytes;
 use crate::awake::Awake;
 use crate::child::ChildProcess;
@@ -20,6 +21,8 @@ use crate::network::namespace::Namespace;
 use crate::network::star;
 use crate::output::OutputFile;
 use crate::progress::Progress;
+use crate::traffic::client::DRAIN_MAX;
+use crate::traffic::plan::{Pattern, Planner};
 use crate::traffic::tally::{Bins, Tally, Unloaded};
 use crate::workload;
 
@@ -28,6 +31,9 @@ const COOL_DOWN: Duration = Duration::from_millis(500);
 
 /// How often a turn is tried in which the switch was late.
 const TRIES_MAX: u32 = 8;
+
+/// What the row of the simulated hosts is called.
+pub(super) const VIRTUAL: &str = "homa_virtual";
 
 /// The fastest links, and the most RPCs a second in the whole cluster: what a machine with two
 /// processors does without being the bottleneck.
@@ -73,27 +79,7 @@ fn measure(arguments: &Compare, name: &str, buffer_bytes: u32) -> Result<Case, F
         bytes: buffer_bytes.into(),
         alpha_eighths: 8,
     };
-    let laid = star::lay(arguments.hosts, DEVICE_QUEUE_PACKETS);
-    let (hosts, tuns) = laid.map_err(Failure::work("cannot lay the network"))?;
-    let fabric = Fabric::new(arguments.hosts, link, buffer);
-    let placement = Placement::of_machine();
-    let running = Running::start(fabric, tuns, &placement)
-        .map_err(Failure::work("cannot start the switch"))?;
-    let mut lab = Cluster {
-        _awake: Awake::keep(&placement.hosts),
-        hosts,
-        running,
-        job: Job {
-            host: 0,
-            hosts: arguments.hosts,
-            protocol: Protocol::Homa,
-            workload: name.to_owned(),
-            seed: arguments.seed,
-            link_bits_per_second: link.bits_per_second,
-            cpus: placement.hosts,
-            load: None,
-        },
-    };
+    let mut lab = Cluster::start(arguments, name, link, buffer)?;
     let window = arguments.seconds / arguments.rounds;
     let turn = WARM_UP + window + COOL_DOWN;
     let progress = Progress::start(turn * arguments.rounds * arguments.protocols.len() as u32);
@@ -109,15 +95,16 @@ fn measure(arguments: &Compare, name: &str, buffer_bytes: u32) -> Result<Case, F
         .iter()
         .map(|_| Tally::new(&bins, &base))
         .collect();
+    let turn_of = |slice| Load {
+        slice,
+        bytes_per_second: rates.payload,
+        warm_up: WARM_UP,
+        window,
+        cool_down: COOL_DOWN,
+        unloaded: unloaded.clone(),
+    };
     for slice in 0..arguments.rounds {
-        let load = Load {
-            slice,
-            bytes_per_second: rates.payload,
-            warm_up: WARM_UP,
-            window,
-            cool_down: COOL_DOWN,
-            unloaded: unloaded.clone(),
-        };
+        let load = turn_of(slice);
         for (protocol, tally) in arguments.protocols.iter().zip(&mut tallies) {
             progress.say(protocol.name());
             lab.loaded(*protocol, &load, tally, &mut case, arguments.allow_late)?;
@@ -125,9 +112,67 @@ fn measure(arguments: &Compare, name: &str, buffer_bytes: u32) -> Result<Case, F
     }
     progress.finish();
     for (protocol, tally) in arguments.protocols.iter().zip(&tallies) {
-        case.finish(*protocol, tally);
+        case.finish(protocol.name(), tally);
+    }
+    if arguments.protocols.contains(&Protocol::Homa) {
+        let scene = Scene {
+            link,
+            buffer,
+            software: software_time(&unloaded, link),
+        };
+        let mut tally = Tally::new(&bins, &base);
+        imagine(
+            arguments,
+            &workload,
+            &turn_of(0),
+            &scene,
+            &mut tally,
+            &mut case,
+        )?;
+        case.finish(VIRTUAL, &tally);
     }
     Ok(case)
+}
+
+/// What each end's software takes for a packet when nothing else is under way: a fourth of what the
+/// fastest round trip takes beyond the links' time.
+fn software_time(unloaded: &[(usize, u64)], link: LinkConfig) -> Duration {
+    let (size, fastest) = unloaded[0];
+    let wire = 2 * link.serialization(message_wire_bytes(size));
+    Duration::from_nanos(fastest.saturating_sub(wire) / 4)
+}
+
+/// The turns of Homa in virtual time.
+fn imagine(
+    arguments: &Compare,
+    workload: &Workload,
+    load: &Load,
+    scene: &Scene,
+    tally: &mut Tally,
+    case: &mut Case,
+) -> Result<(), Failure> {
+    let pattern = Pattern::new(arguments.seed);
+    let (counted, length) = (load.counted(), load.length());
+    let config = config(scene.link.bits_per_second);
+    for slice in 0..arguments.rounds {
+        let plans: Vec<_> = (0..arguments.hosts)
+            .map(|host| {
+                let planner = Planner {
+                    workload,
+                    pattern: &pattern,
+                    seed: seed_of(arguments.seed, host),
+                };
+                planner.slice(slice, length, load.bytes_per_second)
+            })
+            .collect();
+        let ran = virtual_time::run(scene, &config, &plans, &counted, length + DRAIN_MAX, tally);
+        let failed_count = ran.map_err(|error| Failure::Work(error.to_string()))?;
+        let arrivals = plans.iter().flatten();
+        let offered = arrivals.filter(|arrival| counted.contains(&arrival.at));
+        let bytes = offered.map(|arrival| arrival.message.size as u64).sum();
+        case.imagine(VIRTUAL, bytes, failed_count);
+    }
+    Ok(())
 }
 
 /// How fast links and arrivals are.
@@ -166,6 +211,36 @@ struct Cluster {
 }
 
 impl Cluster {
+    /// Lays the network and starts the switch; no host runs yet.
+    fn start(
+        arguments: &Compare,
+        name: &str,
+        link: LinkConfig,
+        buffer: BufferConfig,
+    ) -> Result<Self, Failure> {
+        let laid = star::lay(arguments.hosts, DEVICE_QUEUE_PACKETS);
+        let (hosts, tuns) = laid.map_err(Failure::work("cannot lay the network"))?;
+        let fabric = Fabric::new(arguments.hosts, link, buffer);
+        let placement = Placement::of_machine();
+        let running = Running::start(fabric, tuns, &placement)
+            .map_err(Failure::work("cannot start the switch"))?;
+        Ok(Self {
+            _awake: Awake::keep(&placement.hosts),
+            hosts,
+            running,
+            job: Job {
+                host: 0,
+                hosts: arguments.hosts,
+                protocol: Protocol::Homa,
+                workload: name.to_owned(),
+                seed: arguments.seed,
+                link_bits_per_second: link.bits_per_second,
+                cpus: placement.hosts,
+                load: None,
+            },
+        })
+    }
+
     /// The fastest round trip of each size, whichever protocol made it.
     fn unloaded(&mut self, protocols: &[Protocol]) -> Result<Vec<(usize, u64)>, Failure> {
         let mut fastest: Vec<(usize, u64)> = Vec::new();
@@ -184,7 +259,7 @@ impl Cluster {
     /// Tried again where the machine was too busy for an answer in seconds.
     fn unloaded_of(&self, protocol: Protocol) -> Result<Vec<(usize, u64)>, Failure> {
         for tries_left in (0..TRIES_MAX).rev() {
-            let mut pair = self.start(protocol, None, 2)?;
+            let mut pair = self.start_hosts(protocol, None, 2)?;
             pair[0].say_go()?;
             match pair[0].hear()? {
                 Found::Unloaded(found) => return Ok(found),
@@ -206,7 +281,7 @@ impl Cluster {
     ) -> Result<(), Failure> {
         for _ in 0..TRIES_MAX {
             let count = self.job.hosts;
-            let mut hosts = self.start(protocol, Some(load), count)?;
+            let mut hosts = self.start_hosts(protocol, Some(load), count)?;
             self.running.settle().map_err(Failure::work("the switch"))?;
             hosts.iter_mut().try_for_each(ChildProcess::say_go)?;
             let found: Result<Vec<Found>, Failure> =
@@ -247,7 +322,7 @@ impl Cluster {
     }
 
     /// Starts the processes of the first `count` hosts.
-    fn start(
+    fn start_hosts(
         &self,
         protocol: Protocol,
         load: Option<&Load>,

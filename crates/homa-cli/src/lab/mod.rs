@@ -13,6 +13,7 @@ mod placement;
 mod report;
 mod running;
 mod traffic;
+mod virtual_time;
 mod wire;
 
 pub(crate) use self::args::Lab;

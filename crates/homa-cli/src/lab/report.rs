@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::args::Compare;
-use super::compare::Rates;
+use super::compare::{Rates, VIRTUAL};
 use super::counts::Counts;
 use super::host::Protocol;
 use super::running::Span;
@@ -117,7 +117,7 @@ impl Case {
     /// A turn counts.
     pub(super) fn admit(&mut self, protocol: Protocol, span: &Span, is_late: bool) {
         self.late_count += u32::from(is_late);
-        let row = self.row(protocol);
+        let row = self.row(protocol.name());
         row.dropped_count += span.dropped;
         row.buffer_max_bytes = row.buffer_max_bytes.max(span.buffer_max_bytes);
         row.late_p99_us = row.late_p99_us.max(span.late_p99_us);
@@ -131,7 +131,7 @@ impl Case {
         cpu_s: f64,
         counts: Counts,
     ) {
-        let row = self.row(protocol);
+        let row = self.row(protocol.name());
         row.offered_bytes += offered_bytes;
         row.cpu_s += cpu_s;
         row.retransmitted_count += counts.retransmitted;
@@ -140,15 +140,15 @@ impl Case {
 
     /// RPCs of a host have failed.
     pub(super) fn fail(&mut self, protocol: Protocol, count: u64, first: Option<String>) {
-        let row = self.row(protocol);
+        let row = self.row(protocol.name());
         row.failed_count += count;
         row.first_failure = row.first_failure.take().or(first);
     }
 
     /// All turns are over.
-    pub(super) fn finish(&mut self, protocol: Protocol, tally: &Tally) {
+    pub(super) fn finish(&mut self, name: &'static str, tally: &Tally) {
         let figures = tally.figures();
-        let row = self.row(protocol);
+        let row = self.row(name);
         let short = figures[0];
         row.short_count = short.count;
         row.short_p50_us = short.p50_us;
@@ -167,8 +167,14 @@ impl Case {
             .collect();
     }
 
-    fn row(&mut self, protocol: Protocol) -> &mut Row {
-        let name = protocol.name();
+    /// A turn in virtual time.
+    pub(super) fn imagine(&mut self, name: &'static str, offered_bytes: u64, failed_count: u64) {
+        let row = self.row(name);
+        row.offered_bytes += offered_bytes;
+        row.failed_count += failed_count;
+    }
+
+    fn row(&mut self, name: &'static str) -> &mut Row {
         let index = self.rows.iter().position(|row| row.protocol == name);
         let index = index.unwrap_or_else(|| {
             self.rows.push(Row {
@@ -205,6 +211,13 @@ impl Case {
         };
         let key = |name: &str| format!("{}/{name}", self.prefix());
         let mut ratios = vec![(key("homa/delivered"), homa.delivered)];
+        let mut imagined = self.rows.iter().filter(|row| row.protocol == VIRTUAL);
+        if let Some(imagined) = imagined.find(|row| row.short_count > 0) {
+            let p99 = homa.short_p99_us / imagined.short_p99_us;
+            ratios.push((key("homa/homa_virtual_p99_short"), p99));
+            let mean = homa.mean_slowdown / imagined.mean_slowdown;
+            ratios.push((key("homa/homa_virtual_mean"), mean));
+        }
         let tcp: Vec<&Row> = self
             .rows
             .iter()

@@ -49,9 +49,12 @@ pub(super) fn wire_bytes(packet_bytes: usize) -> u32 {
 /// Headers of IP, UDP and Homa's DATA.
 const HEADERS_BYTES: usize = 20 + 8 + 56;
 
+/// Payload of a full packet.
+pub(super) const SEGMENT_BYTES: u32 = (PACKET_MAX_BYTES - HEADERS_BYTES) as u32;
+
 /// Bytes that a message takes on the wire as Homa sends it, with the response that confirms it.
 pub(super) fn message_wire_bytes(length: usize) -> u32 {
-    let payload_max = PACKET_MAX_BYTES - HEADERS_BYTES;
+    let payload_max = SEGMENT_BYTES as usize;
     let (full, rest) = (length / payload_max, length % payload_max);
     let last = if rest == 0 {
         0
