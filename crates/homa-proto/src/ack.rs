@@ -75,17 +75,26 @@ impl Engine {
         }
     }
 
+    /// The RPC that an ack names: one of the peer that it came from, or of another port of its host.
+    #[inline]
+    fn find_acked(&self, ack: Ack, from: &Address, peer: Option<u32>) -> Option<u32> {
+        let id = ack.client_id.flipped();
+        let is_it = |index: u32| {
+            let rpc = &self.rpcs[index];
+            rpc.id == id && rpc.local_port == ack.server_port
+        };
+        let known = peer.and_then(|peer| self.look_up(peer, id).live());
+        known.filter(|&index| is_it(index)).or_else(|| {
+            let is_there = |rpc: u32| self.peers[self.rpcs[rpc].peer].address.ip == from.ip;
+            let host = self.peers.host(from.ip);
+            self.tombstones
+                .find_at_host(host, id, |index| is_it(index) && is_there(index))
+        })
+    }
+
     /// Ends the RPC that an ack names; `false`: none waits for it here.
     fn apply_ack(&mut self, now: Instant, ack: Ack, from: &Address, peer: Option<u32>) -> bool {
-        let id = ack.client_id.flipped();
-        let host = match peer {
-            Some(peer) => self.peers[peer].host,
-            None => self.peers.host(from.ip),
-        };
-        let found = self
-            .rpcs
-            .find_acked(&self.peers, id, (from.ip, host), ack.server_port);
-        let Some(index) = found.filter(|_| !id.is_client()) else {
+        let Some(index) = self.find_acked(ack, from, peer) else {
             return false;
         };
         let rpc = &self.rpcs[index];

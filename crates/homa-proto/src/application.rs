@@ -5,11 +5,13 @@ use crate::address::SocketId;
 use crate::api::{Call, CallError, Failure, ReplyError, RpcKey};
 use crate::chunks::Full;
 use crate::engine::{Engine, Socket};
+use crate::list::UNLINKED;
+use crate::outbound::Outbound;
 use crate::progress::Progress;
 use crate::rpc::{ClientRpc, Pending, Rpc, ServerRpc, State};
 use crate::slab::NONE;
 use crate::time::Instant;
-use crate::wire::{RpcId, UnknownReason};
+use crate::wire::UnknownReason;
 
 impl Engine {
     /// Opens a port of ours. `accepts_requests`: whether requests to it make RPCs.
@@ -93,17 +95,20 @@ impl Engine {
             .peers
             .find_or_make(now, address)
             .map_err(|Full| CallError::Full)?;
-        // The application vouches for the address.
-        if !self.peers[peer].is_proven() {
-            self.peers[peer].prove();
-            self.release_unproven(peer);
-        }
-        let request = self.new_outbound(peer, call.length, call.segment_bytes, false);
         let incast = self.is_incast();
         self.counters.requests_marked += u64::from(incast);
-        let rpc = Rpc {
-            // Follows from where it will lie.
-            id: RpcId::new(0),
+        let index = self.vacancy().map_err(|Full| CallError::Full)?;
+        let (entry, chain) = self.peers.join(&mut self.rpcs.slab, peer, index, true);
+        self.births += 1;
+        let limit = entry.sending.of(self.config.unscheduled_bytes);
+        let request = Outbound::new(call.length, call.segment_bytes, limit, self.births);
+        let in_flight = entry.flight.take_off(request.flight_cost());
+        let is_due = in_flight > 0 && request.is_short(self.config.short_message_bytes);
+        let is_proven = entry.is_proven();
+        let id = self.rpcs.id_at(index, entry.next_id());
+        let (key, place) = self.rpcs.occupy(index, true);
+        *place = Rpc {
+            id,
             peer,
             socket: call.path.socket,
             local: call.path.local,
@@ -115,21 +120,37 @@ impl Engine {
                 idempotent: call.idempotent,
                 since: None,
             }),
-            pending: Pending::default(),
+            pending: Pending::NONE,
             progress: Progress::new(now),
-            deadline: call.deadline,
-            in_flight: 0,
+            deadline: call.deadline.unwrap_or(Instant::NEVER),
+            in_flight,
             incast,
             tombstone: NONE,
-            is_due: false,
+            is_due,
             is_aside: false,
+            chain,
+            event: UNLINKED,
+            short: place.short,
         };
-        let index = self.insert_rpc(rpc).map_err(|Full| CallError::Full)?;
-        self.take_off(now, index);
+        if in_flight > 0 {
+            self.enqueue_new(index, is_due);
+        } else {
+            self.hold(now, index);
+        }
+        if !is_proven {
+            self.vouch(peer);
+        }
         if let Some(deadline) = call.deadline {
             self.timers.set_at_latest(index, deadline);
         }
-        Ok(self.rpcs.key_of(index))
+        Ok(key)
+    }
+
+    /// The application calls a peer, and so vouches for its address.
+    #[cold]
+    fn vouch(&mut self, peer: u32) {
+        self.peers[peer].prove();
+        self.release_unproven(peer);
     }
 
     /// Answers a request; the host keeps the response's bytes under the key until `Ended`.
@@ -148,13 +169,25 @@ impl Engine {
             Err(CallError::EmptyMessage) => return Err(ReplyError::EmptyMessage),
             Err(_) => return Err(ReplyError::MessageTooLong),
         }
-        let index = self.in_service(rpc).ok_or(ReplyError::Gone)?;
-        let peer = self.rpcs[index].peer;
-        let incast = self.rpcs[index].incast;
-        let response = self.new_outbound(peer, length, segment_bytes, incast);
-        self.rpcs[index].state = State::Server(ServerRpc::Sending(response));
-        self.rpcs[index].progress = Progress::new(now);
-        self.enqueue(index);
+        let index = rpc.index;
+        let named = self.rpcs.named(rpc).filter(|rpc| rpc.is_in_service());
+        let rpc = named.ok_or(ReplyError::Gone)?;
+        self.births += 1;
+        let limit = self.peers[rpc.peer]
+            .sending
+            .of(self.config.unscheduled_bytes);
+        let response = if rpc.incast {
+            let few = self.config.incast_unscheduled_bytes;
+            self.counters.responses_held_back += u64::from(length > few);
+            Outbound::new(length, segment_bytes, limit.min(few), self.births).cut_to(few)
+        } else {
+            Outbound::new(length, segment_bytes, limit, self.births)
+        };
+        let is_short = response.is_short(self.config.short_message_bytes);
+        rpc.is_due = is_short;
+        rpc.state = State::Server(ServerRpc::Sending(response));
+        rpc.progress = Progress::new(now);
+        self.enqueue_new(index, is_short);
         Ok(())
     }
 
@@ -198,12 +231,10 @@ impl Engine {
         }
     }
 
-    fn in_service(&self, rpc: RpcKey) -> Option<u32> {
-        let index = self.rpcs.resolve(rpc)?;
-        matches!(
-            self.rpcs[index].state,
-            State::Server(ServerRpc::InService(_))
-        )
-        .then_some(index)
+    #[inline]
+    fn in_service(&mut self, rpc: RpcKey) -> Option<u32> {
+        let index = rpc.index;
+        let rpc = self.rpcs.named(rpc)?;
+        rpc.is_in_service().then_some(index)
     }
 }

@@ -50,6 +50,7 @@ impl<T, const N: usize> Chunks<T, N> {
         Some(&self.chunks.get(index / N)?[index % N])
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         let index = index as usize;
         Some(&mut self.chunks.get_mut(index / N)?[index % N])

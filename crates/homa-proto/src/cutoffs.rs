@@ -65,7 +65,7 @@ impl Engine {
     fn end_earlier_life(&mut self, now: Instant, peer: u32) {
         let mut next = self.peers[peer].rpcs.first();
         while let Some(index) = next {
-            next = self.peers.rpc_links.next(index);
+            next = self.rpcs[index].chain.next();
             if matches!(&self.rpcs[index].state, State::Client(client) if client.request.sent > 0) {
                 self.outlived(now, index);
             }

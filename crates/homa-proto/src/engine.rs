@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::ack::{FOREIGN_ACKS_MAX, ForeignAck};
 use crate::address::Path;
-use crate::api::{Event, Failure, Reason, RpcKey, Seed, Unreachable, Usage};
+use crate::api::{Event, Reason, RpcKey, Seed, Unreachable, Usage};
 use crate::budget::Budget;
 use crate::chunks::Full;
 use crate::config::{Config, ConfigError};
@@ -14,22 +14,19 @@ use crate::counters::Counters;
 use crate::flight::WaitingRequests;
 use crate::grant::{Granter, Rules};
 use crate::hash::Key;
-use crate::inbound::Storage;
 use crate::learner::{Learner, Published};
 use crate::list::{Fifo, Queue};
-use crate::outbound::Outbound;
 use crate::outbox::Outbox;
 use crate::pacer::Pacer;
 use crate::peer::Peers;
 use crate::ranges::Ranges;
 use crate::receive::Placement;
-use crate::rpc::{Pending, Rpc, Rpcs, ServerRpc, State};
-use crate::slab::NONE;
+use crate::rpc::{ByEvent, Pending, Rpc, Rpcs, ServerRpc, State};
 use crate::srpt::{Place, SendQueue};
-use crate::time::Instant;
-use crate::tombstone::Tombstones;
+use crate::time::{Instant, nanos};
+use crate::tombstone::{Known, Tombstones};
 use crate::wheel::Wheel;
-use crate::wire::{Body, Common, Packet, RpcId, RpcUnknown, UnknownReason};
+use crate::wire::{Body, Common, Data, Packet, RpcId, RpcUnknown, UnknownReason};
 use crate::{Address, wire};
 
 /// A port of ours.
@@ -67,12 +64,12 @@ pub struct Engine {
     /// Acks that another engine of the host may wait for.
     pub(crate) foreign_acks: Vec<ForeignAck>,
     /// RPCs of which the application is to be told.
-    events: Queue,
+    pub(crate) events: Queue<Rpc, ByEvent>,
     pub(crate) timers: Wheel,
     /// Entries that the tables parallel to that of RPCs have.
     room: u32,
     /// Messages sent so far, for their age.
-    births: u64,
+    pub(crate) births: u64,
     /// RPCs that the host's other engines have under way as client.
     pub(crate) other_client_rpcs: u32,
     /// The cutoffs that peers are told.
@@ -115,11 +112,15 @@ impl Engine {
             counters: Counters::default(),
             sockets: Vec::new(),
             peers: Peers::new(config.max_peers, key(1), config.stripped_peers)?,
-            rpcs: Rpcs::new(rpc_limit, config.engine, key(2))?,
-            tombstones: Tombstones::new(config.max_tombstone_blocks, key(3))?,
+            rpcs: Rpcs::new(rpc_limit, config.engine),
+            tombstones: Tombstones::new(
+                config.max_tombstone_blocks,
+                key(2),
+                nanos(config.packet_lifetime),
+            )?,
             ranges: Ranges::new(config.max_gaps, config.max_gaps_per_message),
             budget: Budget::new(config.receive_budget_bytes),
-            granter: Granter::new(config.max_peers, key(4))?,
+            granter: Granter::new(config.max_peers, key(3))?,
             send: SendQueue::new(config.pacer_fifo_permille),
             pacer: Pacer::new(&config),
             waiting: WaitingRequests::new(),
@@ -136,25 +137,6 @@ impl Engine {
         })
     }
 
-    /// A message to a peer. `incast`: little of it may go unasked, since many others do.
-    #[inline]
-    pub(crate) fn new_outbound(
-        &mut self,
-        peer: u32,
-        length: u32,
-        segment_bytes: u32,
-        incast: bool,
-    ) -> Outbound {
-        self.births += 1;
-        let limit = self.peers[peer].sending.of(self.config.unscheduled_bytes);
-        if !incast {
-            return Outbound::new(length, segment_bytes, limit, self.births);
-        }
-        let few = self.config.incast_unscheduled_bytes;
-        self.counters.responses_held_back += u64::from(length > few);
-        Outbound::new(length, segment_bytes, limit.min(few), self.births).cut_to(few)
-    }
-
     /// Whether responses to what is asked now should wait for grants: so many others may come at
     /// the same time.
     pub(crate) fn is_incast(&self) -> bool {
@@ -162,55 +144,67 @@ impl Engine {
         self.rpcs.clients().saturating_add(others) >= self.config.incast_rpcs
     }
 
-    /// Enters an RPC into its table, with room for it in all that are parallel: they have as many
-    /// entries as RPCs were ever under way at a time.
-    pub(crate) fn insert_rpc(&mut self, rpc: Rpc) -> Result<u32, Full> {
+    /// Where the next RPC will lie, with room for it in all tables that are parallel to theirs: they
+    /// have as many entries as RPCs were ever under way at a time.
+    #[inline]
+    pub(crate) fn vacancy(&mut self) -> Result<u32, Full> {
         let index = self.rpcs.vacancy()?;
         if index >= self.room {
             self.make_room_at(index)?;
         }
-        self.rpcs.insert(&mut self.peers, rpc)
+        Ok(index)
     }
 
     #[cold]
     fn make_room_at(&mut self, index: u32) -> Result<(), Full> {
-        self.rpcs.ensure(index)?;
-        self.peers.rpc_links.ensure(index)?;
         self.budget.ensure(index)?;
         self.granter.ensure(index)?;
         self.send.ensure(index)?;
         self.waiting.ensure(index)?;
         self.resending.ensure(index)?;
         self.control.ensure(index)?;
-        self.events.ensure(index)?;
         self.timers.ensure(index)?;
         self.room = index + 1;
         Ok(())
     }
 
     /// Puts a message that has bytes to send where it belongs in the order.
-    #[inline]
     pub(crate) fn enqueue(&mut self, index: u32) {
         let short = self.config.short_message_bytes;
-        let Some(outbound) = self.rpcs[index].outbound() else {
+        let rpc = &mut self.rpcs[index];
+        let Some(outbound) = rpc.outbound() else {
             return;
         };
         if !outbound.is_sendable() {
             return;
         }
-        if outbound.length < short && outbound.fits_one_packet() {
-            self.rpcs[index].is_due = true;
-            self.send.push_short(index);
-            return;
+        let is_short = outbound.is_short(short);
+        rpc.is_due = is_short;
+        self.enqueue_new(index, is_short);
+    }
+
+    /// The same for a message of which nothing was sent; `is_short` as [`Rpc::is_due`] says.
+    #[inline]
+    pub(crate) fn enqueue_new(&mut self, index: u32, is_short: bool) {
+        if is_short {
+            self.send.push_short(&mut self.rpcs.slab, index);
+        } else {
+            self.enqueue_long(index);
         }
+    }
+
+    fn enqueue_long(&mut self, index: u32) {
+        let rpc = &mut self.rpcs[index];
+        rpc.is_aside = true;
+        let Some(outbound) = rpc.outbound() else {
+            return;
+        };
         let place = Place {
             remaining: outbound.remaining(),
             birth: outbound.birth,
         };
-        let announce = outbound.sent == 0 && outbound.length > outbound.unscheduled;
-        self.rpcs[index].is_aside = true;
         self.send.set(index, place);
-        if announce {
+        if outbound.sent == 0 && outbound.length > outbound.unscheduled {
             self.send.announce(index);
         }
     }
@@ -232,13 +226,10 @@ impl Engine {
         }
     }
 
+    #[inline]
     pub(crate) fn path_of(&self, index: u32) -> Path {
         let rpc = &self.rpcs[index];
-        Path {
-            socket: rpc.socket,
-            peer: self.peers[rpc.peer].address,
-            local: rpc.local,
-        }
+        rpc.path(&self.peers[rpc.peer])
     }
 
     /// Tells the peer of an RPC that it is over here, if it can know of it.
@@ -267,74 +258,10 @@ impl Engine {
         }
     }
 
-    /// A client's RPC is over without a response.
-    pub(crate) fn fail(&mut self, now: Instant, index: u32, failure: Failure) {
-        if failure == Failure::OutcomeUnknown {
-            self.counters.outcomes_unknown += 1;
-        }
-        let (rpc, _) = self.rpcs.keyed(index);
-        self.finish(now, index, Event::Failed { rpc, failure });
-    }
-
-    /// A server's RPC is over.
-    pub(crate) fn end_server(&mut self, now: Instant, index: u32, delivered: bool) {
-        let (rpc, _) = self.rpcs.keyed(index);
-        self.finish(now, index, Event::Ended { rpc, delivered });
-    }
-
-    /// An RPC is over: everything it holds is given back, and the application will be told. Its
-    /// timer stays, and finds nothing to do.
-    pub(crate) fn finish(&mut self, now: Instant, index: u32, event: Event) {
-        let rpc = &self.rpcs[index];
-        if rpc.in_flight > 0 || rpc.is_aside {
-            self.land(now, index, false);
-            self.take_from_queues(index);
-        }
-        let rpc = &mut self.rpcs[index];
-        let (outbound, inbound, ran) = match &mut rpc.state {
-            State::Client(client) => (Some(&mut client.request), client.response.as_mut(), true),
-            State::Server(ServerRpc::Receiving(request)) => (None, Some(request), false),
-            State::Server(ServerRpc::Sending(response)) => (Some(response), None, true),
-            State::Server(ServerRpc::InService(_) | ServerRpc::Refused(_)) | State::Over(_) => {
-                (None, None, true)
-            }
-        };
-        if let Some(outbound) = outbound {
-            self.ranges.clear(&mut outbound.resend);
-        }
-        let mut reserved = 0;
-        if let Some(inbound) = inbound {
-            inbound.clear(&mut self.ranges);
-            if inbound.storage == Storage::Reserved {
-                reserved = inbound.length;
-            }
-        }
-        let (id, tombstone) = (rpc.id, rpc.tombstone);
-        self.rpcs.end(now, &mut self.peers, index, event);
-        if tombstone != NONE {
-            self.tombstones.end(now, &self.config, tombstone, id, ran);
-        }
-        self.events.push(index);
-        if reserved > 0 {
-            self.budget.give_back(u64::from(reserved));
-            self.wake_stalled(now);
-        }
-    }
-
-    /// Takes an RPC out of wherever few ever are.
-    #[cold]
-    fn take_from_queues(&mut self, index: u32) {
-        self.send.remove(index);
-        self.resending.remove(index);
-        self.control.remove(index);
-        self.budget.remove(index);
-        self.granter.leave(&self.rules, index);
-    }
-
     /// Has the application told of a request.
     pub(crate) fn deliver_request(&mut self, index: u32) {
         self.counters.requests_delivered += 1;
-        self.events.push(index);
+        self.events.push(&mut self.rpcs.slab, index);
     }
 
     // ---- handle_*
@@ -353,31 +280,55 @@ impl Engine {
     ) -> Option<Placement<'_>> {
         self.counters.packets_received += 1;
         self.started.get_or_insert(now);
-        // Looked at where it was made: moved out, its body would be copied byte by byte.
-        let parsed = Packet::parse(header, packet_length);
-        let Packet { common, body } = match &parsed {
-            Ok(packet) => packet,
+        let may_come = matches!(self.sockets.get(path.socket.index()), Some(Some(_)));
+        if !wire::begins_data(header) {
+            self.handle_other(now, path, header, packet_length, may_come);
+            return None;
+        }
+        // Most packets are DATA: read without the detour over a value that may be any packet.
+        let (common, data) = match Data::parse_packet(header, packet_length) {
+            Ok(parsed) => parsed,
             Err(malformed) => {
                 self.counters.malformed[malformed.index()] += 1;
                 return None;
             }
         };
-        if !matches!(self.sockets.get(path.socket.index()), Some(Some(_))) {
+        if !may_come {
             self.counters.dropped_no_socket += 1;
             return None;
         }
         let peer = self.peers.find(&path.peer);
-        match body {
-            Body::Data(data) => {
-                if let Some(ack) = data.ack {
-                    self.handle_ack(now, ack, &path.peer, peer);
-                }
-                return self.handle_data(now, path, peer, common, data, packet_length);
-            }
-            Body::Freeze => self.counters.freezes_received += 1,
-            _ => self.handle_control(now, path, peer, common, body, packet_length),
+        if let Some(ack) = data.ack {
+            self.handle_ack(now, ack, &path.peer, peer);
         }
-        None
+        self.handle_data(now, &path, peer, &common, &data, packet_length)
+    }
+
+    /// A packet arrived that is not DATA.
+    fn handle_other(
+        &mut self,
+        now: Instant,
+        path: Path,
+        header: &[u8],
+        packet_length: u32,
+        may_come: bool,
+    ) {
+        let Packet { common, body } = match Packet::parse(header, packet_length) {
+            Ok(packet) => packet,
+            Err(malformed) => {
+                self.counters.malformed[malformed.index()] += 1;
+                return;
+            }
+        };
+        if !may_come {
+            self.counters.dropped_no_socket += 1;
+            return;
+        }
+        let peer = self.peers.find(&path.peer);
+        match body {
+            Body::Freeze => self.counters.freezes_received += 1,
+            _ => self.handle_control(now, path, peer, &common, &body, packet_length),
+        }
     }
 
     fn handle_control(
@@ -417,8 +368,25 @@ impl Engine {
         }
     }
 
-    /// The live RPC that a packet means.
+    /// What became of a request of `peer`.
     #[inline]
+    pub(crate) fn look_up(&self, peer: u32, id: RpcId) -> Known {
+        let block = self.tombstones.find(&self.peers[peer], peer, id);
+        self.tombstones.known(block, id)
+    }
+
+    /// The live RPC that `peer` means by `id`, our view of it.
+    #[inline]
+    fn find(&self, peer: u32, id: RpcId) -> Option<u32> {
+        if id.is_client() {
+            return self.rpcs.find(peer, id);
+        }
+        let index = self.look_up(peer, id).live()?;
+        // Tombstones do not look at all bits of an id.
+        (self.rpcs[index].id == id).then_some(index)
+    }
+
+    /// The live RPC that a packet means.
     pub(crate) fn find_checked(
         &self,
         path: &Path,
@@ -426,20 +394,10 @@ impl Engine {
         common: &Common,
     ) -> Result<Option<u32>, WrongPeer> {
         let id = common.sender_id.flipped();
-        let find = |peer| {
-            // What was never accepted is no RPC of ours, and that is soon told.
-            let may_be = id.is_client() || self.tombstones.contains(&self.peers, peer, id);
-            may_be.then(|| self.rpcs.find(&self.peers, peer, id))?
-        };
-        let Some(index) = peer.and_then(find) else {
-            return Ok(None);
-        };
-        let rpc = &self.rpcs[index];
-        let ports = rpc.remote_port == common.source_port && rpc.local_port == common.dest_port;
-        if rpc.socket == path.socket && ports {
-            Ok(Some(index))
-        } else {
-            Err(WrongPeer)
+        match peer.and_then(|peer| self.find(peer, id)) {
+            Some(index) if self.rpcs[index].is_on(path, common) => Ok(Some(index)),
+            Some(_) => Err(WrongPeer),
+            None => Ok(None),
         }
     }
 
@@ -449,7 +407,8 @@ impl Engine {
         let answer = match body {
             Body::Resend(_) => {
                 // A finished request must not look unknown: its client would send it again.
-                if peer.is_some_and(|peer| self.tombstones.contains(&self.peers, peer, ours)) {
+                let accepted = |peer| self.look_up(peer, ours) != Known::Never;
+                if peer.is_some_and(accepted) {
                     self.counters.dropped_tombstone += 1;
                     return;
                 }
@@ -491,14 +450,14 @@ impl Engine {
             .get(20..28)
             .and_then(|bytes| bytes.try_into().ok());
         if let Some(id) = named.map(|bytes| RpcId::new(u64::from_be_bytes(bytes))) {
-            if let Some(index) = self.rpcs.find(&self.peers, peer, id) {
+            if let Some(index) = self.find(peer, id) {
                 self.undeliverable(now, index, what, wire::begins_data(offending));
             }
             return;
         }
         let mut next = self.peers[peer].rpcs.first();
         while let Some(index) = next {
-            next = self.peers.rpc_links.next(index);
+            next = self.rpcs[index].chain.next();
             self.undeliverable(now, index, what, false);
         }
     }
@@ -507,13 +466,14 @@ impl Engine {
 
     /// The next event for the application.
     pub fn poll_event(&mut self) -> Option<Event> {
-        loop {
-            let index = self.events.pop()?;
-            let (key, rpc) = self.rpcs.keyed(index);
+        while let Some(index) = self.events.first() {
+            let (key, rpc) = self.rpcs.place(index);
+            self.events.pop_entry(rpc);
             match rpc.state {
-                State::Over(event) => {
-                    self.rpcs.free(index);
-                    return Some(event);
+                State::Over(outcome) => {
+                    let is_client = rpc.is_client();
+                    self.rpcs.free(index, is_client);
+                    return Some(outcome.told_of(key));
                 }
                 State::Server(ServerRpc::InService(length)) => {
                     return Some(Event::Request {
@@ -526,6 +486,7 @@ impl Engine {
                 _ => {}
             }
         }
+        None
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do, and why. A moment in

@@ -41,19 +41,19 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    pub(crate) const fn new() -> Self {
-        Self {
-            used: 0,
-            limit: LIMIT_AT_FIRST,
-            threshold: u64::MAX,
-            cut: Instant::ZERO,
-            by_length: Heap::EMPTY,
-            by_age: List::EMPTY,
-            turns: FIFO_TURNS,
-        }
-    }
+    /// None, to a peer of which nothing is known.
+    pub(crate) const NEW: Self = Self {
+        used: 0,
+        limit: LIMIT_AT_FIRST,
+        threshold: u64::MAX,
+        cut: Instant::ZERO,
+        by_length: Heap::EMPTY,
+        by_age: List::EMPTY,
+        turns: FIFO_TURNS,
+    };
 
     /// The request whose turn it is among those that wait.
+    #[inline]
     fn next(&self) -> Option<u32> {
         match self.turns {
             0 => self.by_age.first(),
@@ -61,11 +61,34 @@ impl Flight {
         }
     }
 
+    /// A new request that costs `cost` goes, if there is room and none waits; returns what it counts.
+    #[inline]
+    pub(crate) fn take_off(&mut self, cost: u64) -> u64 {
+        if self.next().is_some() || !self.has_room(cost) {
+            return 0;
+        }
+        self.used += cost;
+        cost
+    }
+
+    /// A request that counted `cost` is no longer on its way. `arrived`: it got there at the first
+    /// attempt. Returns whether others wait for its room.
+    #[inline]
+    pub(crate) fn land(&mut self, cost: u64, arrived: bool) -> bool {
+        if arrived {
+            self.arrived(cost);
+        }
+        self.used = self.used.saturating_sub(cost);
+        self.next().is_some()
+    }
+
+    #[inline]
     fn has_room(&self, cost: u64) -> bool {
         self.used == 0 || self.used + cost <= self.limit
     }
 
     /// A request of `cost` arrived. The limit grows only where it was in the way.
+    #[inline]
     fn arrived(&mut self, cost: u64) {
         if self.used * 2 < self.limit {
             return;
@@ -121,6 +144,7 @@ impl WaitingRequests {
 }
 
 /// What a request of which `unscheduled` bytes go unasked, in packets of `segment`, costs.
+#[inline]
 pub(crate) fn cost(unscheduled: u32, segment: u32) -> u64 {
     // Small requests are most, and a division is most of their cost.
     let packets = match unscheduled <= segment {
@@ -131,25 +155,18 @@ pub(crate) fn cost(unscheduled: u32, segment: u32) -> u64 {
 }
 
 impl Engine {
-    /// Sends a new request, or has it wait for room.
-    #[inline]
-    pub(crate) fn take_off(&mut self, now: Instant, index: u32) {
+    /// Has a new request wait for room.
+    #[cold]
+    pub(crate) fn hold(&mut self, now: Instant, index: u32) {
+        self.counters.requests_waited += 1;
         let rpc = &mut self.rpcs[index];
-        let (peer, cost) = (rpc.peer, rpc.flight_cost());
         let length = rpc.outbound().map_or(0, |request| request.length);
-        let flight = &mut self.peers[peer].flight;
-        if flight.next().is_none() && flight.has_room(cost) {
-            flight.used += cost;
-            self.rpcs[index].in_flight = cost;
-            self.enqueue(index);
-        } else {
-            self.counters.requests_waited += 1;
-            let key = (u64::from(length), self.rpcs[index].id.get());
-            self.rpcs[index].is_aside = true;
-            self.waiting.insert(flight, index, key);
-            // Its server may be gone before there is room.
-            self.watch(now, index);
-        }
+        let key = (u64::from(length), rpc.id.get());
+        rpc.is_aside = true;
+        let flight = &mut self.peers[rpc.peer].flight;
+        self.waiting.insert(flight, index, key);
+        // Its server may be gone before there is room.
+        self.watch(now, index);
     }
 
     /// The server has the request, or nobody wants it any more: what waits may go. `arrived`: the
@@ -158,18 +175,21 @@ impl Engine {
         let rpc = &mut self.rpcs[index];
         let peer = rpc.peer;
         let cost = core::mem::take(&mut rpc.in_flight);
-        let may_wait = rpc.is_aside;
         let flight = &mut self.peers[peer].flight;
         if cost == 0 {
-            if may_wait {
+            if rpc.is_aside {
                 self.waiting.remove(flight, index);
             }
             return;
         }
-        if arrived {
-            flight.arrived(cost);
+        if flight.land(cost, arrived) {
+            self.let_go(now, peer);
         }
-        flight.used = flight.used.saturating_sub(cost);
+    }
+
+    /// Sends requests that wait, as far as there is room.
+    #[cold]
+    pub(crate) fn let_go(&mut self, now: Instant, peer: u32) {
         while let Some(next) = self.peers[peer].flight.next() {
             let cost = self.rpcs[next].flight_cost();
             let flight = &mut self.peers[peer].flight;
@@ -192,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_limit_doubles_at_first_is_halved_by_loss_and_then_grows_slowly() {
-        let mut flight = Flight::new();
+        let mut flight = Flight::NEW;
         let start = Instant::from_nanos(1_000_000_000);
         let grow = |flight: &mut Flight, requests| {
             flight.used = flight.limit;
@@ -209,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_limit_grows_only_where_it_was_in_the_way_and_has_an_end() {
-        let mut flight = Flight::new();
+        let mut flight = Flight::NEW;
         flight.used = LIMIT_AT_FIRST / 2 - 1;
         flight.arrived(700);
         assert_eq!(flight.limit, LIMIT_AT_FIRST);
@@ -234,7 +254,7 @@ mod tests {
 
     #[test]
     fn one_request_goes_in_any_case() {
-        let mut flight = Flight::new();
+        let mut flight = Flight::NEW;
         assert!(flight.has_room(1 << 30));
         flight.used = 1;
         assert!(!flight.has_room(1 << 30));

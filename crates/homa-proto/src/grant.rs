@@ -24,7 +24,7 @@ use crate::hash::{HashIndex, Key, TableKey};
 use crate::heap::{Heap, Nodes};
 use crate::host::{HostView, Ranks};
 use crate::list::Fifo;
-use crate::slab::{NONE, Slab};
+use crate::slab::{NONE, Slab, Vacant};
 use crate::time::Instant;
 use crate::wire::Priority;
 
@@ -46,6 +46,15 @@ struct Sender {
     messages: u32,
     active: u32,
     waiting: Heap,
+}
+
+impl Vacant for Sender {
+    const VACANT: Self = Self {
+        ip: Ipv6Addr::UNSPECIFIED,
+        messages: 0,
+        active: 0,
+        waiting: Heap::EMPTY,
+    };
 }
 
 /// What the granter knows of a message's progress.

@@ -123,7 +123,7 @@ impl HashIndex {
     }
 
     /// The first entry of this hash for which `is_it` holds.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let hash = fold(hash);
         let mut index = self.heads[self.bucket(hash)];

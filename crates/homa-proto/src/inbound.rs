@@ -4,6 +4,7 @@
 use core::ops::Range;
 
 use crate::ranges::{RangeSet, Ranges};
+use crate::wire::Data;
 
 /// Whether the host has a buffer for the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
+    #[inline]
     pub(crate) fn new(length: u32) -> Self {
         Self {
             length,
@@ -63,17 +65,40 @@ impl Inbound {
         }
     }
 
+    #[inline]
     pub(crate) fn is_complete(&self) -> bool {
         self.received == self.length
     }
 
     /// Whether bytes are missing that the sender may send.
+    #[inline]
     pub(crate) fn is_owed(&self) -> bool {
         self.received < self.granted
     }
 
+    /// Reads the header of a packet of the message. Of what its sender promises to send unasked, more
+    /// than `most` bytes are not believed, since we would not send them ourselves. Returns whether it
+    /// is the sender's turn again, which it was not before.
+    #[inline]
+    pub(crate) fn learn(&mut self, data: &Data, most: u32) -> bool {
+        let promised = data.incoming.min(most);
+        self.lossy |= data.retransmit;
+        self.unscheduled = self.unscheduled.max(promised);
+        let was_owed = self.is_owed();
+        self.granted = self.granted.max(promised);
+        let is_part = data.payload_length < self.length;
+        is_part && !was_owed && self.is_owed()
+    }
+
     #[inline]
     pub(crate) fn novelty(&self, ranges: &Ranges, bytes: &Range<u32>) -> Novelty {
+        if bytes.start == self.end {
+            return Novelty::New;
+        }
+        self.novelty_out_of_order(ranges, bytes)
+    }
+
+    fn novelty_out_of_order(&self, ranges: &Ranges, bytes: &Range<u32>) -> Novelty {
         if bytes.start >= self.end {
             let opens_gap = bytes.start > self.end;
             return match !opens_gap || ranges.has_room(&self.gaps) {

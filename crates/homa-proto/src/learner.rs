@@ -168,6 +168,7 @@ impl Sample {
         })
     }
 
+    #[inline]
     fn count(&mut self, length: u32, unscheduled: u64, all: u64) {
         let bin = &mut self.bins[bin_of(length).min(BINS - 1)];
         *bin = bin.saturating_add(u32::try_from(unscheduled).unwrap_or(u32::MAX));
@@ -227,6 +228,11 @@ impl Sample {
     }
 }
 
+/// Bytes that end a round which `messages` end, too.
+const fn bytes_of_round(messages: u32) -> u64 {
+    ROUND_BYTES / (ROUND_MESSAGES / messages) as u64
+}
+
 /// A message that arrived.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
@@ -244,6 +250,9 @@ pub(crate) struct Learner {
     memory: Sample,
     round: Sample,
     round_began: Instant,
+    /// The round is over with so many messages or bytes.
+    round_messages: u32,
+    round_bytes: u64,
     /// Bytes that each group of hosts brought in this round, and how many of them count.
     groups: Box<[u64; GROUPS]>,
     group_limit: u64,
@@ -261,6 +270,8 @@ impl Learner {
             memory: Sample::empty()?,
             round: Sample::empty()?,
             round_began: Instant::ZERO,
+            round_messages: ROUND_MESSAGES_FIRST,
+            round_bytes: bytes_of_round(ROUND_MESSAGES_FIRST),
             groups: boxed(|| 0)?,
             group_limit: u64::MAX,
             levels: 0,
@@ -269,15 +280,20 @@ impl Learner {
     }
 
     /// What `bytes` of a message are on the wire.
+    #[inline]
     fn wire_bytes(&self, bytes: u32) -> u64 {
         let packets = bytes.div_ceil(USUAL_SEGMENT_BYTES);
         u64::from(bytes) + u64::from(packets) * u64::from(self.packet_bytes)
     }
 
     /// A message is complete; returns whether the round is over.
+    #[inline]
     pub(crate) fn count(&mut self, now: Instant, arrival: Arrival) -> bool {
         let all = self.wire_bytes(arrival.length);
-        let unscheduled = self.wire_bytes(arrival.unscheduled);
+        let unscheduled = match arrival.unscheduled == arrival.length {
+            true => all,
+            false => self.wire_bytes(arrival.unscheduled),
+        };
         let group = &mut self.groups[usize::from(arrival.host) % GROUPS];
         if *group < self.group_limit {
             self.round.count(arrival.length, unscheduled, all);
@@ -287,13 +303,9 @@ impl Learner {
         self.is_round_over(now)
     }
 
+    #[inline]
     fn is_round_over(&self, now: Instant) -> bool {
-        let messages = self
-            .memory
-            .messages
-            .clamp(ROUND_MESSAGES_FIRST, ROUND_MESSAGES);
-        let bytes = ROUND_BYTES / u64::from(ROUND_MESSAGES / messages);
-        (self.round.messages >= messages || self.round.all >= bytes)
+        (self.round.messages >= self.round_messages || self.round.all >= self.round_bytes)
             && now.nanos_since(self.round_began) >= ROUND_LEAST_NANOS
     }
 
@@ -308,11 +320,19 @@ impl Learner {
         self.limit_groups();
         self.round.clear();
         self.round_began = now;
+        self.size_round();
         if self.follows {
             None
         } else {
             self.learn(present)
         }
+    }
+
+    /// A round is as long as the memory allows, within limits.
+    fn size_round(&mut self) {
+        let known = self.memory.messages;
+        self.round_messages = known.clamp(ROUND_MESSAGES_FIRST, ROUND_MESSAGES);
+        self.round_bytes = bytes_of_round(self.round_messages);
     }
 
     fn limit_groups(&mut self) {
@@ -413,6 +433,7 @@ impl Engine {
         if let Some(learner) = &mut self.learner {
             sample.add(&learner.memory);
             learner.memory.clear();
+            learner.size_round();
         }
     }
 
@@ -428,6 +449,7 @@ impl Engine {
     }
 
     /// A message is complete whose sender proved its address: others could forge any number.
+    #[inline]
     pub(crate) fn learn_from(&mut self, now: Instant, arrival: Arrival) {
         if let Some(learner) = &mut self.learner
             && learner.count(now, arrival)

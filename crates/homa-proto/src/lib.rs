@@ -76,6 +76,7 @@ mod chunks;
 mod config;
 mod counters;
 mod cutoffs;
+mod end;
 mod engine;
 mod flight;
 mod grant;
@@ -100,6 +101,7 @@ mod srpt;
 mod time;
 mod tombstone;
 mod transmit;
+mod turn;
 mod wheel;
 pub mod wire;
 

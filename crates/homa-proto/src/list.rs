@@ -1,9 +1,11 @@
-//! Lists through an array of links: O(1) to append, pop and remove, no allocation but the array's
-//! growth. An entry is in at most one list of a `Links`, and a `Queue` is a list for those that
-//! never need to remove.
+//! Lists through links: O(1) to append, pop and remove, and no allocation. The links of what is often
+//! in a list lie in the entries themselves ([`Queue`], [`Chain`]), those of the rest in an array
+//! beside the table ([`Links`], [`Fifo`]). An entry is in at most one list of a kind.
+
+use core::marker::PhantomData;
 
 use crate::chunks::{Chunks, Full};
-use crate::slab::NONE;
+use crate::slab::{NONE, Slab};
 
 /// Marks an entry that is in no list.
 const ABSENT: u32 = NONE - 1;
@@ -144,55 +146,133 @@ impl Fifo {
     }
 }
 
-/// First in, first out, and nothing else: half the links of a [`Fifo`].
-pub(crate) struct Queue {
-    next: Chunks<u32>,
-    list: List,
+/// Where the entries of a table keep their link of one kind of [`Queue`].
+pub(crate) trait QueueLink<T> {
+    fn of(entry: &mut T) -> &mut u32;
 }
 
-impl Queue {
+/// The link of an entry that is in no queue of its kind.
+pub(crate) const UNLINKED: u32 = ABSENT;
+
+/// First in, first out, and nothing else, through the entries of a table. An entry whose place is
+/// given out anew stays in it.
+pub(crate) struct Queue<T, L> {
+    list: List,
+    kind: PhantomData<(fn(T), L)>,
+}
+
+impl<T, L: QueueLink<T>> Queue<T, L> {
     pub(crate) const fn new() -> Self {
         Self {
-            next: Chunks::new(),
             list: List::EMPTY,
+            kind: PhantomData,
         }
-    }
-
-    pub(crate) fn ensure(&mut self, index: u32) -> Result<(), Full> {
-        self.next.ensure(index, ABSENT)
     }
 
     /// Appends `index` unless it waits already; returns whether it did not.
     #[inline]
-    pub(crate) fn push(&mut self, index: u32) -> bool {
-        if self.next[index] != ABSENT {
+    pub(crate) fn push(&mut self, table: &mut Slab<T>, index: u32) -> bool {
+        let link = L::of(table.at(index));
+        if *link != UNLINKED {
             return false;
         }
-        self.next[index] = NONE;
+        *link = NONE;
         if self.list.head == NONE {
             self.list.head = index;
         } else {
-            self.next[self.list.tail] = index;
+            *L::of(table.at(self.list.tail)) = index;
         }
         self.list.tail = index;
         true
     }
 
+    #[inline]
     pub(crate) fn first(&self) -> Option<u32> {
         self.list.first()
     }
 
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<u32> {
+    pub(crate) fn pop(&mut self, table: &mut Slab<T>) -> Option<u32> {
         let index = self.list.first()?;
-        self.list.head = core::mem::replace(&mut self.next[index], ABSENT);
+        self.pop_entry(table.at(index));
         Some(index)
+    }
+
+    /// The same where the first entry is at hand.
+    #[inline]
+    pub(crate) fn pop_entry(&mut self, first: &mut T) {
+        self.list.head = core::mem::replace(L::of(first), UNLINKED);
+    }
+}
+
+/// Links of an entry that is in a [`Chain`].
+#[derive(Clone, Copy)]
+pub(crate) struct ChainLink {
+    prev: u32,
+    next: u32,
+}
+
+impl ChainLink {
+    pub(crate) const NONE: Self = Self {
+        prev: NONE,
+        next: NONE,
+    };
+
+    /// The entry behind this one.
+    pub(crate) fn next(self) -> Option<u32> {
+        (self.next != NONE).then_some(self.next)
+    }
+}
+
+/// What can be in a [`Chain`].
+pub(crate) trait Chained {
+    fn link(&mut self) -> &mut ChainLink;
+}
+
+/// A list through the entries of a table, from which each can be removed.
+#[derive(Clone, Copy)]
+pub(crate) struct Chain(List);
+
+impl Chain {
+    pub(crate) const EMPTY: Self = Self(List::EMPTY);
+
+    pub(crate) fn first(self) -> Option<u32> {
+        self.0.first()
+    }
+
+    /// Appends an entry, which is not in it; returns its link, to be stored in it.
+    #[inline]
+    pub(crate) fn append<T: Chained>(&mut self, table: &mut Slab<T>, index: u32) -> ChainLink {
+        let prev = core::mem::replace(&mut self.0.tail, index);
+        if prev == NONE {
+            self.0.head = index;
+        } else {
+            table.at(prev).link().next = index;
+        }
+        ChainLink { prev, next: NONE }
+    }
+
+    /// Removes an entry with this link, which is in it.
+    #[inline]
+    pub(crate) fn remove<T: Chained>(&mut self, table: &mut Slab<T>, link: ChainLink) {
+        let ChainLink { prev, next } = link;
+        if prev == NONE {
+            self.0.head = next;
+        } else {
+            table.at(prev).link().next = next;
+        }
+        if next == NONE {
+            self.0.tail = prev;
+        } else {
+            table.at(next).link().prev = prev;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slab::Vacant;
     use alloc::collections::VecDeque;
     use alloc::vec::Vec;
 
@@ -223,17 +303,67 @@ mod tests {
         assert_eq!(rest, Vec::from(model));
     }
 
+    struct Entry {
+        queue: u32,
+        chain: ChainLink,
+    }
+
+    impl Vacant for Entry {
+        const VACANT: Self = Self {
+            queue: UNLINKED,
+            chain: ChainLink::NONE,
+        };
+    }
+
+    impl Chained for Entry {
+        fn link(&mut self) -> &mut ChainLink {
+            &mut self.chain
+        }
+    }
+
+    struct ByQueue;
+
+    impl QueueLink<Entry> for ByQueue {
+        fn of(entry: &mut Entry) -> &mut u32 {
+            &mut entry.queue
+        }
+    }
+
+    fn table() -> Slab<Entry> {
+        let mut table = Slab::new(10);
+        (0..10).for_each(|_| assert!(table.insert(Entry::VACANT).is_ok()));
+        table
+    }
+
     #[test]
     fn a_queue_gives_back_in_order_and_holds_nothing_twice() {
-        let mut queue = Queue::new();
-        queue.ensure(9).unwrap();
+        let (mut queue, mut table) = (Queue::<_, ByQueue>::new(), table());
         for round in 0..3 {
-            let pushed = [round, 5, 9, 5, round].map(|index| queue.push(index));
+            let pushed = [round, 5, 9, 5, round].map(|index| queue.push(&mut table, index));
             assert_eq!(pushed, [true, true, true, false, false]);
-            assert_eq!(queue.pop(), Some(round));
-            queue.push(round);
-            let rest: Vec<u32> = core::iter::from_fn(|| queue.pop()).collect();
+            assert_eq!(queue.pop(&mut table), Some(round));
+            queue.push(&mut table, round);
+            let rest: Vec<u32> = core::iter::from_fn(|| queue.pop(&mut table)).collect();
             assert_eq!(rest, [5, 9, round]);
         }
+    }
+
+    #[test]
+    fn what_is_removed_from_a_chain_leaves_the_others_in_order() {
+        let (mut chain, mut table) = (Chain::EMPTY, table());
+        for index in [3, 1, 4, 5, 9, 2, 6] {
+            table[index].chain = chain.append(&mut table, index);
+        }
+        for index in [3, 5, 6] {
+            let link = table[index].chain;
+            chain.remove(&mut table, link);
+        }
+        let mut next = chain.first();
+        let order = core::iter::from_fn(|| {
+            let index = next?;
+            next = table[index].chain.next();
+            Some(index)
+        });
+        assert_eq!(order.collect::<Vec<u32>>(), [1, 4, 9, 2]);
     }
 }

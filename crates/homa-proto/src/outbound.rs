@@ -54,6 +54,7 @@ pub(crate) struct Outbound {
 impl Outbound {
     /// A message of which nothing was sent; `unscheduled_limit` bytes of it may go unasked,
     /// rounded down to whole segments but at least one.
+    #[inline]
     pub(crate) fn new(length: u32, segment: u32, unscheduled_limit: u32, birth: u64) -> Self {
         let segment = segment.clamp(LEAST_SEGMENT_BYTES, 65_451);
         let unscheduled = if length <= unscheduled_limit {
@@ -82,6 +83,7 @@ impl Outbound {
 
     /// The same for a response that many others come with: no more than `limit` bytes go unasked,
     /// even if the first segment must be cut for it.
+    #[inline]
     pub(crate) fn cut_to(mut self, limit: u32) -> Self {
         if self.length > limit && limit < self.segment {
             self.lead = limit;
@@ -92,6 +94,7 @@ impl Outbound {
     }
 
     /// What the bytes that go unasked cost the receiver's buffer.
+    #[inline]
     pub(crate) fn flight_cost(&self) -> u64 {
         flight::cost(self.unscheduled, self.segment)
     }
@@ -103,17 +106,27 @@ impl Outbound {
 
     /// Whether there is anything that may be sent for the first time. A segment may go when its
     /// first byte is granted: holding it back would cost a timeout.
+    #[inline]
     pub(crate) fn is_sendable(&self) -> bool {
         self.sent < self.granted
     }
 
+    #[inline]
     pub(crate) fn is_all_sent(&self) -> bool {
         self.sent == self.length
     }
 
     /// Whether one packet holds all of it.
+    #[inline]
     pub(crate) fn fits_one_packet(&self) -> bool {
         self.length <= self.segment && self.lead == 0
+    }
+
+    /// Whether it stands in the queue of short messages: one packet holds it, and it has fewer bytes
+    /// than `limit`.
+    #[inline]
+    pub(crate) fn is_short(&self, limit: u32) -> bool {
+        self.length < limit && self.fits_one_packet()
     }
 
     /// The segment that holds byte `offset`, as it is or was sent.

@@ -1,7 +1,7 @@
 //! Acks that peers are owed, until a packet to them takes some along: a queue for each peer, the
 //! oldest first, all in one table. It does not decide when an ACK packet is due.
 
-use crate::slab::{NONE, Slab};
+use crate::slab::{NONE, Slab, Vacant};
 use crate::wire::{Ack, Acks};
 
 /// Acks owed to a peer, at most, before an ACK packet takes them: what that holds. Each keeps a
@@ -26,6 +26,13 @@ pub(crate) struct Debt {
 struct Entry {
     ack: Ack,
     next: u32,
+}
+
+impl Vacant for Entry {
+    const VACANT: Self = Self {
+        ack: Ack::NONE,
+        next: NONE,
+    };
 }
 
 /// The acks owed to all.

@@ -10,13 +10,18 @@ use crate::config::Config;
 use crate::time::{Instant, nanos};
 
 /// Smoothed time, in nanoseconds; 0: not measured.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Estimate {
     smoothed: u32,
     variation: u32,
 }
 
 impl Estimate {
+    const NONE: Self = Self {
+        smoothed: 0,
+        variation: 0,
+    };
+
     /// Takes a sample in the manner of RFC 6298.
     #[inline]
     pub(crate) fn sample(&mut self, nanoseconds: u64) {
@@ -31,13 +36,14 @@ impl Estimate {
     }
 
     /// What is hardly ever exceeded.
+    #[inline]
     fn bound(self) -> u64 {
         u64::from(self.smoothed) + 4 * u64::from(self.variation)
     }
 }
 
 /// What a peer took lately, and how it was asked.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     /// From a question to its answer: the path, and the peer's readiness.
     pub(crate) round_trip: Estimate,
@@ -56,6 +62,17 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// With a peer of which nothing is known.
+    pub(crate) const NEW: Self = Self {
+        round_trip: Estimate::NONE,
+        response: Estimate::NONE,
+        ack: Estimate::NONE,
+        questions: 0,
+        asking_since: Instant::ZERO,
+        heard: 0,
+        unanswered: None,
+    };
+
     /// Silence after which the peer is asked for missing bytes, in nanoseconds.
     #[inline]
     pub(crate) fn for_bytes(&self, config: &Config) -> u64 {
@@ -103,6 +120,7 @@ impl Patience {
     }
 
     /// The peer was heard.
+    #[inline]
     pub(crate) fn hear(&mut self) {
         self.heard = self.heard.saturating_add(1);
         self.unanswered = None;
@@ -122,7 +140,7 @@ mod tests {
 
     #[test]
     fn an_estimate_follows_its_samples_as_rfc_6298_says() {
-        let mut estimate = Estimate::default();
+        let mut estimate = Estimate::NONE;
         assert_eq!(estimate.bound(), 0);
         estimate.sample(8_000);
         assert_eq!((estimate.smoothed, estimate.variation), (8_000, 4_000));
@@ -138,7 +156,7 @@ mod tests {
     #[test]
     fn an_ack_is_waited_for_as_long_as_acks_take_but_not_for_ever() {
         let config = Config::default();
-        let mut patience = Patience::default();
+        let mut patience = Patience::NEW;
         assert_eq!(patience.for_ack(&config), 2_000_000);
         (0..100).for_each(|_| patience.ack.sample(4_000_000));
         assert!((4_000_000..4_100_000).contains(&patience.for_ack(&config)));
@@ -149,7 +167,7 @@ mod tests {
     #[test]
     fn on_a_slow_path_everything_is_waited_for_longer() {
         let config = Config::default();
-        let mut patience = Patience::default();
+        let mut patience = Patience::NEW;
         assert_eq!(patience.timeout(&config), 100_000_000);
         (0..100).for_each(|_| patience.round_trip.sample(20_000_000));
         let bound = patience.round_trip.bound();
@@ -162,7 +180,7 @@ mod tests {
     #[test]
     fn questions_to_a_peer_are_counted_over_all_its_rpcs() {
         let config = Config::default();
-        let mut patience = Patience::default();
+        let mut patience = Patience::NEW;
         let start = Instant::from_nanos(1_000_000_000);
         let asked = |patience: &mut Patience, now| {
             (0..5_000)
@@ -182,7 +200,7 @@ mod tests {
     #[test]
     fn a_response_is_waited_for_as_long_as_responses_take_but_not_for_ever() {
         let config = Config::default();
-        let mut patience = Patience::default();
+        let mut patience = Patience::NEW;
         assert_eq!(patience.for_response(&config), 5_000_000);
         (0..100).for_each(|_| patience.response.sample(8_000_000));
         assert!((8_000_000..9_000_000).contains(&patience.for_response(&config)));
@@ -193,7 +211,7 @@ mod tests {
     #[test]
     fn a_question_long_after_another_begins_a_new_silence() {
         let config = Config::default();
-        let mut patience = Patience::default();
+        let mut patience = Patience::NEW;
         let start = Instant::from_nanos(1_000_000_000);
         assert!(patience.may_ask(start, &config));
         let soon = start + config.timeout / 2;

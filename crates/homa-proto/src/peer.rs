@@ -8,10 +8,11 @@ use crate::chunks::Full;
 use crate::config::Config;
 use crate::flight::Flight;
 use crate::hash::{HashIndex, Key, TableKey};
-use crate::list::{Links, List, Queue};
+use crate::list::{Chain, ChainLink, Queue, QueueLink, UNLINKED};
 use crate::owed::{Debt, Owed};
 use crate::patience::Patience;
-use crate::slab::{NONE, Slab};
+use crate::rpc::Rpc;
+use crate::slab::{NONE, Slab, Vacant};
 use crate::time::Instant;
 use crate::wire::{Ack, Acks};
 
@@ -54,6 +55,7 @@ impl Share {
         halved: Instant::ZERO,
     };
 
+    #[inline]
     pub(crate) fn of(self, bytes: u32) -> u32 {
         let part = u64::from(bytes) * u64::from(self.part) / u64::from(SHARE_FULL);
         u32::try_from(part).unwrap_or(bytes)
@@ -70,6 +72,7 @@ impl Share {
     }
 
     /// A message arrived without loss.
+    #[inline]
     pub(crate) fn recover(&mut self) {
         self.part = (self.part + SHARE_FULL / 64).min(SHARE_FULL);
     }
@@ -85,8 +88,10 @@ pub(crate) struct Peer {
     idle_since: Instant,
     /// When it was idle as it was entered into the queue of idle peers.
     queued_since: Instant,
+    /// Its place in that queue.
+    idle: u32,
     /// All RPCs with this peer.
-    pub(crate) rpcs: List,
+    pub(crate) rpcs: Chain,
     /// How many there are, and how many of them we serve.
     pub(crate) rpc_count: u32,
     pub(crate) server_rpcs: u32,
@@ -101,7 +106,7 @@ pub(crate) struct Peer {
     pub(crate) version_before: u16,
     pub(crate) version_changed: Instant,
     /// Acks it is owed.
-    debt: Debt,
+    pub(crate) debt: Debt,
 
     /// When its last packet came.
     pub(crate) heard: Instant,
@@ -125,6 +130,15 @@ pub(crate) struct Peer {
     cutoffs_told: Option<Instant>,
 }
 
+struct ByIdleness;
+
+impl QueueLink<Peer> for ByIdleness {
+    #[inline]
+    fn of(peer: &mut Peer) -> &mut u32 {
+        &mut peer.idle
+    }
+}
+
 /// What a packet's cutoff version says about its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Echo {
@@ -136,8 +150,46 @@ pub(crate) enum Echo {
     EarlierLife,
 }
 
+impl Vacant for Peer {
+    const VACANT: Self = Self {
+        address: Address {
+            ip: Ipv6Addr::UNSPECIFIED,
+            scope: 0,
+            port: 0,
+        },
+        host: 0,
+        refs: 0,
+        idle_since: Instant::ZERO,
+        queued_since: Instant::ZERO,
+        idle: UNLINKED,
+        rpcs: Chain::EMPTY,
+        rpc_count: 0,
+        server_rpcs: 0,
+        next_id: 0,
+        latest_block: NONE,
+        cutoffs: None,
+        version: 0,
+        version_before: 0,
+        version_changed: Instant::ZERO,
+        debt: Debt::NONE,
+        heard: Instant::ZERO,
+        patience: Patience::NEW,
+        flight: Flight::NEW,
+        sending: Share::FULL,
+        granting: Share::FULL,
+        life: 0,
+        proven: false,
+        credit: 0,
+        guesses: 0,
+        guess: 0,
+        guessed: Instant::ZERO,
+        cutoffs_told: None,
+    };
+}
+
 impl Peer {
     /// Reads the version a DATA packet echoes.
+    #[inline]
     pub(crate) fn vet(&mut self, now: Instant, version: u16) -> Echo {
         if version == 0 {
             return Echo::None;
@@ -160,15 +212,18 @@ impl Peer {
     }
 
     /// A keyed hash of the peer's host.
+    #[inline]
     pub(crate) fn host_hash(&self) -> u16 {
         self.life >> LIFE_MASK.trailing_zeros()
     }
 
     /// Our version for this peer at a revision of our cutoffs.
+    #[inline]
     pub(crate) fn our_version(&self, revision: u16) -> u16 {
         self.life | (revision & !LIFE_MASK)
     }
 
+    #[inline]
     pub(crate) fn is_proven(&self) -> bool {
         self.proven
     }
@@ -216,6 +271,7 @@ impl Peer {
 
     /// The number of the next RPC to this peer: even, dense, and never 0, since an ack of RPC 0
     /// would say nothing.
+    #[inline]
     pub(crate) fn next_id(&mut self) -> u32 {
         let id = (self.next_id & !1).max(2);
         self.next_id = id.wrapping_add(2);
@@ -230,11 +286,9 @@ pub(crate) struct Peers {
     index: HashIndex,
     key: Key,
     table_key: TableKey,
-    /// Links of each peer's list of RPCs, by RPC.
-    pub(crate) rpc_links: Links,
     /// Peers that nothing needed once, in the order in which they became so: one that was needed
     /// again since then is found out when its turn comes.
-    idle: Queue,
+    idle: Queue<Peer, ByIdleness>,
     /// Peers ever made: no two of them begin their ids alike.
     made: u64,
     /// Whether addresses are believed without proof.
@@ -264,7 +318,6 @@ impl Peers {
             index: HashIndex::new()?,
             key,
             table_key: TableKey::new(key),
-            rpc_links: Links::new(),
             idle: Queue::new(),
             made: 0,
             trusts,
@@ -283,11 +336,13 @@ impl Peers {
     }
 
     /// Hash of a host.
+    #[inline]
     pub(crate) fn host(&self, ip: Ipv6Addr) -> u64 {
         let bits = ip.to_bits();
         self.table_key.hash([(bits >> 64) as u64, bits as u64])
     }
 
+    #[inline]
     pub(crate) fn find(&self, address: &Address) -> Option<u32> {
         let is_it = |index| self.slab[index].address == *address;
         self.index.find(self.hash(address), is_it)
@@ -315,56 +370,34 @@ impl Peers {
         let index = self.slab.insert(Peer {
             address: *address,
             host: self.host(address.ip),
-            refs: 0,
             idle_since: now,
             queued_since: now,
-            rpcs: List::EMPTY,
-            rpc_count: 0,
-            server_rpcs: 0,
             next_id: self.key.hash([hash, 2, self.made]) as u32,
-            latest_block: NONE,
-            cutoffs: None,
-            version: 0,
-            version_before: 0,
-            version_changed: Instant::ZERO,
-            debt: Debt::NONE,
             heard: now,
-            patience: Patience::default(),
-            flight: Flight::new(),
-            sending: Share::FULL,
-            granting: Share::FULL,
             // 0 would read as "does not tell".
             life: if life == 0 { LIFE_MASK } else { life },
             proven: self.trusts,
-            credit: 0,
-            guesses: 0,
-            guess: 0,
-            guessed: Instant::ZERO,
-            cutoffs_told: None,
+            ..Peer::VACANT
         })?;
-        let room = self
-            .index
-            .ensure(index)
-            .and_then(|()| self.idle.ensure(index));
-        if room.is_err() {
+        if self.index.ensure(index).is_err() {
             self.slab.remove(index);
             return Err(Full);
         }
         self.index.insert(hash, index);
-        self.idle.push(index);
+        self.idle.push(&mut self.slab, index);
         Ok(index)
+    }
+
+    /// A peer, and the acks that all are owed.
+    #[inline]
+    pub(crate) fn with_owed(&mut self, index: u32) -> (&mut Peer, &mut Owed) {
+        (&mut self.slab[index], &mut self.owed)
     }
 
     /// Remembers an ack that the peer is owed, unless `most` are; `false`: it must be said now.
     #[inline]
     pub(crate) fn owe_ack(&mut self, index: u32, ack: Ack, most: u32) -> bool {
         self.owed.push(&mut self.slab[index].debt, ack, most)
-    }
-
-    /// The oldest ack that the peer is owed, to ride on a DATA packet.
-    #[inline]
-    pub(crate) fn take_ack(&mut self, index: u32) -> Option<Ack> {
-        self.owed.pop(&mut self.slab[index].debt)
     }
 
     /// The oldest acks that the peer is owed, for an ACK packet.
@@ -383,17 +416,25 @@ impl Peers {
         let peer = &mut self.slab[index];
         peer.refs -= 1;
         if peer.refs == 0 {
-            peer.idle_since = now;
-            if self.idle.push(index) {
-                peer.queued_since = now;
-            }
+            self.rest(index, now);
+        }
+    }
+
+    /// Nothing needs it any more.
+    #[inline]
+    fn rest(&mut self, index: u32, now: Instant) {
+        let peer = &mut self.slab[index];
+        peer.idle_since = now;
+        if peer.idle == UNLINKED {
+            peer.queued_since = now;
+            self.idle.push(&mut self.slab, index);
         }
     }
 
     /// Forgets the peer idle for longest.
     fn forget_first(&mut self) {
         for _ in 0..LOOKS {
-            let Some(index) = self.idle.pop() else {
+            let Some(index) = self.idle.pop(&mut self.slab) else {
                 return;
             };
             if self.forget_if_idle(index) {
@@ -412,10 +453,10 @@ impl Peers {
         }
         if peer.queued_since < peer.idle_since {
             peer.queued_since = peer.idle_since;
-            self.idle.push(index);
+            self.idle.push(&mut self.slab, index);
             return false;
         }
-        self.owed.forget(&mut peer.debt);
+        self.owed.forget(&mut self.slab[index].debt);
         self.index.remove(index);
         self.slab.remove(index);
         true
@@ -432,128 +473,47 @@ impl Peers {
         if self.next_expiry(config)? > now {
             return None;
         }
-        let index = self.idle.pop()?;
+        let index = self.idle.pop(&mut self.slab)?;
         Some(self.forget_if_idle(index))
     }
 
-    /// An RPC with the peer begins; there must be room for it in `rpc_links`.
+    /// An RPC with the peer begins at `rpc`; its link is to be stored in it.
     #[inline]
-    pub(crate) fn join(&mut self, index: u32, rpc: u32, is_ours: bool) -> &mut Peer {
+    pub(crate) fn join(
+        &mut self,
+        rpcs: &mut Slab<Rpc>,
+        index: u32,
+        rpc: u32,
+        is_ours: bool,
+    ) -> (&mut Peer, ChainLink) {
         let peer = &mut self.slab[index];
         peer.refs += 1;
         peer.rpc_count += 1;
         peer.server_rpcs += u32::from(!is_ours);
-        self.rpc_links.push_back(&mut peer.rpcs, rpc);
-        peer
+        let link = peer.rpcs.append(rpcs, rpc);
+        (peer, link)
     }
 
     /// It is over.
     #[inline]
-    pub(crate) fn leave(&mut self, now: Instant, index: u32, rpc: u32, is_ours: bool) {
+    pub(crate) fn leave(
+        &mut self,
+        now: Instant,
+        rpcs: &mut Slab<Rpc>,
+        index: u32,
+        link: ChainLink,
+        is_ours: bool,
+    ) {
         let peer = &mut self.slab[index];
         peer.rpc_count -= 1;
         peer.server_rpcs -= u32::from(!is_ours);
-        self.rpc_links.remove(&mut peer.rpcs, rpc);
-        self.release(index, now);
+        peer.refs -= 1;
+        peer.rpcs.remove(rpcs, link);
+        if peer.refs == 0 {
+            self.rest(index, now);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_share_is_halved_once_an_interval_down_to_a_sixteenth() {
-        let mut share = Share::FULL;
-        let mut now = Instant::from_nanos(1_000_000_000);
-        assert_eq!(share.of(40_000), 40_000);
-        for expected in [20_000, 10_000, 5_000, 2_500] {
-            assert!(share.halve(now, 1_000));
-            assert!(!share.halve(now, 1_000));
-            assert_eq!(share.of(40_000), expected);
-            now = Instant::from_nanos(now.as_nanos() + 1_000);
-        }
-        assert!(!share.halve(now, 1_000));
-        assert_eq!(share.of(40_000), 2_500);
-    }
-
-    #[test]
-    fn a_share_recovers_by_a_sixty_fourth_for_each_message_up_to_the_whole() {
-        let mut share = Share::FULL;
-        assert!(share.halve(Instant::from_nanos(1_000_000_000), 1_000));
-        share.recover();
-        assert_eq!(share.of(64_000), 33_000);
-        (0..31).for_each(|_| share.recover());
-        assert_eq!(share.of(64_000), 64_000);
-        share.recover();
-        assert_eq!(share.of(64_000), 64_000);
-    }
-    fn peers() -> Peers {
-        Peers::new(100, Key([1, 2]), false).unwrap()
-    }
-
-    fn address(number: u16, scope: u32) -> Address {
-        Address {
-            ip: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, number),
-            port: 4_000,
-            scope,
-        }
-    }
-
-    #[test]
-    fn addresses_that_differ_in_scope_or_port_alone_have_different_hashes() {
-        let peers = peers();
-        let hash = peers.hash(&address(1, 7));
-        assert_ne!(peers.hash(&address(1, 8)), hash);
-        let other_port = Address {
-            port: 4_001,
-            ..address(1, 7)
-        };
-        assert_ne!(peers.hash(&other_port), hash);
-    }
-
-    #[test]
-    fn a_version_tells_the_life_whatever_the_revision() {
-        let mut peers = peers();
-        let now = Instant::from_nanos(1_000_000_000);
-        let index = peers.make(now, &address(1, 0)).unwrap();
-        let peer = &peers[index];
-        for revision in [0, 1, 15, 16, 17, 0xffff] {
-            let version = peer.our_version(revision);
-            assert_eq!(life(version), peer.life);
-            assert_eq!(version & !LIFE_MASK, revision & !LIFE_MASK);
-        }
-    }
-
-    #[test]
-    fn a_peer_that_was_needed_again_is_forgotten_when_it_was_idle_for_long_since() {
-        let config = Config::default();
-        let mut peers = peers();
-        let start = Instant::from_nanos(1_000_000_000);
-        let index = peers.make(start, &address(1, 0)).unwrap();
-        let later = start + config.peer_idle / 2;
-        peers.acquire(index);
-        peers.release(index, later);
-        assert_eq!(peers.expire(start + config.peer_idle, &config), Some(false));
-        assert_eq!(peers.len(), 1);
-        assert_eq!(peers.next_expiry(&config), Some(later + config.peer_idle));
-        assert_eq!(peers.expire(later + config.peer_idle, &config), Some(true));
-        assert_eq!(peers.len(), 0);
-    }
-
-    #[test]
-    fn what_begins_with_a_peer_and_ends_is_counted() {
-        let mut peers = peers();
-        let now = Instant::from_nanos(1_000_000_000);
-        let index = peers.make(now, &address(1, 0)).unwrap();
-        peers.rpc_links.ensure(3).unwrap();
-        for rpc in 0..3 {
-            peers.join(index, rpc, rpc > 0);
-        }
-        assert_eq!((peers[index].rpc_count, peers[index].server_rpcs), (3, 1));
-        peers.leave(now, index, 0, false);
-        assert_eq!((peers[index].rpc_count, peers[index].server_rpcs), (2, 0));
-        peers.leave(now, index, 1, true);
-        assert_eq!(peers[index].rpc_count, 1);
-    }
-}
+mod tests;

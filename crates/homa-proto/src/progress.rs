@@ -6,14 +6,12 @@
 //! that while other packets show that the peer is alive.
 
 use crate::api::{Failure, Unreachable};
-use crate::config::Config;
 use crate::engine::Engine;
-use crate::inbound::Storage;
 use crate::outbound::Outbound;
 use crate::owed;
-use crate::peer::Peer;
-use crate::rpc::{Pending, Rpc, ServerRpc, State};
+use crate::rpc::{Pending, ServerRpc, State};
 use crate::time::{Instant, nanos};
+use crate::turn::Turn;
 use crate::wire::{RpcUnknown, UnknownReason};
 
 /// Work done by one `handle_timeout`, at most.
@@ -78,6 +76,11 @@ impl Progress {
         self.retried
     }
 
+    /// Whether bytes were sent a second time.
+    pub(crate) const fn was_resent(&self) -> bool {
+        self.resent
+    }
+
     pub(crate) fn set_alive(&mut self) {
         self.alive = true;
     }
@@ -97,7 +100,27 @@ impl Progress {
         now.nanos_since(self.last_ask.max(self.heard)) >= 1_000_000
     }
 
+    /// There is news: whoever was asked is at it. Returns whether anybody had to be.
+    #[inline]
+    fn hear(&mut self, now: Instant) -> bool {
+        let was_slow = self.backoff > 0 || self.asks > 0;
+        self.heard = now;
+        self.asks = 0;
+        self.doubts = 0;
+        self.alive = true;
+        was_slow
+    }
+
+    /// Bytes arrived or may be sent. Returns whether anybody had to be asked for them.
+    #[inline]
+    pub(crate) fn advance(&mut self, now: Instant) -> bool {
+        let was_slow = self.hear(now);
+        self.backoff = 0;
+        was_slow
+    }
+
     /// It is the peer's turn from now on, if it was not before.
+    #[inline]
     pub(crate) fn wait_from(&mut self, now: Instant) {
         if self.asks == 0 {
             self.heard = self.heard.max(now);
@@ -107,64 +130,6 @@ impl Progress {
     pub(crate) fn asked_early(&mut self, now: Instant) {
         self.last_ask = now;
         self.retried = true;
-    }
-}
-
-/// Who has to do something for an RPC to go on.
-enum Turn {
-    /// We have: there is nothing to ask for, and whoever does it looks again.
-    Ours,
-    /// We have, once there is room for a message: nobody tells when a host that refused to store
-    /// it would not refuse again.
-    Room,
-    /// The peer has; this is how it is asked.
-    Theirs(Pending),
-    /// Our application has; the client is to show that it still waits.
-    Application,
-}
-
-impl Rpc {
-    /// Silence after which it is first asked about, without back-off.
-    #[inline]
-    fn base(&self, peer: &Peer, config: &Config, ask: Pending) -> u64 {
-        let patience = &peer.patience;
-        match (&self.state, ask) {
-            (State::Server(_), Pending::NEED_ACK) if self.awaits_ack() => patience.for_ack(config),
-            (State::Client(client), Pending::ASK) if client.response.is_none() => {
-                patience.for_response(config)
-            }
-            _ => patience.for_bytes(config),
-        }
-    }
-
-    #[inline]
-    fn turn(&self, peer: &Peer) -> Turn {
-        let inbound = match &self.state {
-            State::Client(client) => match &client.response {
-                Some(response) => response,
-                None if client.request.is_sendable() => return Turn::Ours,
-                None => return Turn::Theirs(Pending::ASK),
-            },
-            State::Server(ServerRpc::Receiving(request)) => request,
-            State::Server(ServerRpc::InService(_)) => return Turn::Application,
-            State::Server(ServerRpc::Sending(response)) => {
-                return match response.is_sendable() {
-                    true if peer.is_proven() => Turn::Ours,
-                    true => Turn::Theirs(Pending::PROVE),
-                    false => Turn::Theirs(Pending::NEED_ACK),
-                };
-            }
-            // A client that heard of the refusal answers with an ACK, one that did not with a
-            // RESEND, which is refused again.
-            State::Server(ServerRpc::Refused(_)) => return Turn::Theirs(Pending::NEED_ACK),
-            State::Over(_) => return Turn::Ours,
-        };
-        match inbound.storage {
-            Storage::Stalled if self.is_client() => Turn::Room,
-            Storage::Stalled => Turn::Application,
-            _ if inbound.is_owed() || inbound.received == 0 => Turn::Theirs(Pending::ASK),
-            _ => Turn::Ours,
-        }
     }
 }
 
@@ -198,21 +163,13 @@ impl Engine {
     /// Begins to watch over an RPC, or begins anew.
     pub(crate) fn watch(&mut self, now: Instant, index: u32) {
         let rpc = &self.rpcs[index];
-        let peer = &self.peers[rpc.peer];
-        let base = match rpc.turn(peer) {
-            Turn::Application => nanos(self.config.service_silence),
-            Turn::Theirs(ask) => rpc.base(peer, &self.config, ask),
-            Turn::Ours => nanos(self.config.ping_interval_max),
-            Turn::Room => rpc.base(peer, &self.config, Pending::ASK),
-        };
-        self.wake_at(index, now.after(base));
+        let silence = rpc.silence(&self.peers[rpc.peer], &self.config);
+        self.wake_at(index, now.after(silence));
     }
 
     #[inline]
     pub(crate) fn wake_at(&mut self, index: u32, at: Instant) {
-        let at = self.rpcs[index]
-            .deadline
-            .map_or(at, |deadline| deadline.min(at));
+        let at = at.min(self.rpcs[index].deadline);
         self.timers.set_at_latest(index, at);
     }
 
@@ -240,10 +197,7 @@ impl Engine {
 
     /// An RPC's timer fired.
     fn check(&mut self, now: Instant, index: u32) {
-        if self.rpcs[index]
-            .deadline
-            .is_some_and(|deadline| deadline <= now)
-        {
+        if self.rpcs[index].deadline <= now {
             self.abandon(now, index, Failure::DeadlineExceeded);
             return;
         }
@@ -406,20 +360,14 @@ impl Engine {
     pub(crate) fn note(&mut self, now: Instant, index: u32, news: News) {
         let rpc = &self.rpcs[index];
         if rpc.in_flight > 0 {
-            self.land(now, index, !rpc.progress.resent);
+            self.land(now, index, !rpc.progress.was_resent());
         }
         let progress = &mut self.rpcs[index].progress;
-        let was_slow = progress.backoff > 0 || progress.asks > 0;
-        progress.heard = now;
-        progress.asks = 0;
-        progress.doubts = 0;
-        progress.alive = true;
-        if news == News::Progress {
-            progress.backoff = 0;
-            if was_slow {
-                // The timer may be far away.
-                self.watch(now, index);
-            }
+        if news == News::Alive {
+            progress.hear(now);
+        } else if progress.advance(now) {
+            // The timer may be far away.
+            self.watch(now, index);
         }
     }
 

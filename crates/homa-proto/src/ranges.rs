@@ -4,13 +4,21 @@
 use core::ops::Range;
 
 use crate::chunks::Full;
-use crate::slab::{NONE, Slab};
+use crate::slab::{NONE, Slab, Vacant};
 
 #[derive(Clone, Copy)]
 struct Node {
     start: u32,
     end: u32,
     next: u32,
+}
+
+impl Vacant for Node {
+    const VACANT: Self = Self {
+        start: 0,
+        end: 0,
+        next: NONE,
+    };
 }
 
 /// The ranges of all sets.
@@ -185,6 +193,7 @@ impl Ranges {
     }
 
     /// Empties the set.
+    #[inline]
     pub(crate) fn clear(&mut self, set: &mut RangeSet) {
         while !set.is_empty() {
             self.remove_behind(set, NONE);

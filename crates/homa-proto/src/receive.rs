@@ -8,18 +8,22 @@
 use core::ops::Range;
 
 use crate::address::Path;
-use crate::api::{Event, Failure, RpcKey};
+use crate::api::{Failure, RpcKey};
+use crate::chunks::Full;
 use crate::engine::{Engine, swap};
 use crate::grant;
 use crate::inbound::{Inbound, Novelty, Storage};
 use crate::learner::Arrival;
+use crate::list::UNLINKED;
 use crate::owed;
 use crate::peer::Echo;
-use crate::progress::{News, Progress};
-use crate::rpc::{Pending, Rpc, ServerRpc, State};
-use crate::time::Instant;
-use crate::tombstone::Verdict;
-use crate::wire::{Ack, Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, RpcUnknown, UnknownReason};
+use crate::progress::Progress;
+use crate::rpc::{Outcome, Pending, Rpc, ServerRpc, State};
+use crate::time::{Instant, nanos};
+use crate::tombstone::Known;
+use crate::wire::{
+    Ack, Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, Packet, RpcUnknown, UnknownReason,
+};
 
 /// Where the payload of a DATA packet belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,66 +89,75 @@ impl Placement<'_> {
 
 impl Engine {
     /// A DATA packet arrived.
+    #[inline]
     pub(crate) fn handle_data(
         &mut self,
         now: Instant,
-        path: Path,
+        path: &Path,
         peer: Option<u32>,
         common: &Common,
         data: &Data,
         packet_length: u32,
     ) -> Option<Placement<'_>> {
-        let Ok(found) = self.find_checked(&path, peer, common) else {
-            self.counters.dropped_wrong_peer += 1;
-            return None;
+        let id = common.sender_id.flipped();
+        let (found, block) = if id.is_client() {
+            (peer.and_then(|peer| self.rpcs.find(peer, id)), None)
+        } else {
+            let find = |peer| self.tombstones.find(&self.peers[peer], peer, id);
+            let block = peer.and_then(find);
+            let live = self.tombstones.known(block, id).live();
+            (live.filter(|&index| self.rpcs[index].id == id), block)
         };
         let index = match found {
             Some(index) => {
-                self.heed(
-                    now,
-                    index,
-                    &path,
-                    common,
-                    data.cutoff_version,
-                    packet_length,
-                );
+                let rpc = &mut self.rpcs[index];
+                if !rpc.is_on(path, common) {
+                    self.counters.dropped_wrong_peer += 1;
+                    return None;
+                }
+                let (peer, is_first) = (rpc.peer, rpc.awaits_response());
+                self.heed(now, peer, path, common, data, packet_length);
+                if is_first {
+                    self.begin_response(now, index, data)?;
+                }
                 index
             }
-            None if common.sender_id.flipped().is_client() => {
+            None if id.is_client() => {
                 self.counters.dropped_no_rpc += 1;
                 return None;
             }
-            None => self.admit(now, path, peer, common, data, packet_length)?,
+            None => self.admit(now, path, (peer, block), common, data, packet_length)?,
         };
-        if self.rpcs[index].awaits_response() {
-            self.begin_response(now, index, data)?;
-        }
         self.plan(now, index, data)
     }
 
-    /// A packet of a known RPC: its peer lives, and what it echoes tells what it knows.
+    /// The peer lives, and what its packet echoes tells what it knows.
+    #[inline]
     fn heed(
         &mut self,
         now: Instant,
-        index: u32,
+        peer: u32,
         path: &Path,
         common: &Common,
-        version: u16,
+        data: &Data,
         packet_length: u32,
-    ) {
-        let peer = self.rpcs[index].peer;
-        let ours = self.peers[peer].our_version(self.published.revision);
-        self.peers[peer].hear(now, packet_length);
-        if version == ours && self.peers[peer].is_proven() {
-            return;
+    ) -> Echo {
+        let version = data.cutoff_version;
+        let entry = &mut self.peers[peer];
+        entry.hear(now, packet_length);
+        let ours = entry.our_version(self.published.revision);
+        if version == ours && entry.is_proven() {
+            return Echo::Ours;
         }
-        self.vet(now, peer, version);
+        let echo = self.vet(now, peer, version);
         if version != ours {
             self.tell_cutoffs(now, peer, path, common);
         }
+        echo
     }
 
     /// Reads the version that DATA echoes; what waited for it as a proof goes on.
+    #[cold]
     fn vet(&mut self, now: Instant, peer: u32, version: u16) -> Echo {
         let was_proven = self.peers[peer].is_proven();
         let echo = self.peers[peer].vet(now, version);
@@ -155,6 +168,7 @@ impl Engine {
     }
 
     /// Sends our cutoffs and their version, unless it was just done.
+    #[cold]
     fn tell_cutoffs(&mut self, now: Instant, peer: u32, path: &Path, common: &Common) {
         let peer = &mut self.peers[peer];
         if !peer.may_tell_cutoffs(now) || !peer.allow(crate::wire::CUTOFFS_HEADER_BYTES as u32) {
@@ -167,44 +181,54 @@ impl Engine {
         self.post(*path, swap(common, common.sender_id.flipped(), body));
     }
 
-    /// A packet of a request that we do not know: takes the request, or says why not.
+    /// A packet of a request that we do not know: takes the request, or says why not. `block`: where
+    /// others of its peer with ids beside its own are remembered.
+    #[inline]
     fn admit(
         &mut self,
         now: Instant,
-        path: Path,
-        peer: Option<u32>,
+        path: &Path,
+        (peer, block): (Option<u32>, Option<u32>),
         common: &Common,
         data: &Data,
         packet_length: u32,
     ) -> Option<u32> {
-        self.may_admit(now, &path, common, data)?;
+        self.may_admit(now, path, common, data)?;
         let known = peer.or_else(|| self.peers.make(now, &path.peer).ok());
         let Some(peer) = known else {
             self.counters.requests_refused += 1;
             return None;
         };
-        self.peers[peer].hear(now, packet_length);
-        let echo = self.vet(now, peer, data.cutoff_version);
-        if data.cutoff_version != self.peers[peer].our_version(self.published.revision) {
-            self.tell_cutoffs(now, peer, &path, common);
-        }
-        if echo == Echo::EarlierLife {
+        if self.heed(now, peer, path, common, data, packet_length) == Echo::EarlierLife {
             self.counters.dropped_earlier_life += 1;
             return None;
         }
         let id = common.sender_id.flipped();
-        let tombstone = match self.tombstones.accept(&mut self.peers, peer, id) {
-            Ok(block) => block,
-            Err(Verdict::Seen) => {
-                self.counters.dropped_tombstone += 1;
-                return None;
-            }
-            Err(Verdict::Full) => {
-                self.counters.requests_refused += 1;
-                return None;
-            }
+        if self.tombstones.known(block, id) != Known::Never {
+            self.counters.dropped_tombstone += 1;
+            return None;
+        }
+        let made = block.map_or_else(|| self.tombstones.make(&mut self.peers, peer, id), Ok);
+        let Ok(tombstone) = made else {
+            self.counters.requests_refused += 1;
+            return None;
         };
-        let rpc = Rpc {
+        let crowded = self.rpcs.servers() >= self.config.max_server_rpcs
+            || self.peers[peer].server_rpcs >= self.config.max_server_rpcs_per_peer;
+        let vacancy = if crowded { Err(Full) } else { self.vacancy() };
+        let Ok(index) = vacancy else {
+            self.tombstones.refuse(now, tombstone, id);
+            self.turn_away(*path, common, peer);
+            return None;
+        };
+        self.tombstones.begin(tombstone, id, index);
+        let (entry, chain) = self.peers.join(&mut self.rpcs.slab, peer, index, false);
+        // Whoever keeps the payload waiting is asked for it.
+        let silence = entry.patience.for_bytes(&self.config);
+        entry.latest_block = tombstone;
+        self.timers.set_at_latest(index, now.after(silence));
+        let (_, place) = self.rpcs.occupy(index, false);
+        *place = Rpc {
             id,
             peer,
             socket: path.socket,
@@ -212,33 +236,23 @@ impl Engine {
             local_port: common.dest_port,
             remote_port: common.source_port,
             state: State::Server(ServerRpc::Receiving(Inbound::new(data.message_length))),
-            pending: Pending::default(),
+            pending: Pending::NONE,
             progress: Progress::new(now),
-            deadline: None,
+            deadline: Instant::NEVER,
             in_flight: 0,
             incast: data.incast,
             tombstone,
             is_due: false,
             is_aside: false,
+            chain,
+            event: UNLINKED,
+            short: place.short,
         };
-        let crowded = self.rpcs.servers() >= self.config.max_server_rpcs
-            || self.peers[peer].server_rpcs >= self.config.max_server_rpcs_per_peer;
-        let inserted = if crowded {
-            None
-        } else {
-            self.insert_rpc(rpc).ok()
-        };
-        match inserted {
-            Some(index) => self.watch(now, index),
-            None => {
-                self.tombstones.end(now, &self.config, tombstone, id, true);
-                self.turn_away(path, common, peer);
-            }
-        }
-        inserted
+        Some(index)
     }
 
     /// The checks that need no state of the peer.
+    #[inline]
     fn may_admit(&mut self, now: Instant, path: &Path, common: &Common, data: &Data) -> Option<()> {
         let socket = self
             .sockets
@@ -258,7 +272,7 @@ impl Engine {
             return None;
         }
         let started = self.started.unwrap_or(now);
-        if now < started + self.config.quiet_start {
+        if now < started.after(nanos(self.config.quiet_start)) {
             self.counters.dropped_quiet_start += 1;
             return None;
         }
@@ -276,6 +290,7 @@ impl Engine {
     }
 
     /// The first DATA of a response. It is an ack of the request, too.
+    #[inline]
     fn begin_response(&mut self, now: Instant, index: u32, data: &Data) -> Option<()> {
         let rpc = &mut self.rpcs[index];
         let State::Client(client) = &mut rpc.state else {
@@ -307,6 +322,7 @@ impl Engine {
     }
 
     /// Learns from the header of DATA, and looks whether its bytes can be stored.
+    #[inline]
     fn plan(&mut self, now: Instant, index: u32, data: &Data) -> Option<Placement<'_>> {
         let (key, rpc) = self.rpcs.keyed(index);
         let Some(inbound) = rpc.inbound() else {
@@ -317,14 +333,7 @@ impl Engine {
             self.counters.dropped_contradiction += 1;
             return None;
         }
-        // More than we would send unasked ourselves is not believed.
-        let promised = data.incoming.min(self.config.unscheduled_bytes);
-        inbound.unscheduled = inbound.unscheduled.max(promised);
-        let was_owed = inbound.is_owed();
-        inbound.granted = inbound.granted.max(promised);
-        inbound.lossy |= data.retransmit;
-        let is_part = data.payload_length < inbound.length;
-        let goes_on = is_part && inbound.is_owed() && !was_owed;
+        let goes_on = inbound.learn(data, self.config.unscheduled_bytes);
         let bytes = data.offset..data.end();
         let novelty = inbound.novelty(&self.ranges, &bytes);
         let (storage, length) = (inbound.storage, inbound.length);
@@ -344,28 +353,33 @@ impl Engine {
             self.counters.dropped_stalled += 1;
             return None;
         }
+        if novelty != Novelty::New {
+            self.count_useless(novelty);
+            return None;
+        }
+        let place = Place {
+            rpc: key,
+            offset: data.offset,
+            length: data.payload_length,
+            header_bytes: DATA_HEADER_BYTES,
+            message_length: length,
+            new: storage != Storage::Made,
+        };
+        Some(Placement {
+            engine: self,
+            now,
+            place,
+        })
+    }
+
+    #[cold]
+    fn count_useless(&mut self, novelty: Novelty) {
         let dropped = match novelty {
-            Novelty::New => {
-                let place = Place {
-                    rpc: key,
-                    offset: data.offset,
-                    length: data.payload_length,
-                    header_bytes: DATA_HEADER_BYTES,
-                    message_length: length,
-                    new: storage != Storage::Made,
-                };
-                return Some(Placement {
-                    engine: self,
-                    now,
-                    place,
-                });
-            }
-            Novelty::Duplicate => &mut self.counters.dropped_duplicate,
             Novelty::Overlap => &mut self.counters.dropped_overlap,
             Novelty::NoRoom => &mut self.counters.dropped_gap_limit,
+            Novelty::New | Novelty::Duplicate => &mut self.counters.dropped_duplicate,
         };
         *dropped += 1;
-        None
     }
 
     /// The message waits for room in the budget.
@@ -393,10 +407,16 @@ impl Engine {
     }
 
     /// The host stored bytes of a message.
+    #[inline]
     fn store(&mut self, now: Instant, index: u32, bytes: Range<u32>) {
         self.counters.data_received += 1;
-        self.note(now, index, News::Progress);
-        let Some(inbound) = self.rpcs[index].inbound() else {
+        let rpc = &mut self.rpcs[index];
+        let peer = rpc.peer;
+        let entry = &mut self.peers[peer];
+        let was_slow = rpc.progress.advance(now);
+        let cost = core::mem::take(&mut rpc.in_flight);
+        let makes_room = cost > 0 && entry.flight.land(cost, !rpc.progress.was_resent());
+        let Some(inbound) = rpc.inbound() else {
             return;
         };
         if inbound.storage == Storage::None {
@@ -407,7 +427,14 @@ impl Engine {
         if inbound.is_complete() {
             self.complete(now, index);
         } else {
+            if was_slow {
+                // The timer may be far away.
+                self.watch(now, index);
+            }
             self.rejoin(now, index);
+        }
+        if makes_room {
+            self.let_go(now, peer);
         }
     }
 
@@ -429,6 +456,7 @@ impl Engine {
     }
 
     /// The last byte of a message arrived.
+    #[inline]
     fn complete(&mut self, now: Instant, index: u32) {
         let rpc = &mut self.rpcs[index];
         if rpc.is_aside {
@@ -439,52 +467,59 @@ impl Engine {
         let Some(inbound) = rpc.inbound() else {
             return;
         };
+        let entry = &mut self.peers[peer];
         let arrival = Arrival {
             length: inbound.length,
             unscheduled: inbound.unscheduled,
-            host: self.peers[peer].host_hash(),
+            host: entry.host_hash(),
         };
         if !inbound.lossy {
-            self.peers[peer].granting.recover();
+            entry.granting.recover();
+        }
+        if is_client && !retried {
+            entry.sending.recover();
         }
         let length = arrival.length;
-        if self.peers[peer].is_proven() {
+        if !is_client {
+            // The timer is that of a request on its way, which is the earlier one.
+            rpc.state = State::Server(ServerRpc::InService(length));
+        }
+        if entry.is_proven() {
             self.learn_from(now, arrival);
         }
         if is_client {
             self.counters.rpcs_completed += 1;
-            if !retried {
-                self.peers[peer].sending.recover();
-            }
             let most = match length <= self.config.short_message_bytes {
                 true => owed::SHORT_MOST,
                 false => owed::MOST,
             };
             self.owe_ack(peer, index, most);
-            let (rpc, _) = self.rpcs.keyed(index);
-            self.finish(now, index, Event::Response { rpc, length });
+            self.finish(now, index, Outcome::Response(length));
         } else {
-            // The timer is that of a request on its way, which is the earlier one.
-            self.rpcs[index].state = State::Server(ServerRpc::InService(length));
             self.deliver_request(index);
         }
     }
 
     /// The server of a client RPC may forget it: said with the next DATA, or at once when it is owed
     /// `most` acks already.
+    #[inline]
     pub(crate) fn owe_ack(&mut self, peer: u32, index: u32, most: u32) {
         let rpc = &self.rpcs[index];
         let ack = Ack {
             client_id: rpc.id,
             server_port: rpc.remote_port,
         };
-        if self.peers.owe_ack(peer, ack, most) {
-            return;
+        if !self.peers.owe_ack(peer, ack, most) {
+            self.send_acks(peer, index);
         }
-        let acks = self.peers.take_acks(peer);
-        let packet = crate::wire::Packet {
+    }
+
+    /// Sends the acks that a peer is owed for longest, and that of the RPC.
+    #[cold]
+    fn send_acks(&mut self, peer: u32, index: u32) {
+        let packet = Packet {
             common: self.rpcs[index].common(),
-            body: Body::Ack(acks),
+            body: Body::Ack(self.peers.take_acks(peer)),
         };
         let path = self.path_of(index);
         self.post(path, packet);

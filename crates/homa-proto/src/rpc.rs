@@ -2,15 +2,15 @@
 
 use core::net::Ipv6Addr;
 
-use crate::address::SocketId;
-use crate::api::{Event, RpcKey};
+use crate::address::{Path, SocketId};
+use crate::api::{Event, Failure, RpcKey};
 use crate::chunks::Full;
-use crate::hash::{HashIndex, Key, TableKey};
 use crate::inbound::Inbound;
+use crate::list::{ChainLink, Chained, QueueLink, UNLINKED};
 use crate::outbound::Outbound;
-use crate::peer::Peers;
+use crate::peer::Peer;
 use crate::progress::Progress;
-use crate::slab::{NONE, Slab};
+use crate::slab::{NONE, Slab, Vacant};
 use crate::time::Instant;
 use crate::wire::{Common, RpcId, UnknownReason};
 
@@ -21,7 +21,30 @@ pub(crate) enum State {
     /// We were asked.
     Server(ServerRpc),
     /// It is over; the application is still to be told.
-    Over(Event),
+    Over(Outcome),
+}
+
+/// How an RPC ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
+    /// Ours has its response, of this many bytes.
+    Response(u32),
+    /// Ours failed.
+    Failed(Failure),
+    /// One that we served; whether its client has the response, as far as we know.
+    Ended { delivered: bool },
+}
+
+impl Outcome {
+    /// What the application is told.
+    #[inline]
+    pub(crate) const fn told_of(self, rpc: RpcKey) -> Event {
+        match self {
+            Self::Response(length) => Event::Response { rpc, length },
+            Self::Failed(failure) => Event::Failed { rpc, failure },
+            Self::Ended { delivered } => Event::Ended { rpc, delivered },
+        }
+    }
 }
 
 /// An RPC as its client sees it.
@@ -61,10 +84,11 @@ pub(crate) enum ServerRpc {
 }
 
 /// Control packets that an RPC is to send, in the order of their bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pending(u8);
 
 impl Pending {
+    pub(crate) const NONE: Self = Self(0);
     /// RESEND for what is missing, or for everything if nothing came.
     pub(crate) const ASK: Self = Self(2);
     /// RESEND for one byte, whose answer proves the peer's address.
@@ -103,7 +127,8 @@ pub(crate) struct Rpc {
     pub(crate) state: State,
     pub(crate) pending: Pending,
     pub(crate) progress: Progress,
-    pub(crate) deadline: Option<Instant>,
+    /// When the application loses interest; `Instant::NEVER`: not before the protocol gives up.
+    pub(crate) deadline: Instant,
     /// What it counts among the requests on their way; 0: it is none.
     pub(crate) in_flight: u64,
     /// The request is marked: its response sends little unasked.
@@ -114,6 +139,63 @@ pub(crate) struct Rpc {
     pub(crate) is_due: bool,
     /// It may be in a queue other than that of short messages, or known to granter or budget.
     pub(crate) is_aside: bool,
+    /// Its place in the list of its peer's RPCs.
+    pub(crate) chain: ChainLink,
+    /// Its place in the queue of events.
+    pub(crate) event: u32,
+    /// Its place in the queue of short messages, in which it may have stayed from the RPC that lay here
+    /// before.
+    pub(crate) short: u32,
+}
+
+impl Chained for Rpc {
+    #[inline]
+    fn link(&mut self) -> &mut ChainLink {
+        &mut self.chain
+    }
+}
+
+/// The queue of RPCs of which the application is to be told.
+pub(crate) struct ByEvent;
+
+impl QueueLink<Rpc> for ByEvent {
+    #[inline]
+    fn of(rpc: &mut Rpc) -> &mut u32 {
+        &mut rpc.event
+    }
+}
+
+/// The queue of RPCs whose message is short and to be sent.
+pub(crate) struct ByShort;
+
+impl QueueLink<Rpc> for ByShort {
+    #[inline]
+    fn of(rpc: &mut Rpc) -> &mut u32 {
+        &mut rpc.short
+    }
+}
+
+impl Vacant for Rpc {
+    const VACANT: Self = Self {
+        id: RpcId::new(0),
+        peer: NONE,
+        socket: SocketId(0),
+        local: Ipv6Addr::UNSPECIFIED,
+        local_port: 0,
+        remote_port: 0,
+        state: State::Over(Outcome::Ended { delivered: false }),
+        pending: Pending::NONE,
+        progress: Progress::new(Instant::ZERO),
+        deadline: Instant::NEVER,
+        in_flight: 0,
+        incast: false,
+        tombstone: NONE,
+        is_due: false,
+        is_aside: false,
+        chain: ChainLink::NONE,
+        event: UNLINKED,
+        short: UNLINKED,
+    };
 }
 
 impl Rpc {
@@ -124,6 +206,16 @@ impl Rpc {
             State::Client(client) => Some(&mut client.request),
             State::Server(ServerRpc::Sending(response)) => Some(response),
             _ => None,
+        }
+    }
+
+    /// Bytes of the message that we send in it; 0: there is none.
+    #[inline]
+    pub(crate) fn length_to_send(&self) -> u32 {
+        match &self.state {
+            State::Client(client) => client.request.length,
+            State::Server(ServerRpc::Sending(response)) => response.length,
+            _ => 0,
         }
     }
 
@@ -138,6 +230,7 @@ impl Rpc {
     }
 
     /// What its request costs the server's buffer.
+    #[inline]
     pub(crate) fn flight_cost(&self) -> u64 {
         match &self.state {
             State::Client(client) => client.request.flight_cost(),
@@ -146,6 +239,7 @@ impl Rpc {
     }
 
     /// Whether it is ours and no byte of its response came yet.
+    #[inline]
     pub(crate) fn awaits_response(&self) -> bool {
         matches!(&self.state, State::Client(client) if client.response.is_none())
     }
@@ -159,12 +253,38 @@ impl Rpc {
         }
     }
 
+    /// Whether its application has the request and did not answer yet.
+    #[inline]
+    pub(crate) fn is_in_service(&self) -> bool {
+        matches!(self.state, State::Server(ServerRpc::InService(_)))
+    }
+
+    #[inline]
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, State::Over(_))
     }
 
+    #[inline]
     pub(crate) fn is_client(&self) -> bool {
         self.id.is_client()
+    }
+
+    /// The way of packets that we send in it.
+    #[inline]
+    pub(crate) fn path(&self, peer: &Peer) -> Path {
+        Path {
+            socket: self.socket,
+            peer: peer.address,
+            local: self.local,
+        }
+    }
+
+    /// Whether a packet belongs to it that came this way with these ports.
+    #[inline]
+    pub(crate) fn is_on(&self, path: &Path, common: &Common) -> bool {
+        self.remote_port == common.source_port
+            && self.local_port == common.dest_port
+            && self.socket == path.socket
     }
 
     /// Header fields of a packet that we send in it.
@@ -195,12 +315,9 @@ const fn index_of(id: RpcId) -> u32 {
 }
 
 /// The table of RPCs. Those that are over keep their place until the application was told, but no
-/// packet finds them.
+/// packet finds them: ours are found by their ids, those that we serve by their tombstones.
 pub(crate) struct Rpcs {
-    slab: Slab<Rpc>,
-    /// Those that we serve; others are found by their ids.
-    served: HashIndex,
-    key: TableKey,
+    pub(crate) slab: Slab<Rpc>,
     /// This engine's number.
     engine: u8,
     clients: u32,
@@ -223,15 +340,13 @@ impl core::ops::IndexMut<u32> for Rpcs {
 }
 
 impl Rpcs {
-    pub(crate) fn new(limit: u32, engine: u8, key: Key) -> Result<Self, Full> {
-        Ok(Self {
+    pub(crate) const fn new(limit: u32, engine: u8) -> Self {
+        Self {
             slab: Slab::new(limit),
-            served: HashIndex::new()?,
-            key: TableKey::new(key),
             engine,
             clients: 0,
             servers: 0,
-        })
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -248,78 +363,42 @@ impl Rpcs {
         self.servers
     }
 
-    /// The live RPC that `peer` means by `id` (our view of it).
+    /// The live RPC of ours that `peer` means by `id`.
     #[inline]
-    pub(crate) fn find(&self, peers: &Peers, peer: u32, id: RpcId) -> Option<u32> {
-        if id.is_client() {
-            let index = index_of(id);
-            let rpc = self.slab.get(index)?;
-            return (rpc.id == id && rpc.peer == peer && !rpc.is_over()).then_some(index);
-        }
-        self.served
-            .find(self.key.hash([peers[peer].host, id.get()]), |index| {
-                let rpc = &self.slab[index];
-                rpc.id == id && rpc.peer == peer
-            })
-    }
-
-    /// The live RPC that an ack from a host means: by id, source address and server port, since
-    /// acks may ride on another socket's packets. `host`: the address' hash.
-    #[inline]
-    pub(crate) fn find_acked(
-        &self,
-        peers: &Peers,
-        id: RpcId,
-        (ip, host): (Ipv6Addr, u64),
-        server_port: u16,
-    ) -> Option<u32> {
-        self.served.find(self.key.hash([host, id.get()]), |index| {
-            let rpc = &self.slab[index];
-            rpc.id == id && rpc.local_port == server_port && peers[rpc.peer].address.ip == ip
-        })
+    pub(crate) fn find(&self, peer: u32, id: RpcId) -> Option<u32> {
+        let index = index_of(id);
+        let rpc = self.slab.get(index)?;
+        (rpc.id == id && rpc.peer == peer && !rpc.is_over()).then_some(index)
     }
 
     /// Where the next RPC will lie.
+    #[inline]
     pub(crate) fn vacancy(&mut self) -> Result<u32, Full> {
         self.slab.vacancy()
     }
 
-    /// Makes room in the table's own arrays for an RPC at `index`.
-    pub(crate) fn ensure(&mut self, index: u32) -> Result<(), Full> {
-        self.served.ensure(index)
-    }
-
-    /// Enters an RPC at [`vacancy`](Self::vacancy). One of ours gets its id here.
-    pub(crate) fn insert(&mut self, peers: &mut Peers, mut rpc: Rpc) -> Result<u32, Full> {
-        let index = self.slab.vacancy()?;
-        let is_client = rpc.is_client();
-        let peer = peers.join(rpc.peer, index, is_client);
+    /// Takes the place at [`vacancy`](Self::vacancy) for an RPC; whoever does fills it.
+    #[inline]
+    pub(crate) fn occupy(&mut self, index: u32, is_client: bool) -> (RpcKey, &mut Rpc) {
         if is_client {
-            rpc.id = client_id(self.engine, index, peer.next_id());
             self.clients += 1;
         } else {
-            let hash = self.key.hash([peer.host, rpc.id.get()]);
-            self.served.insert(hash, index);
             self.servers += 1;
         }
-        self.slab.insert(rpc)
+        let (generation, place) = self.slab.occupy(index);
+        (RpcKey { index, generation }, place)
     }
 
-    /// Makes an RPC over: no packet finds it any more.
+    /// The id of an RPC of ours at `index`, of which `number` is its peer's next one.
     #[inline]
-    pub(crate) fn end(&mut self, now: Instant, peers: &mut Peers, index: u32, event: Event) {
-        let rpc = &mut self.slab[index];
-        rpc.state = State::Over(event);
-        rpc.is_due = false;
-        if !rpc.is_client() {
-            self.served.remove(index);
-        }
-        peers.leave(now, rpc.peer, index, rpc.is_client());
+    pub(crate) const fn id_at(&self, index: u32, number: u32) -> RpcId {
+        client_id(self.engine, index, number)
     }
 
     /// Frees the place of an RPC that is over and was told.
-    pub(crate) fn free(&mut self, index: u32) {
-        if self.slab[index].is_client() {
+    #[inline]
+    pub(crate) fn free(&mut self, index: u32, is_client: bool) {
+        if is_client {
             self.clients -= 1;
         } else {
             self.servers -= 1;
@@ -327,10 +406,18 @@ impl Rpcs {
         self.slab.remove(index);
     }
 
+    /// The RPC that a key names, unless it is gone.
+    #[inline]
+    pub(crate) fn named(&mut self, key: RpcKey) -> Option<&mut Rpc> {
+        self.slab.named(key.index, key.generation)
+    }
+
     /// The index that a key names, unless its RPC is gone.
+    #[inline]
     pub(crate) fn resolve(&self, key: RpcKey) -> Option<u32> {
-        let generation = self.slab.generation(key.index)?;
-        (generation == key.generation).then_some(key.index)
+        self.slab
+            .is_named(key.index, key.generation)
+            .then_some(key.index)
     }
 
     /// An RPC and the key that names it.
@@ -340,11 +427,11 @@ impl Rpcs {
         (RpcKey { index, generation }, rpc)
     }
 
-    pub(crate) fn key_of(&self, index: u32) -> RpcKey {
-        RpcKey {
-            index,
-            generation: self.slab.generation(index).unwrap_or(NONE),
-        }
+    /// What lies at `index`, be it under way or not, and its key.
+    #[inline]
+    pub(crate) fn place(&mut self, index: u32) -> (RpcKey, &mut Rpc) {
+        let (generation, rpc) = self.slab.place(index);
+        (RpcKey { index, generation }, rpc)
     }
 
     /// One above the largest index ever used.
@@ -364,7 +451,7 @@ mod tests {
 
     #[test]
     fn what_is_pending_is_taken_out_one_by_one() {
-        let mut pending = Pending::default();
+        let mut pending = Pending::NONE;
         assert!(pending.is_empty());
         pending.add(Pending::NEED_ACK);
         pending.add(Pending::PROVE);

@@ -6,11 +6,24 @@ use crate::chunks::{Chunks, Full};
 /// "No entry", in links between entries.
 pub(crate) const NONE: u32 = u32::MAX;
 
+/// What fills a place that is not in use. An `Option` would say the same, but be looked at with every
+/// access, although whoever holds an index knows that there is an entry.
+pub(crate) trait Vacant {
+    const VACANT: Self;
+}
+
 struct Slot<T> {
+    /// Odd: the place is in use.
     generation: u32,
     /// Next free slot, when this one is free.
     next: u32,
-    value: Option<T>,
+    value: T,
+}
+
+impl<T> Slot<T> {
+    const fn is_used(&self) -> bool {
+        self.generation & 1 == 1
+    }
 }
 
 /// Entries that keep their index, and their place in memory, until they are removed; in chunks of
@@ -49,8 +62,68 @@ impl<T, const N: usize> Slab<T, N> {
         self.used
     }
 
+    /// Removes an entry; its index may be given out again, its generation is not.
+    #[inline]
+    pub(crate) fn remove(&mut self, index: u32) {
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.is_used()) else {
+            return;
+        };
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.next = self.free;
+        self.free = index;
+        self.len -= 1;
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        let slot = self.slots.get(index)?;
+        slot.is_used().then_some(&slot.value)
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        let slot = self.slots.get_mut(index)?;
+        slot.is_used().then_some(&mut slot.value)
+    }
+
+    /// The entry at `index`, which an invariant keeps alive, and its generation.
+    #[inline]
+    pub(crate) fn entry(&mut self, index: u32) -> (u32, &mut T) {
+        let slot = &mut self.slots[index];
+        debug_assert!(slot.is_used(), "links lead to live entries");
+        (slot.generation, &mut slot.value)
+    }
+
+    /// What lies at `index`, be it in use or not.
+    #[inline]
+    pub(crate) fn at(&mut self, index: u32) -> &mut T {
+        &mut self.slots[index].value
+    }
+
+    /// What lies at `index`, be it in use or not, and its generation.
+    #[inline]
+    pub(crate) fn place(&mut self, index: u32) -> (u32, &mut T) {
+        let slot = &mut self.slots[index];
+        (slot.generation, &mut slot.value)
+    }
+
+    /// Whether there is an entry at `index` and it has this generation.
+    pub(crate) fn is_named(&self, index: u32, generation: u32) -> bool {
+        let slot = self.slots.get(index);
+        slot.is_some_and(|slot| slot.is_used() && slot.generation == generation)
+    }
+
+    /// The entry at `index`, if there is one and it has this generation.
+    #[inline]
+    pub(crate) fn named(&mut self, index: u32, generation: u32) -> Option<&mut T> {
+        let slot = self.slots.get_mut(index)?;
+        (slot.is_used() && slot.generation == generation).then_some(&mut slot.value)
+    }
+}
+
+impl<T: Vacant, const N: usize> Slab<T, N> {
     /// The index that [`insert`](Self::insert) will give out next: the one freed last, so that
     /// memory stays warm.
+    #[inline]
     pub(crate) fn vacancy(&mut self) -> Result<u32, Full> {
         if self.len == self.limit {
             return Err(Full);
@@ -59,66 +132,41 @@ impl<T, const N: usize> Slab<T, N> {
             return Ok(self.free);
         }
         if self.used as usize == self.slots.len() {
-            self.slots.grow(|| Slot {
-                generation: 0,
-                next: NONE,
-                value: None,
-            })?;
+            self.grow()?;
         }
         Ok(self.used)
     }
 
+    #[cold]
+    fn grow(&mut self) -> Result<(), Full> {
+        self.slots.grow(|| Slot {
+            generation: 0,
+            next: NONE,
+            value: T::VACANT,
+        })
+    }
+
     /// Stores `value` and returns its index.
+    #[inline]
     pub(crate) fn insert(&mut self, value: T) -> Result<u32, Full> {
         let index = self.vacancy()?;
+        *self.occupy(index).1 = value;
+        Ok(index)
+    }
+
+    /// Takes the place at [`vacancy`](Self::vacancy), under a new generation; whoever does fills it.
+    #[inline]
+    pub(crate) fn occupy(&mut self, index: u32) -> (u32, &mut T) {
         let slot = &mut self.slots[index];
-        slot.value = Some(value);
+        debug_assert!(!slot.is_used(), "a vacancy is free");
         if index == self.free {
             self.free = slot.next;
         } else {
             self.used += 1;
         }
         self.len += 1;
-        Ok(index)
-    }
-
-    /// Removes an entry; its index may be given out again, its generation is not.
-    pub(crate) fn remove(&mut self, index: u32) {
-        let free = self.free;
-        let Some(slot) = self.slots.get_mut(index) else {
-            return;
-        };
-        if slot.value.is_none() {
-            return;
-        }
-        slot.value = None;
         slot.generation = slot.generation.wrapping_add(1);
-        slot.next = free;
-        self.free = index;
-        self.len -= 1;
-    }
-
-    #[inline]
-    pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        self.slots.get(index)?.value.as_ref()
-    }
-
-    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.slots.get_mut(index)?.value.as_mut()
-    }
-
-    /// The entry at `index`, which an invariant keeps alive, and its generation.
-    #[inline]
-    pub(crate) fn entry(&mut self, index: u32) -> (u32, &mut T) {
-        let slot = &mut self.slots[index];
-        let value = slot.value.as_mut();
-        (slot.generation, value.expect("links lead to live entries"))
-    }
-
-    /// Generation of the entry at `index`, if there is one.
-    pub(crate) fn generation(&self, index: u32) -> Option<u32> {
-        let slot = self.slots.get(index)?;
-        slot.value.as_ref().map(|_| slot.generation)
+        (slot.generation, &mut slot.value)
     }
 }
 
@@ -128,16 +176,18 @@ impl<T, const N: usize> core::ops::Index<u32> for Slab<T, N> {
     /// For indices that an invariant keeps alive.
     #[inline]
     fn index(&self, index: u32) -> &T {
-        let value = self.slots[index].value.as_ref();
-        value.expect("links lead to live entries")
+        let slot = &self.slots[index];
+        debug_assert!(slot.is_used(), "links lead to live entries");
+        &slot.value
     }
 }
 
 impl<T, const N: usize> core::ops::IndexMut<u32> for Slab<T, N> {
     #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
-        let value = self.slots[index].value.as_mut();
-        value.expect("links lead to live entries")
+        let slot = &mut self.slots[index];
+        debug_assert!(slot.is_used(), "links lead to live entries");
+        &mut slot.value
     }
 }
 
@@ -145,21 +195,29 @@ impl<T, const N: usize> core::ops::IndexMut<u32> for Slab<T, N> {
 mod tests {
     use super::*;
 
+    impl Vacant for u32 {
+        const VACANT: Self = 0;
+    }
+
     #[test]
     fn a_removed_entry_gives_its_index_back_under_a_new_generation() {
-        let mut slab: Slab<_> = Slab::new(2);
-        let first = slab.insert('a').unwrap();
-        let generation = slab.generation(first);
+        let mut slab: Slab<u32> = Slab::new(2);
+        let first = slab.insert(7).unwrap();
+        let (generation, _) = slab.entry(first);
+        assert_eq!(slab.named(first, generation), Some(&mut 7));
         slab.remove(first);
-        assert_eq!(slab.generation(first), None);
-        let second = slab.insert('b').unwrap();
+        let (free, _) = slab.place(first);
+        assert_eq!(slab.get(first), None);
+        assert_eq!(slab.named(first, generation), None);
+        assert_eq!(slab.named(first, free), None);
+        let second = slab.insert(8).unwrap();
         assert_eq!(first, second);
-        assert_ne!(generation, slab.generation(second));
+        assert_eq!(slab.named(second, generation), None);
     }
 
     #[test]
     fn a_full_slab_refuses_and_keeps_what_it_has() {
-        let mut slab: Slab<_> = Slab::new(300);
+        let mut slab: Slab<u32> = Slab::new(300);
         for i in 0..300 {
             assert_eq!(slab.insert(i), Ok(i));
         }

@@ -9,10 +9,12 @@
 use crate::chunks::Full;
 use crate::heap::{Heap, Nodes};
 use crate::list::{Fifo, Queue};
+use crate::rpc::{ByShort, Rpc};
+use crate::slab::Slab;
 
 pub(crate) struct SendQueue {
     /// Who no longer wants to be sent stays in it until its turn.
-    short: Queue,
+    short: Queue<Rpc, ByShort>,
     announce: Fifo,
     by_remaining: Heap,
     remaining: Nodes,
@@ -47,15 +49,15 @@ impl SendQueue {
     }
 
     pub(crate) fn ensure(&mut self, rpc: u32) -> Result<(), Full> {
-        self.short.ensure(rpc)?;
         self.announce.ensure(rpc)?;
         self.remaining.ensure(rpc)?;
         self.ages.ensure(rpc)
     }
 
     /// A message that fits into one packet and bypasses the order.
-    pub(crate) fn push_short(&mut self, rpc: u32) {
-        self.short.push(rpc);
+    #[inline]
+    pub(crate) fn push_short(&mut self, rpcs: &mut Slab<Rpc>, rpc: u32) {
+        self.short.push(rpcs, rpc);
     }
 
     /// A message that has bytes to send, or one whose number of them changed.
@@ -82,8 +84,10 @@ impl SendQueue {
         self.short.first()
     }
 
-    pub(crate) fn pop_short(&mut self) -> Option<u32> {
-        self.short.pop()
+    /// The first of the short messages, which is at hand, is no longer in the queue.
+    #[inline]
+    pub(crate) fn pop_short(&mut self, first: &mut Rpc) {
+        self.short.pop_entry(first);
     }
 
     /// The next message to be announced; the one that is first in the order anyway needs none.

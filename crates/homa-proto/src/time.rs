@@ -15,6 +15,9 @@ impl Instant {
     /// The origin of the host's clock.
     pub const ZERO: Self = Self(0);
 
+    /// Later than any other.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
     /// The moment `nanoseconds` after the origin.
     pub const fn from_nanos(nanoseconds: u64) -> Self {
         Self(nanoseconds)
@@ -41,7 +44,7 @@ impl Add<Duration> for Instant {
 
     /// Saturates after 584 years.
     fn add(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_add(nanos(rhs)))
+        self.after(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX))
     }
 }
 
@@ -54,11 +57,11 @@ impl Sub for Instant {
     }
 }
 
-/// A duration in nanoseconds, at most `u64::MAX`.
+/// Nanoseconds of a duration of less than 584 years, as all of [`Config`](crate::Config) are, which
+/// needs no look at what does not fit.
 #[inline]
-pub(crate) fn nanos(duration: Duration) -> u64 {
-    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
-    seconds.saturating_add(u64::from(duration.subsec_nanos()))
+pub(crate) const fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
 }
 
 #[cfg(test)]
@@ -72,6 +75,6 @@ mod tests {
         assert_eq!(early - late, Duration::ZERO);
         assert_eq!(early + Duration::from_nanos(3_000), late);
         assert_eq!((late + Duration::MAX).as_nanos(), u64::MAX);
-        assert_eq!(nanos(Duration::MAX), u64::MAX);
+        assert_eq!(nanos(Duration::from_millis(1_500)), 1_500_000_000);
     }
 }

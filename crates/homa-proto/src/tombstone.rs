@@ -1,69 +1,128 @@
 //! At most once: which requests of each client were accepted, so that a late copy of one that is
-//! over never runs again.
+//! over never runs again; and while an RPC is under way, where it lies.
 //!
-//! *Design*: a bit is set when a request is accepted, in blocks of 64 consecutive ids of one peer,
+//! *Design*: a place is taken when a request is accepted, in blocks of consecutive ids of one peer,
 //! which a client that numbers its RPCs densely fills. So a full table refuses new requests early
-//! instead of forgetting old ones, and the end of an RPC needs no memory. A block goes one packet
+//! instead of forgetting old ones, and neither the begin nor the end of an RPC needs memory or a hash:
+//! the same look-up tells a new request from an old one and finds a live one. A block goes one packet
 //! lifetime after the last of its RPCs ended.
 
 use crate::chunks::Full;
-use crate::config::Config;
 use crate::hash::{HashIndex, Key, TableKey};
-use crate::list::Queue;
-use crate::peer::Peers;
-use crate::slab::Slab;
+use crate::list::{Queue, QueueLink, UNLINKED};
+use crate::peer::{Peer, Peers};
+use crate::slab::{NONE, Slab, Vacant};
 use crate::time::Instant;
 use crate::wire::RpcId;
 
+/// Ids of a block: with more of them a client of many servers leaves more of each empty.
+const IDS: usize = 32;
+
+/// In the place of an id: no request with it was accepted.
+const NEVER: u32 = NONE;
+/// In the place of an id: its request was accepted, its RPC is over.
+const OVER: u32 = NONE - 1;
+
 struct Block {
     peer: u32,
-    number: u64,
-    seen: u64,
     /// RPCs of this block that are under way.
     live: u32,
+    number: u64,
     /// When the block may go, if no RPC of it is under way.
     expires: Instant,
     /// When it is looked at.
     turn: Instant,
+    /// Its place in the queue of old blocks.
+    old: u32,
+    /// For each id, where its RPC lies, or one of the above.
+    rpcs: [u32; IDS],
 }
 
-/// Why a request is not taken.
+impl Vacant for Block {
+    const VACANT: Self = Self {
+        peer: NONE,
+        live: 0,
+        number: 0,
+        expires: Instant::ZERO,
+        turn: Instant::ZERO,
+        old: UNLINKED,
+        rpcs: [NEVER; IDS],
+    };
+}
+
+struct ByAge;
+
+impl QueueLink<Block> for ByAge {
+    #[inline]
+    fn of(block: &mut Block) -> &mut u32 {
+        &mut block.old
+    }
+}
+
+impl Block {
+    #[inline]
+    fn holds(&self, peer: u32, id: RpcId) -> bool {
+        self.peer == peer && self.number == number(id)
+    }
+}
+
+/// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It was accepted before.
-    Seen,
-    /// No block is free for it.
-    Full,
+pub(crate) enum Known {
+    /// It was never accepted.
+    Never,
+    /// Its RPC lies here.
+    Live(u32),
+    /// Its RPC is over.
+    Over,
+}
+
+impl Known {
+    pub(crate) fn live(self) -> Option<u32> {
+        match self {
+            Self::Live(index) => Some(index),
+            Self::Never | Self::Over => None,
+        }
+    }
 }
 
 pub(crate) struct Tombstones {
     slab: Slab<Block>,
+    /// By the peer's host, so that an ack finds its RPC whatever port it came from.
     index: HashIndex,
     key: TableKey,
     /// Blocks that had no live RPC once, in the order in which they are looked at: one that has had
     /// RPCs again since then is found out when its turn comes.
-    old: Queue,
+    old: Queue<Block, ByAge>,
+    lifetime: u64,
 }
 
-/// The block that an id belongs to. Bits 32 to 55 do not count: in ids of ours they name a slot of
-/// the client's table, which makes no two of them differ that are alike otherwise, and no client has
-/// 2^31 ids in a packet lifetime.
+/// The bits of an id that tell its block. Bits 32 to 55 do not count: in ids of ours they name a slot
+/// of the client's table, which makes no two of them differ that are alike otherwise, and no client
+/// has 2^31 ids in a packet lifetime.
+const NUMBER: u64 = 0xff00_0000_ffff_ffff & !(2 * IDS as u64 - 1);
+
+/// The block that an id belongs to.
+#[inline]
 const fn number(id: RpcId) -> u64 {
-    let engine = id.get() >> 56;
-    engine << 32 | (id.get() & 0xffff_ffff) >> 7
+    id.get() & NUMBER
 }
 
-const fn bit(id: RpcId) -> u64 {
-    1 << ((id.get() >> 1) & 63)
+/// The place of an id in its block.
+#[inline]
+const fn place(id: RpcId) -> usize {
+    (id.get() >> 1) as usize % IDS
 }
 
 impl Tombstones {
-    pub(crate) fn new(limit: u32, key: Key) -> Result<Self, Full> {
+    /// At most `limit` blocks, each kept for `lifetime` nanoseconds.
+    pub(crate) fn new(limit: u32, key: Key, lifetime: u64) -> Result<Self, Full> {
         Ok(Self {
             slab: Slab::new(limit),
             index: HashIndex::new()?,
             key: TableKey::new(key),
             old: Queue::new(),
+            lifetime,
         })
     }
 
@@ -72,83 +131,108 @@ impl Tombstones {
         self.slab.len()
     }
 
+    /// The block of the peer at `index` in which a request with this id is remembered, if there is one.
     #[inline]
-    fn find(&self, peers: &Peers, peer: u32, id: RpcId) -> Option<u32> {
-        let is_it = |index| {
-            let block = self.slab.get(index);
-            block.is_some_and(|block| block.peer == peer && block.number == number(id))
-        };
-        let latest = peers[peer].latest_block;
-        if is_it(latest) {
-            return Some(latest);
+    pub(crate) fn find(&self, peer: &Peer, index: u32, id: RpcId) -> Option<u32> {
+        let latest = self.slab.get(peer.latest_block);
+        if latest.is_some_and(|block| block.holds(index, id)) {
+            return Some(peer.latest_block);
         }
-        self.index.find(self.hash(peer, id), is_it)
+        self.search(peer.host, index, id)
     }
 
-    fn hash(&self, peer: u32, id: RpcId) -> u64 {
-        self.key.hash([u64::from(peer), number(id)])
+    fn search(&self, host: u64, peer: u32, id: RpcId) -> Option<u32> {
+        let is_it = |index| self.slab[index].holds(peer, id);
+        self.index.find(self.hash(host, id), is_it)
     }
 
-    /// Whether the request was accepted before.
     #[inline]
-    pub(crate) fn contains(&self, peers: &Peers, peer: u32, id: RpcId) -> bool {
-        self.find(peers, peer, id)
-            .is_some_and(|index| self.slab[index].seen & bit(id) != 0)
+    fn hash(&self, host: u64, id: RpcId) -> u64 {
+        self.key.hash([host, number(id)])
     }
 
-    fn make(&mut self, peers: &mut Peers, peer: u32, id: RpcId) -> Result<u32, Full> {
+    /// What became of the request with this id, by its block.
+    #[inline]
+    pub(crate) fn known(&self, block: Option<u32>, id: RpcId) -> Known {
+        match block.map_or(NEVER, |block| self.slab[block].rpcs[place(id)]) {
+            NEVER => Known::Never,
+            OVER => Known::Over,
+            rpc => Known::Live(rpc),
+        }
+    }
+
+    /// The live RPC with this id of any port of a host, by the host's hash, for which `is_it` holds.
+    pub(crate) fn find_at_host(
+        &self,
+        host: u64,
+        id: RpcId,
+        is_it: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let holds = |index: u32| {
+            let block = &self.slab[index];
+            let rpc = block.rpcs[place(id)];
+            block.number == number(id) && rpc < OVER && is_it(rpc)
+        };
+        let block = self.index.find(self.hash(host, id), holds)?;
+        Some(self.slab[block].rpcs[place(id)])
+    }
+
+    /// Makes the block in which a request is to be remembered.
+    #[cold]
+    pub(crate) fn make(&mut self, peers: &mut Peers, peer: u32, id: RpcId) -> Result<u32, Full> {
         let index = self.slab.vacancy()?;
         self.index.ensure(index)?;
-        self.old.ensure(index)?;
         self.slab.insert(Block {
             peer,
             number: number(id),
-            seen: 0,
-            live: 0,
-            expires: Instant::ZERO,
-            turn: Instant::ZERO,
+            ..Block::VACANT
         })?;
-        self.index.insert(self.hash(peer, id), index);
+        let hash = self.hash(peers[peer].host, id);
+        self.index.insert(hash, index);
         peers.acquire(peer);
+        peers[peer].latest_block = index;
         Ok(index)
     }
 
-    /// Marks a request as accepted; returns its block, to be given to [`end`](Self::end).
+    /// A request that was never accepted is now, as the RPC at `rpc`; to be followed by
+    /// [`end`](Self::end).
     #[inline]
-    pub(crate) fn accept(
-        &mut self,
-        peers: &mut Peers,
-        peer: u32,
-        id: RpcId,
-    ) -> Result<u32, Verdict> {
-        let index = match self.find(peers, peer, id) {
-            Some(index) => index,
-            None => self.make(peers, peer, id).map_err(|Full| Verdict::Full)?,
-        };
-        peers[peer].latest_block = index;
-        let block = &mut self.slab[index];
-        if block.seen & bit(id) != 0 {
-            return Err(Verdict::Seen);
-        }
-        block.seen |= bit(id);
+    pub(crate) fn begin(&mut self, block: u32, id: RpcId, rpc: u32) {
+        let block = &mut self.slab[block];
+        debug_assert_eq!(block.rpcs[place(id)], NEVER, "a request is accepted once");
+        block.rpcs[place(id)] = rpc;
         block.live += 1;
-        Ok(index)
     }
 
     /// The RPC is over. `ran`: whether the application ever saw its request; if not, the client
     /// may send it again.
     #[inline]
-    pub(crate) fn end(&mut self, now: Instant, config: &Config, index: u32, id: RpcId, ran: bool) {
+    pub(crate) fn end(&mut self, now: Instant, index: u32, id: RpcId, ran: bool) {
         let block = &mut self.slab[index];
-        if !ran {
-            block.seen &= !bit(id);
-        }
+        block.rpcs[place(id)] = if ran { OVER } else { NEVER };
         block.live -= 1;
         if block.live == 0 {
-            block.expires = now + config.packet_lifetime;
-            if self.old.push(index) {
-                block.turn = block.expires;
-            }
+            self.keep(now, index);
+        }
+    }
+
+    /// A request that was never accepted counts as over: no copy of it may run.
+    pub(crate) fn refuse(&mut self, now: Instant, index: u32, id: RpcId) {
+        let block = &mut self.slab[index];
+        block.rpcs[place(id)] = OVER;
+        if block.live == 0 {
+            self.keep(now, index);
+        }
+    }
+
+    /// A block without live RPCs is kept for one lifetime from now on.
+    #[inline]
+    fn keep(&mut self, now: Instant, index: u32) {
+        let block = &mut self.slab[index];
+        block.expires = now.after(self.lifetime);
+        if block.old == UNLINKED {
+            block.turn = block.expires;
+            self.old.push(&mut self.slab, index);
         }
     }
 
@@ -162,7 +246,7 @@ impl Tombstones {
         if self.next_expiry().is_none_or(|turn| turn > now) {
             return false;
         }
-        let Some(index) = self.old.pop() else {
+        let Some(index) = self.old.pop(&mut self.slab) else {
             return false;
         };
         let block = &mut self.slab[index];
@@ -170,7 +254,7 @@ impl Tombstones {
             // It comes back when they are over.
         } else if block.expires > now {
             block.turn = block.expires;
-            self.old.push(index);
+            self.old.push(&mut self.slab, index);
         } else {
             let peer = block.peer;
             self.index.remove(index);

@@ -3,12 +3,14 @@
 
 use core::ops::Range;
 
+use crate::api::RpcKey;
 use crate::burst::{Burst, MAX_BURST_PACKETS, Payload};
 use crate::cutoffs::unscheduled_priority;
 use crate::engine::Engine;
 use crate::grant::Decision;
-use crate::progress::Progress;
-use crate::rpc::{Pending, ServerRpc, State};
+use crate::owed::Owed;
+use crate::peer::Peer;
+use crate::rpc::{Pending, Rpc, ServerRpc, State};
 use crate::srpt::Place;
 use crate::time::Instant;
 use crate::wire::{
@@ -58,7 +60,12 @@ impl Engine {
         true
     }
 
+    #[inline]
     fn poll_control(&mut self, burst: &mut Burst) -> bool {
+        self.control.first().is_some() && self.send_control(burst)
+    }
+
+    fn send_control(&mut self, burst: &mut Burst) -> bool {
         while let Some(index) = self.control.first() {
             let what = self.rpcs[index].pending.take_first();
             if self.rpcs[index].pending.is_empty() {
@@ -206,35 +213,10 @@ impl Engine {
         burst: &mut Burst,
     ) -> bool {
         let (key, rpc) = self.rpcs.keyed(index);
-        let payload = Payload {
-            rpc: key,
-            offset: bytes.start,
-            length: bytes.end - bytes.start,
-        };
-        let peer = &mut self.peers[rpc.peer];
-        if !peer.allow(DATA_HEADER + payload.length) {
-            self.counters.held_back_unproven += 1;
-            return false;
-        }
-        let common = rpc.common();
-        let incast = rpc.incast && rpc.is_client();
-        let Some(outbound) = rpc.outbound() else {
-            return false;
-        };
-        let cutoff_version = peer.version;
-        let data = Data {
-            message_length: outbound.length,
-            incoming,
-            ack: self.peers.take_ack(rpc.peer),
-            cutoff_version,
-            retransmit,
-            incast,
-            offset: payload.offset,
-            payload_length: payload.length,
-        };
-        let body = Body::Data(data);
-        burst.push(Some(payload), |header| Packet { common, body }.emit(header));
-        true
+        let to = self.peers.with_owed(rpc.peer);
+        let may_go = push_data(key, rpc, to, bytes, incoming, retransmit, burst);
+        self.counters.held_back_unproven += u64::from(!may_go);
+        may_go
     }
 
     /// Whether a segment of `bytes` may follow those in the burst: all are of one size but the
@@ -262,7 +244,6 @@ impl Engine {
     }
 
     /// Level of the segment that begins at `offset`.
-    #[inline]
     fn data_priority(&mut self, index: u32, offset: u32) -> Priority {
         let rpc = &mut self.rpcs[index];
         let cutoffs = self.peers[rpc.peer].cutoffs.as_ref();
@@ -333,36 +314,45 @@ impl Engine {
 
     /// Messages of one small packet: not held back, and those to one peer sent together.
     fn poll_short(&mut self, now: Instant, burst: &mut Burst) -> bool {
-        while let Some(first) = self.next_short() {
-            let limits = self.limits();
-            let priority = self.data_priority(first, 0);
-            let leader = &self.rpcs[first];
-            let way = (leader.peer, leader.socket, leader.local);
-            burst.start(self.path_of(first), priority);
-            while let Some(index) = self.next_short() {
-                let rpc = &mut self.rpcs[index];
-                let length = rpc.outbound().map_or(0, |out| out.length);
-                let fits = index == first
-                    || (rpc.peer, rpc.socket, rpc.local) == way
-                        && Self::may_follow(burst, &limits, length)
-                        && self.data_priority(index, 0) == priority;
-                if !fits {
-                    break;
-                }
-                self.rpcs[index].is_due = false;
-                self.send.pop_short();
-                if !self.push_data(index, 0..length, length, false, burst) {
-                    self.demand_proof(now, index);
-                    break;
-                }
-                self.sent(now, index, length);
+        let limits = self.limits();
+        let mut leader = None;
+        while let Some(index) = self.send.first_short() {
+            let (key, rpc) = self.rpcs.place(index);
+            if !rpc.is_due {
+                self.send.pop_short(rpc);
+                continue;
             }
-            if !burst.is_empty() {
-                self.count_data(burst);
-                return true;
+            let way = (rpc.peer, rpc.socket, rpc.local);
+            if leader.is_some_and(|leader| leader != way) {
+                break;
+            }
+            let (peer, owed) = self.peers.with_owed(rpc.peer);
+            let length = rpc.length_to_send();
+            let priority = unscheduled_priority(&self.config, peer.cutoffs.as_ref(), length);
+            if leader.is_none() {
+                burst.start(rpc.path(peer), priority);
+            } else if priority != burst.priority() || !Self::may_follow(burst, &limits, length) {
+                break;
+            }
+            self.send.pop_short(rpc);
+            rpc.is_due = false;
+            if push_data(key, rpc, (peer, owed), 0..length, length, false, burst) {
+                leader = Some(way);
+                if let Some(at) = rpc.sent(now, length, peer, &self.config) {
+                    self.timers.set_at_latest(index, at);
+                }
+            } else {
+                self.counters.held_back_unproven += 1;
+                self.demand_proof(now, index);
+                if leader.is_some() {
+                    break;
+                }
             }
         }
-        false
+        if leader.is_some() {
+            self.count_data(burst);
+        }
+        leader.is_some()
     }
 
     fn count_data(&mut self, burst: &Burst) {
@@ -453,26 +443,10 @@ impl Engine {
     }
 
     /// Bytes up to `end` were sent for the first time.
-    #[inline]
     fn sent(&mut self, now: Instant, index: u32, end: u32) {
         let rpc = &mut self.rpcs[index];
-        let Some(outbound) = rpc.outbound() else {
-            return;
-        };
-        outbound.sent = end;
-        let exhausted = !outbound.is_sendable();
-        let all = outbound.is_all_sent();
-        if let State::Client(client) = &mut rpc.state {
-            client.since.get_or_insert(now);
-        }
-        // From now on it is the peer's turn: to acknowledge what is whole, else to grant more.
-        if all && !rpc.is_client() {
-            rpc.progress = Progress::new(now);
-            let silence = self.peers[rpc.peer].patience.for_ack(&self.config);
-            self.wake_at(index, now.after(silence));
-        } else if exhausted {
-            rpc.progress.wait_from(now);
-            self.watch(now, index);
+        if let Some(at) = rpc.sent(now, end, &self.peers[rpc.peer], &self.config) {
+            self.timers.set_at_latest(index, at);
         }
     }
 
@@ -488,7 +462,7 @@ impl Engine {
     pub(crate) fn release_unproven(&mut self, peer: u32) {
         let mut next = self.peers[peer].rpcs.first();
         while let Some(index) = next {
-            next = self.peers.rpc_links.next(index);
+            next = self.rpcs[index].chain.next();
             if let State::Server(ServerRpc::Sending(_)) = self.rpcs[index].state {
                 self.enqueue(index);
             }
@@ -506,16 +480,42 @@ impl Engine {
         self.rpcs[index].is_aside = true;
         self.resending.push(index);
     }
+}
 
-    /// The first of the short messages that is still to be sent.
-    #[inline]
-    fn next_short(&mut self) -> Option<u32> {
-        loop {
-            let index = self.send.first_short()?;
-            if self.rpcs.get(index).is_some_and(|rpc| rpc.is_due) {
-                return Some(index);
-            }
-            self.send.pop_short();
-        }
+/// Adds a DATA packet to the burst, if it may be sent to its peer.
+#[inline(always)]
+fn push_data(
+    key: RpcKey,
+    rpc: &mut Rpc,
+    (peer, owed): (&mut Peer, &mut Owed),
+    bytes: Range<u32>,
+    incoming: u32,
+    retransmit: bool,
+    burst: &mut Burst,
+) -> bool {
+    let payload = Payload {
+        rpc: key,
+        offset: bytes.start,
+        length: bytes.end - bytes.start,
+    };
+    let common = rpc.common();
+    let incast = rpc.incast && rpc.is_client();
+    let Some(outbound) = rpc.outbound() else {
+        return false;
+    };
+    if !peer.allow(DATA_HEADER + payload.length) {
+        return false;
     }
+    let data = Data {
+        message_length: outbound.length,
+        incoming,
+        ack: owed.pop(&mut peer.debt),
+        cutoff_version: peer.version,
+        retransmit,
+        incast,
+        offset: payload.offset,
+        payload_length: payload.length,
+    };
+    burst.push(Some(payload), |header| data.emit_packet(&common, header));
+    true
 }

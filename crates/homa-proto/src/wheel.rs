@@ -22,10 +22,18 @@ const TOP: u32 = LEVELS - 1;
 const UNSET: u16 = u16::MAX;
 const DUE: u16 = u16::MAX - 1;
 
+/// The tick of an entry that has no deadline: any is earlier.
+const NO_TICK: u64 = u64::MAX;
+
 #[derive(Clone, Copy)]
 struct Timer {
     tick: u64,
     place: u16,
+}
+
+/// The first tick at which a moment has passed.
+const fn tick_of(moment: Instant) -> u64 {
+    (moment.as_nanos().saturating_add((1 << TICK_SHIFT) - 1)) >> TICK_SHIFT
 }
 
 /// The deadlines of a table's entries.
@@ -56,7 +64,7 @@ impl Wheel {
     /// Makes room for entry `index`.
     pub(crate) fn ensure(&mut self, index: u32) -> Result<(), Full> {
         let unset = Timer {
-            tick: 0,
+            tick: NO_TICK,
             place: UNSET,
         };
         self.links.ensure(index)?;
@@ -67,9 +75,8 @@ impl Wheel {
     /// woken by it looks again.
     #[inline]
     pub(crate) fn set_at_latest(&mut self, index: u32, deadline: Instant) {
-        let timer = self.timers[index];
-        let tick = deadline.as_nanos().div_ceil(1 << TICK_SHIFT);
-        if timer.place == UNSET || tick < timer.tick {
+        let tick = tick_of(deadline);
+        if tick < self.timers[index].tick {
             self.clear(index);
             self.place(index, tick);
         }
@@ -82,7 +89,10 @@ impl Wheel {
             DUE => self.links.remove(&mut self.due, index),
             place => self.unlink(index, place),
         }
-        self.timers[index].place = UNSET;
+        self.timers[index] = Timer {
+            tick: NO_TICK,
+            place: UNSET,
+        };
     }
 
     fn unlink(&mut self, index: u32, place: u16) {

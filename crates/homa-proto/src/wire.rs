@@ -98,8 +98,8 @@ mod kind {
     pub(super) const ACK: u8 = 0x18;
 }
 
-/// Whether the beginning of a packet, as an ICMP error quotes it, is of DATA. The rest need not be
-/// there.
+/// Whether the beginning of a packet, of which the rest need not be there, is of DATA.
+#[inline]
 pub(crate) fn begins_data(header: &[u8]) -> bool {
     header.get(11) == Some(&kind::DATA)
 }
@@ -152,29 +152,66 @@ impl Packet {
     /// tests; returns its length in bytes.
     #[inline]
     pub fn emit_as(&self, form: Form, buffer: &mut [u8; MAX_HEADER_BYTES]) -> usize {
+        if let Body::Data(data) = &self.body {
+            return data.emit_packet_as(&self.common, form, buffer);
+        }
         let mut writer = Writer::new(buffer.as_mut_slice());
-        let (sequence, words) = match &self.body {
-            Body::Data(data) => (data.sequence(form.offset), form.data_header_words()),
-            _ => (0, Preamble::CONTROL_WORDS),
-        };
-        let preamble = Preamble {
-            kind: self.body.kind(),
-            sequence,
-            words,
-            checksum: form.checksum,
-            marker: form.marker,
-        };
+        let preamble = Preamble::of_control(self.body.kind(), form);
         self.common.emit(preamble, &mut writer);
         match &self.body {
-            Body::Data(data) => data.emit(form.offset, &mut writer),
             Body::Grant(grant) => grant.emit(&mut writer),
             Body::Resend(resend) => resend.emit(&mut writer),
             Body::RpcUnknown(unknown) => unknown.emit(&mut writer),
             Body::Cutoffs(cutoffs) => cutoffs.emit(&mut writer),
             Body::Ack(acks) => acks.emit(&mut writer),
-            Body::Busy | Body::Freeze | Body::NeedAck => {}
+            Body::Data(_) | Body::Busy | Body::Freeze | Body::NeedAck => {}
         }
         MAX_HEADER_BYTES - writer.room()
+    }
+}
+
+impl Data {
+    /// Reads the header of a packet that [begins like DATA](begins_data), as [`Packet::parse`] does.
+    #[inline]
+    pub(crate) fn parse_packet(
+        header: &[u8],
+        packet_length: u32,
+    ) -> Result<(Common, Self), Malformed> {
+        let header = header.get(..packet_length as usize).unwrap_or(header);
+        let mut reader = Reader::new(header);
+        let (common, _, sequence) = Common::parse(&mut reader)?;
+        let data = Self::parse(&mut reader, sequence, packet_length)?;
+        Ok((common, data))
+    }
+
+    /// Writes the header of a DATA packet, as [`Packet::emit`] does.
+    #[inline]
+    pub(crate) fn emit_packet(
+        &self,
+        common: &Common,
+        buffer: &mut [u8; MAX_HEADER_BYTES],
+    ) -> usize {
+        self.emit_packet_as(common, Form::default(), buffer)
+    }
+
+    #[inline]
+    fn emit_packet_as(
+        &self,
+        common: &Common,
+        form: Form,
+        buffer: &mut [u8; MAX_HEADER_BYTES],
+    ) -> usize {
+        let mut writer = Writer::new(buffer.as_mut_slice());
+        let preamble = Preamble {
+            kind: kind::DATA,
+            sequence: self.sequence(form.offset),
+            words: form.data_header_words(),
+            checksum: form.checksum,
+            marker: form.marker,
+        };
+        common.emit(preamble, &mut writer);
+        self.emit(form.offset, &mut writer);
+        DATA_HEADER_BYTES
     }
 }
 

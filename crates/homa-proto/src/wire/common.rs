@@ -2,8 +2,8 @@
 //! which know TCP segment and spread Homa's packets as well. Of the TCP fields that Homa has no use
 //! for, this file writes what the reference module writes and reads none.
 
-use super::Malformed;
 use super::bytes::{Reader, Writer};
+use super::{Form, Malformed};
 
 /// Length in bytes of what all packets share, and of the packets that have no other fields.
 pub const COMMON_HEADER_BYTES: usize = 28;
@@ -59,7 +59,18 @@ pub(super) struct Preamble {
 impl Preamble {
     /// Header words of all packets but DATA: a bare TCP header. Some cards drop packets that claim
     /// others.
-    pub(super) const CONTROL_WORDS: u8 = 5;
+    const CONTROL_WORDS: u8 = 5;
+
+    /// That of a packet other than DATA.
+    pub(super) const fn of_control(kind: u8, form: Form) -> Self {
+        Self {
+            kind,
+            sequence: 0,
+            words: Self::CONTROL_WORDS,
+            checksum: form.checksum,
+            marker: form.marker,
+        }
+    }
 
     /// SYN and RST together, which no TCP sends.
     const FLAGS: u8 = 0x06;

@@ -178,7 +178,7 @@ pub struct Ack {
 
 impl Ack {
     /// What stands on the wire where no ack is.
-    pub(super) const NONE: Self = Self {
+    pub(crate) const NONE: Self = Self {
         client_id: RpcId::new(0),
         server_port: 0,
     };

@@ -1,0 +1,80 @@
+//! How RPCs end: what they hold is given back, and the application is told. Decides nothing about
+//! when.
+
+use crate::api::Failure;
+use crate::engine::Engine;
+use crate::inbound::Storage;
+use crate::rpc::{Outcome, ServerRpc, State};
+use crate::time::Instant;
+
+impl Engine {
+    /// A client's RPC is over without a response.
+    pub(crate) fn fail(&mut self, now: Instant, index: u32, failure: Failure) {
+        if failure == Failure::OutcomeUnknown {
+            self.counters.outcomes_unknown += 1;
+        }
+        self.finish(now, index, Outcome::Failed(failure));
+    }
+
+    /// A server's RPC is over.
+    #[inline]
+    pub(crate) fn end_server(&mut self, now: Instant, index: u32, delivered: bool) {
+        self.finish(now, index, Outcome::Ended { delivered });
+    }
+
+    /// An RPC is over: everything it holds is given back, no packet finds it any more, and the
+    /// application will be told. Its timer stays, and finds nothing to do.
+    #[inline]
+    pub(crate) fn finish(&mut self, now: Instant, index: u32, outcome: Outcome) {
+        let rpc = &self.rpcs[index];
+        let reserved = match rpc.in_flight > 0 || rpc.is_aside {
+            true => self.put_away(now, index),
+            false => 0,
+        };
+        let rpc = &mut self.rpcs[index];
+        let ran = !matches!(rpc.state, State::Server(ServerRpc::Receiving(_)));
+        rpc.state = State::Over(outcome);
+        rpc.is_due = false;
+        if !rpc.is_client() {
+            self.tombstones.end(now, rpc.tombstone, rpc.id, ran);
+        }
+        let (peer, link, is_ours) = (rpc.peer, rpc.chain, rpc.is_client());
+        self.peers
+            .leave(now, &mut self.rpcs.slab, peer, link, is_ours);
+        self.events.push(&mut self.rpcs.slab, index);
+        if reserved > 0 {
+            self.budget.give_back(u64::from(reserved));
+            self.wake_stalled(now);
+        }
+    }
+
+    /// Takes an RPC that is over from wherever few ever are; returns the bytes of the budget that are
+    /// set aside for it.
+    #[cold]
+    fn put_away(&mut self, now: Instant, index: u32) -> u32 {
+        self.land(now, index, false);
+        self.take_from_queues(index);
+        let rpc = &mut self.rpcs[index];
+        if let Some(outbound) = rpc.outbound() {
+            self.ranges.clear(&mut outbound.resend);
+        }
+        match rpc.inbound() {
+            Some(inbound) => {
+                inbound.clear(&mut self.ranges);
+                match inbound.storage {
+                    Storage::Reserved => inbound.length,
+                    _ => 0,
+                }
+            }
+            None => 0,
+        }
+    }
+
+    fn take_from_queues(&mut self, index: u32) {
+        self.send.remove(index);
+        self.resending.remove(index);
+        self.control.remove(index);
+        self.budget.remove(index);
+        self.granter.leave(&self.rules, index);
+    }
+}

@@ -1,0 +1,106 @@
+//! Whose turn it is in an RPC, and how long silence is no reason to do anything.
+
+use crate::config::Config;
+use crate::inbound::Storage;
+use crate::peer::Peer;
+use crate::progress::Progress;
+use crate::rpc::{Pending, Rpc, ServerRpc, State};
+use crate::time::{Instant, nanos};
+
+/// Who has to do something for an RPC to go on.
+pub(crate) enum Turn {
+    /// We have: there is nothing to ask for, and whoever does it looks again.
+    Ours,
+    /// We have, once there is room for a message: nobody tells when a host that refused to store
+    /// it would not refuse again.
+    Room,
+    /// The peer has; this is how it is asked.
+    Theirs(Pending),
+    /// Our application has; the client is to show that it still waits.
+    Application,
+}
+
+impl Rpc {
+    /// Silence after which it is first asked about, without back-off.
+    #[inline]
+    pub(crate) fn base(&self, peer: &Peer, config: &Config, ask: Pending) -> u64 {
+        let patience = &peer.patience;
+        match (&self.state, ask) {
+            (State::Server(_), Pending::NEED_ACK) if self.awaits_ack() => patience.for_ack(config),
+            (State::Client(client), Pending::ASK) if client.response.is_none() => {
+                patience.for_response(config)
+            }
+            _ => patience.for_bytes(config),
+        }
+    }
+
+    /// Silence after which somebody has to look at it.
+    #[inline]
+    pub(crate) fn silence(&self, peer: &Peer, config: &Config) -> u64 {
+        match self.turn(peer) {
+            Turn::Application => nanos(config.service_silence),
+            Turn::Theirs(ask) => self.base(peer, config, ask),
+            Turn::Ours => nanos(config.ping_interval_max),
+            Turn::Room => self.base(peer, config, Pending::ASK),
+        }
+    }
+
+    /// Bytes up to `end` of its message were sent for the first time. Returns when to look at it,
+    /// if it is the peer's turn from now on: to acknowledge what is whole, else to grant more.
+    #[inline]
+    pub(crate) fn sent(
+        &mut self,
+        now: Instant,
+        end: u32,
+        peer: &Peer,
+        config: &Config,
+    ) -> Option<Instant> {
+        let outbound = self.outbound()?;
+        outbound.sent = end;
+        let goes_on = outbound.is_sendable();
+        let all = outbound.is_all_sent();
+        if let State::Client(client) = &mut self.state {
+            client.since.get_or_insert(now);
+        }
+        let silence = if all && !self.is_client() {
+            self.progress = Progress::new(now);
+            peer.patience.for_ack(config)
+        } else if !goes_on {
+            self.progress.wait_from(now);
+            self.silence(peer, config)
+        } else {
+            return None;
+        };
+        Some(now.after(silence).min(self.deadline))
+    }
+
+    #[inline]
+    pub(crate) fn turn(&self, peer: &Peer) -> Turn {
+        let inbound = match &self.state {
+            State::Client(client) => match &client.response {
+                Some(response) => response,
+                None if client.request.is_sendable() => return Turn::Ours,
+                None => return Turn::Theirs(Pending::ASK),
+            },
+            State::Server(ServerRpc::Receiving(request)) => request,
+            State::Server(ServerRpc::InService(_)) => return Turn::Application,
+            State::Server(ServerRpc::Sending(response)) => {
+                return match response.is_sendable() {
+                    true if peer.is_proven() => Turn::Ours,
+                    true => Turn::Theirs(Pending::PROVE),
+                    false => Turn::Theirs(Pending::NEED_ACK),
+                };
+            }
+            // A client that heard of the refusal answers with an ACK, one that did not with a
+            // RESEND, which is refused again.
+            State::Server(ServerRpc::Refused(_)) => return Turn::Theirs(Pending::NEED_ACK),
+            State::Over(_) => return Turn::Ours,
+        };
+        match inbound.storage {
+            Storage::Stalled if self.is_client() => Turn::Room,
+            Storage::Stalled => Turn::Application,
+            _ if inbound.is_owed() || inbound.received == 0 => Turn::Theirs(Pending::ASK),
+            _ => Turn::Ours,
+        }
+    }
+}
