@@ -45,6 +45,8 @@ pub(crate) struct Outbound {
     pub(crate) birth: u64,
     /// What to send again, and at which level.
     pub(crate) resend: RangeSet,
+    /// The first segment is wanted again, and there was no room to remember it in `resend`.
+    is_first_wanted: bool,
     pub(crate) resend_priority: Priority,
     /// First byte of the last RESEND, and how often it was the same.
     resend_first: u32,
@@ -75,6 +77,7 @@ impl Outbound {
             priority: Priority::LOWEST,
             birth,
             resend: RangeSet::EMPTY,
+            is_first_wanted: false,
             resend_priority: Priority::HIGHEST,
             resend_first: 0,
             fruitless: 0,
@@ -163,6 +166,7 @@ impl Outbound {
     pub(crate) fn restart(&mut self, ranges: &mut Ranges) -> bool {
         let shrank = self.note_resend(0);
         ranges.clear(&mut self.resend);
+        self.is_first_wanted = false;
         if self.is_small {
             self.segment = self.segment.min(SMALL_SEGMENT_BYTES);
             self.lead = self.lead.min(SMALL_SEGMENT_BYTES);
@@ -185,9 +189,27 @@ impl Outbound {
         let last = wanted.end.min(self.sent) - 1;
         let whole = self.segment_around(wanted.start).start..self.segment_around(last).end;
         self.resend_priority = priority;
-        ranges
-            .add(&mut self.resend, whole.start..whole.end.min(self.sent))
-            .is_ok()
+        let added = ranges.add(&mut self.resend, whole.start..whole.end.min(self.sent));
+        // The proof of our address rides on the first segment: were it to wait for room, and the
+        // room for bytes that the peer holds back without a proof, neither would ever come.
+        self.is_first_wanted |= added.is_err() && whole.start == 0;
+        added.is_ok() || whole.start == 0
+    }
+
+    /// Whether anything is to be sent again.
+    pub(crate) fn is_wanted_again(&self) -> bool {
+        self.is_first_wanted || !self.resend.is_empty()
+    }
+
+    /// The piece that [`next_resend`](Self::next_resend) gave was sent.
+    pub(crate) fn sent_again(&mut self, ranges: &mut Ranges, piece: Range<u32>) {
+        if self.resend.is_empty() {
+            self.is_first_wanted = false;
+        } else {
+            // The piece begins its range, so taking it out needs no room.
+            let taken = ranges.take(&mut self.resend, piece);
+            debug_assert!(taken.is_ok());
+        }
     }
 
     /// Notes a RESEND's first byte; returns whether segments shrank because it is asked for
@@ -215,7 +237,11 @@ impl Outbound {
 
     /// The next piece to be sent again: an original segment, or a part of one.
     pub(crate) fn next_resend(&self, ranges: &Ranges) -> Option<Range<u32>> {
-        let wanted = ranges.first(&self.resend)?;
+        let first = || {
+            self.is_first_wanted
+                .then(|| 0..self.segment_around(0).end.min(self.sent))
+        };
+        let wanted = ranges.first(&self.resend).or_else(first)?;
         let segment = self.segment_around(wanted.start);
         let mut end = segment.end.min(wanted.end);
         if self.is_small {

@@ -7,6 +7,7 @@
 
 use crate::api::{Failure, Unreachable};
 use crate::engine::Engine;
+use crate::inbound::Storage;
 use crate::outbound::Outbound;
 use crate::owed;
 use crate::rpc::{Pending, ServerRpc, State};
@@ -460,7 +461,13 @@ impl Engine {
         progress.heard = now;
         progress.asks = 0;
         progress.retried = true;
-        self.want(index, Pending::ASK);
+        let response = self.rpcs[index].inbound();
+        // Where its bytes find no room one is enough to hear whether the server has them.
+        let ask = match response.is_some_and(|it| it.storage == Storage::Stalled) {
+            true => Pending::PROVE,
+            false => Pending::ASK,
+        };
+        self.want(index, ask);
         self.wake_at(index, now.after(patience));
     }
 

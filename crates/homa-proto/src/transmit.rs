@@ -278,14 +278,14 @@ impl Engine {
                 continue;
             };
             if !burst.is_empty() {
-                if !outbound.resend.is_empty() {
+                if outbound.is_wanted_again() {
                     self.resend_later(index);
                 }
                 self.counters.data_bursts += 1;
                 self.counters.data_resent += burst.len() as u64;
                 return true;
             }
-            if !outbound.resend.is_empty() {
+            if outbound.is_wanted_again() {
                 self.want(index, Pending::PROVE);
             }
         }
@@ -305,9 +305,7 @@ impl Engine {
             return false;
         }
         if let Some(outbound) = self.rpcs[index].outbound() {
-            // The piece begins its range, so taking it out needs no room.
-            let taken = self.ranges.take(&mut outbound.resend, piece);
-            debug_assert!(taken.is_ok());
+            outbound.sent_again(&mut self.ranges, piece);
         }
         true
     }
@@ -468,7 +466,7 @@ impl Engine {
             }
             let again = self.rpcs[index]
                 .outbound()
-                .is_some_and(|out| !out.resend.is_empty());
+                .is_some_and(|out| out.is_wanted_again());
             if again {
                 self.resend_later(index);
             }

@@ -9,7 +9,7 @@ const ONE: Option<usize> = Some(1);
 
 /// Seeds that showed defects of the engine, the engines of their hosts if that is not what the seed
 /// draws, and what was wrong.
-const FOUND: [(u64, Option<usize>, &str); 13] = [
+const FOUND: [(u64, Option<usize>, &str); 15] = [
     (
         33,
         ONE,
@@ -42,11 +42,21 @@ const FOUND: [(u64, Option<usize>, &str); 13] = [
         "a question that found no host was taken for proof that its request had not run",
     ),
     (
+        4246,
+        None,
+        "a doubt about a response without room asked for all of it",
+    ),
+    (
         5877,
         ONE,
         "a request that ran in an earlier life was said not to have run",
     ),
     (6047, None, ANNOUNCED),
+    (
+        8779,
+        None,
+        "without room to remember what is wanted again no proof was given",
+    ),
     (9810, None, ANNOUNCED),
     (10788, None, ANNOUNCED),
     (11169, None, ANNOUNCED),

@@ -16,6 +16,7 @@ mod peers;
 mod play;
 mod properties;
 mod reference_defects;
+mod room;
 mod sending;
 mod silence;
 mod world;

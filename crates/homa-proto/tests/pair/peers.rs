@@ -261,6 +261,25 @@ fn a_resend_that_is_held_back_asks_for_a_proof() {
 }
 
 #[test]
+fn a_proof_is_given_though_there_is_no_room_to_remember_what_is_wanted_again() {
+    let client = Config {
+        max_gaps: 1,
+        ..Config::default()
+    };
+    let mut world = World::new([client, Config::default()]);
+    // The gap takes all room, and the bytes that fill it wait for the proof.
+    world.lose(1, |flight, _| {
+        flight.from == 1 && flight.payload.is_some_and(|(_, offset, _)| offset == 1_400)
+    });
+    world.hosts[1].echo = true;
+    world.hosts[1].answer = Some(60_000);
+    world.call(0, 1, 3_000);
+    world.run_ms(50);
+    assert_eq!(world.hosts[0].responses(), 1);
+    world.assert_forgotten_later();
+}
+
+#[test]
 fn wrong_guesses_of_a_proof_are_limited() {
     let mut world = World::pair();
     world.inject(1, stranger(), &request(2, 100, 0), 100);
