@@ -68,7 +68,7 @@ pub(crate) const STEPS: &[Step] = &[
         checks: "unit, integration and documentation tests",
         needs: &[],
         work: &[line(
-            "cargo test --workspace --features homa-cli/rivals --quiet",
+            "cargo test --workspace --features homa-cli/rivals --quiet --no-fail-fast",
         )],
     },
     Step {

@@ -309,7 +309,9 @@ mod tests {
             let extra = counters.resends_sent + counters.need_acks_sent + counters.data_resent;
             assert_eq!(extra, 0, "{counters:?}");
         }
-        assert!(world.server.usage().tombstone_blocks < 100);
+        // Of the 2,000 that as many RPCs fill.
+        let blocks = world.server.usage().tombstone_blocks;
+        assert!(blocks < 200, "{blocks}");
     }
 
     #[test]
