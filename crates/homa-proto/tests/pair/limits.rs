@@ -321,6 +321,8 @@ fn configurations_that_contradict_themselves_are_refused_with_the_rule() {
             panic!("number {number} is accepted");
         };
         assert!(!rule.is_empty());
+        let said = ConfigError::Invalid(rule).to_string();
+        assert!(said.ends_with(rule), "{said}");
     }
 }
 
