@@ -125,10 +125,13 @@ fn a_homa_port_of_nobody_refuses_the_calls_to_it_and_no_others() {
     let client = Client::on(&host).unwrap();
     let live = client.start(server.local_addr(), b"slow").unwrap();
     let request = server.recv().unwrap();
-    // By ICMP, and not by the timeout, which is another error.
+    // By ICMP, and not by the timeout, which is another error. Who answers for such ports may end just
+    // then, with another test; a call that had to ask once more is in doubt.
+    let mut errors = (0..5).map(|_| client.call(nobody, b"anyone").unwrap_err());
+    let in_doubt = |error: &CallError| *error == CallError::OutcomeUnknown;
     assert_eq!(
-        client.call(nobody, b"anyone").unwrap_err(),
-        CallError::Refused
+        errors.find(|error| !in_doubt(error)),
+        Some(CallError::Refused)
     );
     request.responder.reply(b"done").unwrap();
     assert_eq!(*live.wait().unwrap(), *b"done");
