@@ -6,8 +6,8 @@ use core::net::Ipv6Addr;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use homa_proto::{
-    Address, Burst, Call, CallError, Config, ConfigError, Engine, HostView, Instant, ReplyError,
-    Report, RpcKey, Seed, SocketId,
+    Address, Burst, Call, CallError, Config, ConfigError, Engine, HostView, Instant, Path,
+    ReplyError, Report, RpcKey, Seed, SocketId,
 };
 
 use crate::events::{Event, Queue};
@@ -212,6 +212,23 @@ impl Context<'_> {
     /// The host's socket of this number in [`HostConfig::sockets`].
     pub fn socket(&self, number: usize) -> SocketId {
         self.sockets[number]
+    }
+
+    /// A request of `length` bytes from the host's first socket to port `port` of host `to`, without
+    /// deadline, to run once.
+    pub fn request(&self, to: u32, port: u16, length: u32, segment_bytes: u32) -> Call {
+        Call {
+            path: Path {
+                socket: self.socket(0),
+                peer: address(to, port),
+                local: Ipv6Addr::UNSPECIFIED,
+            },
+            dest_port: port,
+            length,
+            segment_bytes,
+            deadline: None,
+            idempotent: false,
+        }
     }
 
     /// Sends a request, whose bytes are those of `message`.

@@ -2,14 +2,13 @@
 //! messages of the lab, on the simulator's own network. What differs is what the lab is to show:
 //! processes that wait for a processor, and a kernel under them.
 
-use core::net::Ipv6Addr;
 use core::ops::Range;
 use core::time::Duration;
 
-use homa_proto::{Call, Event, Path, Place, RpcKey, Seed};
+use homa_proto::{Event, Place, RpcKey, Seed};
 use homa_sim::{
     Agent, BadWorld, BufferConfig, Context, HostConfig, LinkConfig, NO_MESSAGE, Packet, Seen,
-    Shape, SocketConfig, Spread, Topology, World, address,
+    Shape, SocketConfig, Spread, Topology, World,
 };
 
 use super::wire::SEGMENT_BYTES;
@@ -49,18 +48,7 @@ impl Applications<'_> {
         let other = destination(arrival.message.number, hosts as usize - 1) as u32;
         // All hosts but the sender, in their order.
         let to = other + u32::from(other >= cx.host);
-        let call = Call {
-            path: Path {
-                socket: cx.socket(0),
-                peer: address(to, PORT),
-                local: Ipv6Addr::UNSPECIFIED,
-            },
-            dest_port: PORT,
-            length: arrival.message.size as u32,
-            segment_bytes: SEGMENT_BYTES,
-            deadline: None,
-            idempotent: false,
-        };
+        let call = cx.request(to, PORT, arrival.message.size as u32, SEGMENT_BYTES);
         match cx.call(call, NO_MESSAGE) {
             Ok(rpc) => {
                 let asked = &mut self.asked[cx.host as usize];

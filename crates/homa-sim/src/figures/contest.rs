@@ -4,14 +4,12 @@
 //! The flow is a Reno with an acknowledgement for each packet: its window doubles until the first
 //! loss, then grows by a packet a round trip, and is halved once a round trip with losses.
 
-use core::net::Ipv6Addr;
-
 use homa_proto::wire::Priority;
-use homa_proto::{Call, Config, Event, Path, Place, Seed};
+use homa_proto::{Config, Event, Place, Seed};
 
 use super::setup::{PORT, SEGMENT_BYTES, Setup};
 use crate::agent::{Agent, Drop, Seen};
-use crate::host::{Context, address};
+use crate::host::Context;
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::random::Random;
 use crate::switch::BufferConfig;
@@ -140,18 +138,7 @@ struct Rivals {
 impl Rivals {
     fn send(&mut self, cx: &mut Context<'_>) {
         let to = RACK + self.ends.below(u64::from(RACK - 1)) as u32;
-        let call = Call {
-            path: Path {
-                socket: cx.socket(0),
-                peer: address(to, PORT),
-                local: Ipv6Addr::UNSPECIFIED,
-            },
-            dest_port: PORT,
-            length: MESSAGE_BYTES,
-            segment_bytes: SEGMENT_BYTES,
-            deadline: None,
-            idempotent: false,
-        };
+        let call = cx.request(to, PORT, MESSAGE_BYTES, SEGMENT_BYTES);
         // Tables have room for a few messages a host.
         let _ = cx.call(call, NO_MESSAGE);
     }

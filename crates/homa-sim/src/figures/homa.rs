@@ -1,15 +1,13 @@
 //! Homa in the figures: the shipped engine on every host of a network, under open-loop load.
 
-use core::net::Ipv6Addr;
-
-use homa_proto::{Call, Event, Path, Place, RpcKey, Seed};
+use homa_proto::{Event, Place, RpcKey, Seed};
 
 use super::course::{Carrier, Ledger};
 use super::outcome::Span;
 use super::setup::{HOMA_CUT, PORT, SEGMENT_BYTES, Setup, Variant};
 use super::traffic::Arrival;
 use crate::agent::{Agent, Drop, Seen};
-use crate::host::{Context, address};
+use crate::host::Context;
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::random::Random;
 use crate::workload::Workload;
@@ -49,18 +47,7 @@ impl Applications {
     }
 
     fn send(&mut self, cx: &mut Context<'_>, to: u32, bytes: u32, message: u32) {
-        let call = Call {
-            path: Path {
-                socket: cx.socket(0),
-                peer: address(to, PORT),
-                local: Ipv6Addr::UNSPECIFIED,
-            },
-            dest_port: PORT,
-            length: bytes,
-            segment_bytes: SEGMENT_BYTES,
-            deadline: None,
-            idempotent: false,
-        };
+        let call = cx.request(to, PORT, bytes, SEGMENT_BYTES);
         match cx.call(call, message) {
             Ok(rpc) => set(&mut self.asked[cx.host as usize], rpc, message),
             Err(_) => self.ledger.outcome.calls_refused += 1,

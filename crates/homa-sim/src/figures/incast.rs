@@ -1,13 +1,11 @@
 //! Incast: one client asks many servers at once, and each answers at the same time. Shows which
 //! part of the client's link the responses fill, and what is lost, with incast control and without.
 
-use core::net::Ipv6Addr;
-
-use homa_proto::{Call, Config, Event, Path, Place, Seed};
+use homa_proto::{Config, Event, Place, Seed};
 
 use super::setup::{HOMA_CUT, PORT, SEGMENT_BYTES};
 use crate::agent::{Agent, Drop, Seen};
-use crate::host::{Context, HostConfig, SocketConfig, address};
+use crate::host::{Context, HostConfig, SocketConfig};
 use crate::link::LinkConfig;
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::switch::BufferConfig;
@@ -177,18 +175,7 @@ fn ask_all(world: &mut World<Crowd>, answer_bytes: u32) {
     let asked = world.agent.over + servers;
     world.with(0, 0, |crowd, cx| {
         for server in 1..=servers {
-            let call = Call {
-                path: Path {
-                    socket: cx.socket(0),
-                    peer: address(server, PORT),
-                    local: Ipv6Addr::UNSPECIFIED,
-                },
-                dest_port: PORT,
-                length: REQUEST_BYTES,
-                segment_bytes: SEGMENT_BYTES,
-                deadline: None,
-                idempotent: false,
-            };
+            let call = cx.request(server, PORT, REQUEST_BYTES, SEGMENT_BYTES);
             if cx.call(call, NO_MESSAGE).is_err() {
                 crowd.over += 1;
                 crowd.failures += 1;
