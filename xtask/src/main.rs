@@ -4,6 +4,7 @@
 //! `test` decides which steps this machine allows, runs them all, and ends with what was left out
 //! and why. It does not say what a step checks: that stands in the table of `steps.rs`.
 
+mod command;
 mod kernel;
 mod mutants;
 mod namespaces;

@@ -12,6 +12,7 @@ use std::thread;
 
 use serde_json::Value;
 
+use crate::command::output;
 use crate::paths;
 
 /// One byte, less and more than a packet, more than is sent unasked, and the longest.
@@ -189,7 +190,7 @@ fn echo(namespace: &str, address: &str, length: usize, options: &[&str]) -> Resu
         .arg("--out")
         .arg(&response)
         .args(options);
-    run(&mut call)?;
+    output(&mut call)?;
     let echoed = fs::read(&response).map_err(|error| error.to_string())?;
     if echoed == bytes {
         Ok(())
@@ -290,19 +291,5 @@ fn inside(namespace: &str, program: &Path) -> Command {
 }
 
 fn ip(words: &[&str]) -> Result<(), String> {
-    run(Command::new("ip").args(words))
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command
-        .output()
-        .map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(format!(
-            "{command:?}: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ))
-    }
+    output(Command::new("ip").args(words)).map(drop)
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::command::output;
 use crate::paths;
 
 /// Fields as `homa dump --json` names them; tshark puts `homa.` before.
@@ -189,17 +190,4 @@ fn decimal(text: &str) -> String {
     let digits = text.strip_prefix("0x");
     let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
     number.map_or_else(|| text.to_owned(), |number| number.to_string())
-}
-
-fn output(command: &mut Command) -> Result<String, String> {
-    let output = command
-        .output()
-        .map_err(|error| format!("{command:?}: {error}"))?;
-    if !output.status.success() {
-        return Err(format!(
-            "{command:?}: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ));
-    }
-    String::from_utf8(output.stdout).map_err(|error| error.to_string())
 }

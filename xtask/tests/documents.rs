@@ -69,21 +69,14 @@ fn all_sources() -> Vec<String> {
         .collect()
 }
 
-/// The tests that `text` names and that do not exist.
-fn missing(text: &str, sources: &[String]) -> Vec<String> {
-    let known: BTreeSet<&str> = sources.iter().flat_map(|text| tests(text)).collect();
-    let named = quoted(text).filter(|word| is_test(word));
-    named
-        .filter(|word| !known.contains(word))
-        .map(str::to_owned)
-        .collect()
-}
-
 #[test]
 fn every_test_that_the_documents_name_exists() {
     let sources = all_sources();
+    let known: BTreeSet<&str> = sources.iter().flat_map(|text| tests(text)).collect();
     for name in ["protocol.md", "seed.md", "threat-model.md"] {
-        let missing = missing(&document(name), &sources);
+        let text = document(name);
+        let named = quoted(&text).filter(|word| is_test(word));
+        let missing: Vec<&str> = named.filter(|word| !known.contains(word)).collect();
         assert!(missing.is_empty(), "{name} names no test: {missing:#?}");
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::deck::Mutant;
+use crate::command::output;
 use crate::paths;
 
 /// What was committed, checked out beside the build products.
@@ -98,16 +99,4 @@ impl Tree {
 
 fn git(directory: PathBuf, words: &[&str]) -> Result<String, String> {
     output(Command::new("git").args(words).current_dir(directory))
-}
-
-fn output(command: &mut Command) -> Result<String, String> {
-    let output = command
-        .output()
-        .map_err(|error| format!("{command:?} did not start: {error}"))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        let told = String::from_utf8_lossy(&output.stderr);
-        Err(format!("{command:?}: {}", told.trim()))
-    }
 }
