@@ -8,12 +8,30 @@ use homa_proto::{Config, Failure};
 use crate::limits::with_server;
 use crate::world::{Flight, Random, World};
 
-#[test]
-fn without_budget_messages_stall_and_are_received_shortest_first() {
-    let mut world = with_server(Config {
+/// Room for one of the longest messages.
+fn little_room() -> Config {
+    Config {
         receive_budget_bytes: 1_000_000,
         ..Config::default()
-    });
+    }
+}
+
+/// A client that holds a response of all the room it has, while another of 60,000 bytes waits.
+fn with_a_stalled_response() -> World {
+    let mut world = World::new([little_room(), Config::default()]);
+    world.hosts[1].echo = true;
+    world.hosts[0].hold = true;
+    for length in [1_000_000, 60_000] {
+        world.hosts[1].answer = Some(length);
+        world.call(0, 1, 100);
+        world.run_ms(20);
+    }
+    world
+}
+
+#[test]
+fn without_budget_messages_stall_and_are_received_shortest_first() {
+    let mut world = with_server(little_room());
     world.hosts[1].hold = true;
     world.call(0, 1, 990_000);
     world.run_ms(10);
@@ -41,10 +59,7 @@ fn without_budget_messages_stall_and_are_received_shortest_first() {
 
 #[test]
 fn stalled_messages_wait_as_long_as_it_takes_and_time_nobody_out() {
-    let mut world = with_server(Config {
-        receive_budget_bytes: 1_000_000,
-        ..Config::default()
-    });
+    let mut world = with_server(little_room());
     world.hosts[1].hold = true;
     world.call(0, 1, 1_000_000);
     world.run_ms(10);
@@ -64,19 +79,8 @@ fn stalled_messages_wait_as_long_as_it_takes_and_time_nobody_out() {
 
 #[test]
 fn a_client_without_budget_stalls_its_response_and_recovers() {
-    let client = Config {
-        receive_budget_bytes: 1_000_000,
-        ..Config::default()
-    };
-    let mut world = World::new([client, Config::default()]);
-    world.hosts[1].echo = true;
-    world.hosts[0].hold = true;
-    world.hosts[1].answer = Some(1_000_000);
-    world.call(0, 1, 100);
-    world.run_ms(20);
-    world.hosts[1].answer = Some(60_000);
-    world.call(0, 1, 100);
-    world.run_ms(8_000);
+    let mut world = with_a_stalled_response();
+    world.run_ms(7_980);
     assert_eq!(world.hosts[0].responses(), 1);
     // The server asks now and then, and is told that the client lives.
     assert!(world.counters(1).need_acks_sent < 30);
@@ -100,18 +104,7 @@ fn a_client_without_budget_stalls_its_response_and_recovers() {
 
 #[test]
 fn a_client_without_budget_waits_for_room_even_if_its_server_is_gone_meanwhile() {
-    let client = Config {
-        receive_budget_bytes: 1_000_000,
-        ..Config::default()
-    };
-    let mut world = World::new([client, Config::default()]);
-    world.hosts[1].echo = true;
-    world.hosts[0].hold = true;
-    for length in [1_000_000, 60_000] {
-        world.hosts[1].answer = Some(length);
-        world.call(0, 1, 100);
-        world.run_ms(20);
-    }
+    let mut world = with_a_stalled_response();
     world.crash(1);
     world.run_ms(20_000);
     assert_eq!(world.hosts[0].endings(), []);
@@ -125,18 +118,7 @@ fn a_client_without_budget_waits_for_room_even_if_its_server_is_gone_meanwhile()
 
 #[test]
 fn a_doubt_about_a_stalled_response_asks_for_no_more_than_a_byte_of_it() {
-    let client = Config {
-        receive_budget_bytes: 1_000_000,
-        ..Config::default()
-    };
-    let mut world = World::new([client, Config::default()]);
-    world.hosts[1].echo = true;
-    world.hosts[0].hold = true;
-    for length in [1_000_000, 60_000] {
-        world.hosts[1].answer = Some(length);
-        world.call(0, 1, 100);
-        world.run_ms(20);
-    }
+    let mut world = with_a_stalled_response();
     let last = |(_, flight): &&(_, Flight)| flight.from == 0 && flight.payload.is_some();
     let mut unknown = world.trace.iter().rfind(last).unwrap().1.packet();
     unknown.common.sender_id = unknown.common.sender_id.flipped();
@@ -162,10 +144,7 @@ fn a_doubt_about_a_stalled_response_asks_for_no_more_than_a_byte_of_it() {
 
 #[test]
 fn the_client_of_a_stalled_request_may_vanish() {
-    let mut world = with_server(Config {
-        receive_budget_bytes: 1_000_000,
-        ..Config::default()
-    });
+    let mut world = with_server(little_room());
     world.hosts[1].hold = true;
     world.call(0, 1, 1_000_000);
     world.run_ms(10);
