@@ -36,6 +36,11 @@
 /* setsockopt and getsockopt, level IPPROTO_HOMA */
 #define SO_HOMA_RCVBUF 10	/* struct homa_rcvbuf_args, once per socket */
 #define SO_HOMA_SERVER 11	/* int: whether requests are accepted */
+/*
+ * int: whether packets travel in UDP datagrams, from and to the UDP port of the
+ * same number. Set before the first RPC. The reference module lacks it.
+ */
+#define SO_HOMA_UDP 100
 
 /**
  * struct homa_sendmsg_args - at msg_control of sendmsg, with msg_controllen 0

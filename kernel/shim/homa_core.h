@@ -113,7 +113,7 @@ static_assert(sizeof(struct homa_core_place) == 32);
 static_assert(sizeof(struct homa_core_packet_view) == 32);
 static_assert(sizeof(struct homa_core_event) == 48);
 
-struct homa_core *homa_core_create(const u64 seed[2]);
+struct homa_core *homa_core_create(const u64 seed[2], bool udp);
 void homa_core_destroy(struct homa_core *core);
 bool homa_core_is_broken(const struct homa_core *core);
 

@@ -217,7 +217,7 @@ static enum hrtimer_restart homa_engine_timer(struct hrtimer *timer)
 	return HRTIMER_NORESTART;
 }
 
-struct homa_engine *homa_engine_create(struct net *net)
+struct homa_engine *homa_engine_create(struct net *net, enum homa_link link)
 {
 	struct homa_engine *engine;
 	u64 seed[2];
@@ -227,7 +227,7 @@ struct homa_engine *homa_engine_create(struct net *net)
 		return NULL;
 	get_random_bytes(seed, sizeof(seed));
 	local_bh_disable();
-	engine->core = homa_core_create(seed);
+	engine->core = homa_core_create(seed, link == HOMA_LINK_UDP);
 	local_bh_enable();
 	if (!engine->core) {
 		kvfree(engine);
@@ -235,6 +235,7 @@ struct homa_engine *homa_engine_create(struct net *net)
 	}
 	spin_lock_init(&engine->lock);
 	engine->net = net;
+	engine->link = link;
 	hrtimer_init(&engine->timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_SOFT);
 	engine->timer.function = homa_engine_timer;
 	engine->armed = KTIME_MAX;

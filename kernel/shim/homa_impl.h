@@ -13,16 +13,22 @@
  *   RPC      ← the list of its socket; a thread that copies, waits or wakes
  *   message  ← its RPC; a burst that is being transmitted
  *   engine   ← its namespace; sockets live shorter than that
+ *
+ * A namespace has an engine for each encapsulation. A socket without RPCs may
+ * move from one to the other (homa_port.c): homa_sock_lock() has the lock of
+ * the one that it belongs to.
  */
 #ifndef _HOMA_IMPL_H
 #define _HOMA_IMPL_H
 
 #include <linux/hashtable.h>
 #include <linux/hrtimer.h>
+#include <linux/icmpv6.h>
 #include <linux/refcount.h>
 #include <linux/skbuff.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
+#include <linux/udp.h>
 #include <linux/wait.h>
 #include <linux/xarray.h>
 #include <net/inet_sock.h>
@@ -46,6 +52,18 @@
 
 /* Threads that one look at the events wakes. */
 #define HOMA_TURN_WAKES 32
+
+/**
+ * enum homa_link - what packets travel in
+ * @HOMA_LINK_IP:  directly in IP, protocol 146
+ * @HOMA_LINK_UDP: in UDP datagrams between the ports of Homa
+ * @HOMA_LINKS:    how many there are
+ */
+enum homa_link {
+	HOMA_LINK_IP,
+	HOMA_LINK_UDP,
+	HOMA_LINKS,
+};
 
 /**
  * struct homa_pool - the receive region of a socket
@@ -164,6 +182,7 @@ struct homa_rpc {
  * @lock:    see the top of this file
  * @core:    the engine itself
  * @net:     its namespace
+ * @link:    what its packets travel in
  * @timer:   wakes the core
  * @armed:   when @timer goes off, KTIME_MAX: not at all
  * @rpcs:    struct homa_rpc by the low half of the core's key
@@ -179,6 +198,7 @@ struct homa_engine {
 	spinlock_t lock;
 	struct homa_core *core;
 	struct net *net;
+	enum homa_link link;
 	struct hrtimer timer;
 	u64 armed;
 	struct xarray rpcs;
@@ -194,12 +214,15 @@ struct homa_engine {
 /**
  * struct homa_sock - a Homa socket
  * @inet:    what every internet socket has; must be first
- * @engine:  the engine of its namespace
+ * @engine:  that of its namespace and encapsulation; changed by the holder of
+ *           the socket's lock under the lock of the old one
+ * @udp:     receives its datagrams; the socket's lock protects it
  * @by_port: in homa_engine.ports
  * @port:    its port, in host byte order
  * @index:   its number in the core
  * @server:  requests are accepted
  * @shut:    shut down: everything says ESHUTDOWN
+ * @used:    it had an RPC
  * @rpcs:    all its RPCs
  * @ready:   those that wait for recvmsg and are not private
  * @pool:    the receive region
@@ -210,11 +233,13 @@ struct homa_engine {
 struct homa_sock {
 	struct inet_sock inet;
 	struct homa_engine *engine;
+	struct socket *udp;
 	struct hlist_node by_port;
 	u16 port;
 	u16 index;
 	bool server;
 	bool shut;
+	bool used;
 	struct list_head rpcs;
 	struct list_head ready;
 	struct homa_pool pool;
@@ -237,6 +262,27 @@ struct homa_cb {
 };
 
 #define HOMA_CB(skb) ((struct homa_cb *)(skb)->cb)
+
+/* A DATA header. */
+#define HOMA_DATA_HEADER 56
+
+/**
+ * struct homa_way - how packets reach a peer
+ * @dst:   the route, with a reference
+ * @v4:    of an IPv4 peer
+ * @v6:    of an IPv6 peer
+ * @is_v4: which of them
+ * @link:  what they travel in
+ */
+struct homa_way {
+	struct dst_entry *dst;
+	union {
+		struct flowi4 v4;
+		struct flowi6 v6;
+	};
+	bool is_v4;
+	enum homa_link link;
+};
 
 /**
  * struct homa_arrival - the packet that homa_core_packet() works on
@@ -274,13 +320,41 @@ static inline struct sock *homa_sock_sk(struct homa_sock *hs)
 	return &hs->inet.sk;
 }
 
+/* Bytes of the header of UDP before that of Homa. */
+static inline u32 homa_udp_header(enum homa_link link)
+{
+	return link == HOMA_LINK_UDP ? sizeof(struct udphdr) : 0;
+}
+
+static inline u8 homa_protocol(enum homa_link link)
+{
+	return link == HOMA_LINK_UDP ? IPPROTO_UDP : IPPROTO_HOMA;
+}
+
+/* Switches read the level from the first three bits of the traffic class. */
+static inline u8 homa_traffic_class(u8 priority)
+{
+	return priority << 5;
+}
+
+static inline u32 homa_ip_header(const struct homa_way *way)
+{
+	return way->is_v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+}
+
+/* Bytes of all headers between the frame's and Homa's. */
+static inline u32 homa_way_headers(const struct homa_way *way)
+{
+	return homa_ip_header(way) + homa_udp_header(way->link);
+}
+
 static inline bool homa_is_client(u64 id)
 {
 	return !(id & 1);
 }
 
 /* homa_engine.c */
-struct homa_engine *homa_engine_create(struct net *net);
+struct homa_engine *homa_engine_create(struct net *net, enum homa_link link);
 void homa_engine_destroy(struct homa_engine *engine);
 void homa_engine_lock(struct homa_engine *engine);
 void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn);
@@ -321,15 +395,37 @@ bool homa_pool_take(struct homa_pool *pool, u32 length, u32 *offsets,
 int homa_pool_give_back(struct homa_pool *pool, const u32 *offsets, u32 count);
 u64 homa_pool_free_bytes(struct homa_pool *pool);
 
-/* homa_output.c */
+/* homa_port.c */
+struct homa_sock *homa_sock_lookup(struct homa_engine *engine, u16 port);
+void homa_sock_lock(struct homa_sock *hs);
+int homa_port_claim(struct homa_sock *hs, u16 port);
+void homa_port_close(struct homa_sock *hs);
+int homa_port_bind(struct homa_sock *hs, u16 port);
+int homa_sock_move(struct homa_sock *hs, enum homa_link link);
+
+/* homa_udp.c */
+struct socket *homa_udp_open(struct homa_sock *hs, u16 port);
+void homa_udp_close(struct socket *udp);
+
+/* homa_route.c */
+int homa_way_find(struct homa_way *way, struct homa_engine *engine,
+		  struct sock *sk, const struct homa_core_path *path,
+		  __be16 port, u8 priority);
 u32 homa_segment_bytes(struct homa_sock *hs, const struct in6_addr *peer,
-		       u32 scope, int *error);
+		       u32 scope, u16 port, int *error);
+
+/* homa_output.c */
 void homa_send_burst(struct homa_engine *engine, struct homa_sock *hs,
 		     const struct homa_core_path *path, u8 priority,
 		     const struct homa_burst *burst,
 		     struct homa_message *const *messages, u32 count);
 
 /* homa_input.c */
+void homa_arrive(struct homa_sock *hs, struct sk_buff *skb, bool is_v4,
+		 u16 peer_port);
+int homa_error_v4(struct sk_buff *skb, u32 at, u32 info, enum homa_link link);
+int homa_error_v6(struct sk_buff *skb, u32 at, const struct icmp6hdr *icmp,
+		  enum homa_link link);
 int homa_input_init(void);
 void homa_input_exit(void);
 
@@ -346,13 +442,12 @@ int homa_ioctl(struct socket *sock, unsigned int cmd, unsigned long arg);
 /* homa_socket.c */
 int homa_socket_init(void);
 void homa_socket_exit(void);
-struct homa_sock *homa_sock_lookup(struct homa_engine *engine, u16 port);
 bool homa_sock_has_room(struct homa_sock *hs);
 void homa_sockaddr_write(const struct sock *sk, const struct in6_addr *addr,
 			 u32 scope, u16 port, void *to, int *length);
 
 /* homa_module.c */
-struct homa_engine *homa_engine_of(struct net *net);
-struct homa_engine *homa_engine_get(struct net *net);
+struct homa_engine *homa_engine_of(struct net *net, enum homa_link link);
+struct homa_engine *homa_engine_get(struct net *net, enum homa_link link);
 
 #endif /* _HOMA_IMPL_H */

@@ -40,7 +40,7 @@ static bool homa_deliver(struct homa_sock *hs, struct sk_buff *skb,
 			 struct homa_core_path *path, const u8 *header,
 			 u32 header_bytes)
 {
-	struct homa_engine *engine = hs->engine;
+	struct homa_engine *engine = READ_ONCE(hs->engine);
 	struct homa_arrival arrival = { .sock = hs, .skb = skb };
 	struct homa_turn turn;
 	u32 length = skb->len;
@@ -48,7 +48,8 @@ static bool homa_deliver(struct homa_sock *hs, struct sk_buff *skb,
 	homa_keep(skb);
 	homa_turn_init(&turn);
 	homa_engine_lock(engine);
-	if (!hs->shut) {
+	/* A socket that moves to another engine has nothing to receive yet. */
+	if (!hs->shut && hs->engine == engine) {
 		path->socket = hs->index;
 		homa_core_packet(engine->core, ktime_get_ns(), path, header,
 				 header_bytes, length, &arrival);
@@ -101,36 +102,50 @@ static void homa_path_of(const struct sk_buff *skb, bool is_v4,
 		path->scope = inet6_iif(skb);
 }
 
-/* Under RCU: the IP layer calls protocols so. */
-static int homa_input(struct sk_buff *skb, bool is_v4)
+/*
+ * A packet for a socket, which is consumed; skb->data points to Homa's header.
+ * Under RCU.
+ */
+void homa_arrive(struct homa_sock *hs, struct sk_buff *skb, bool is_v4,
+		 u16 peer_port)
 {
-	struct homa_engine *engine = homa_engine_of(dev_net(skb->dev));
 	u32 header_bytes = min_t(u32, skb->len, HOMA_HEADER_MAX);
 	u8 header[HOMA_HEADER_MAX];
 	struct homa_core_path path;
-	struct homa_ports ports;
-	struct homa_sock *hs;
 
 	/* The core reads the header while the packet may already be kept. */
 	if (skb->len < HOMA_COMMON_HEADER || skb->pkt_type != PACKET_HOST ||
-	    skb_copy_bits(skb, 0, header, header_bytes))
-		goto drop;
-	memcpy(&ports, header, sizeof(ports));
+	    !homa_takes(hs, is_v4, skb) || sk_filter(homa_sock_sk(hs), skb) ||
+	    skb_copy_bits(skb, 0, header, header_bytes)) {
+		kfree_skb(skb);
+		return;
+	}
+	homa_path_of(skb, is_v4, &path);
+	path.peer_port = peer_port;
+	if (!homa_deliver(hs, skb, &path, header, header_bytes))
+		consume_skb(skb);
+}
+
+/* Under RCU: the IP layer calls protocols so. */
+static int homa_input(struct sk_buff *skb, bool is_v4)
+{
+	struct homa_engine *engine;
+	struct homa_ports ports;
+	struct homa_sock *hs;
+
+	if (skb->len < HOMA_COMMON_HEADER || skb->pkt_type != PACKET_HOST ||
+	    skb_copy_bits(skb, 0, &ports, sizeof(ports))) {
+		kfree_skb(skb);
+		return 0;
+	}
+	engine = homa_engine_of(dev_net(skb->dev), HOMA_LINK_IP);
 	hs = engine ? homa_sock_lookup(engine, ntohs(ports.dest)) : NULL;
 	if (!hs || !homa_takes(hs, is_v4, skb)) {
 		homa_refuse(skb, is_v4);
-		goto drop;
-	}
-	if (sk_filter(homa_sock_sk(hs), skb))
-		goto drop;
-	homa_path_of(skb, is_v4, &path);
-	path.peer_port = ntohs(ports.source);
-	if (homa_deliver(hs, skb, &path, header, header_bytes))
+		kfree_skb(skb);
 		return 0;
-	consume_skb(skb);
-	return 0;
-drop:
-	kfree_skb(skb);
+	}
+	homa_arrive(hs, skb, is_v4, ntohs(ports.source));
 	return 0;
 }
 
@@ -147,42 +162,49 @@ static int homa_input_v6(struct sk_buff *skb)
 /**
  * struct homa_report - what ICMP says of a packet of ours
  * @path:          where it went
+ * @link:          what it travelled in
  * @at:            where its Homa header begins in the report
  * @cause:         enum homa_core_unreachable
  * @segment_bytes: what a packet can carry, if this one was too big
  */
 struct homa_report {
 	struct homa_core_path path;
+	enum homa_link link;
 	u32 at;
 	u32 cause;
 	u32 segment_bytes;
 };
 
-/* Payload of a packet that fits @mtu; 0: nobody knows. */
-static u32 homa_fitting(u32 mtu, u32 ip_header)
+/* A packet did not fit @mtu. */
+static void homa_too_big(struct homa_report *report, u32 mtu, u32 ip_header)
 {
-	u32 headers = ip_header + HOMA_COMMON_HEADER * 2;
+	u32 headers = ip_header + homa_udp_header(report->link) +
+		      HOMA_COMMON_HEADER * 2;
 
+	report->cause = HOMA_UNREACHABLE_TOO_BIG;
 	/* Less no router says (RFC 791): it is forged or broken. */
-	return mtu < IPV4_MIN_MTU ? 0 : mtu - headers;
+	report->segment_bytes = mtu < IPV4_MIN_MTU ? 0 : mtu - headers;
 }
 
 static int homa_reported(struct sk_buff *skb, struct homa_report *report)
 {
-	struct homa_engine *engine = homa_engine_of(dev_net(skb->dev));
+	struct homa_engine *engine = homa_engine_of(dev_net(skb->dev),
+						    report->link);
+	/* UDP's ports are those of Homa. */
+	u32 ports_at = report->at - homa_udp_header(report->link);
 	u8 offending[HOMA_COMMON_HEADER];
 	struct homa_ports ports;
 	struct homa_turn turn;
 	struct homa_sock *hs;
-	u32 length;
+	u32 length = 0;
 
 	/* Eight bytes come back at least, which are the ports and no id. */
-	if (skb->len < report->at + sizeof(ports))
+	if (skb_copy_bits(skb, ports_at, &ports, sizeof(ports)))
 		return -EINVAL;
-	length = min_t(u32, skb->len - report->at, sizeof(offending));
+	if (skb->len > report->at)
+		length = min_t(u32, skb->len - report->at, sizeof(offending));
 	if (skb_copy_bits(skb, report->at, offending, length))
 		return -EINVAL;
-	memcpy(&ports, offending, sizeof(ports));
 	hs = engine ? homa_sock_lookup(engine, ntohs(ports.source)) : NULL;
 	if (!hs)
 		return -ENOENT;
@@ -196,10 +218,11 @@ static int homa_reported(struct sk_buff *skb, struct homa_report *report)
 	return 0;
 }
 
-static int homa_error_v4(struct sk_buff *skb, u32 info)
+/* skb->data points to the IP header of our packet, @at: to that of Homa. */
+int homa_error_v4(struct sk_buff *skb, u32 at, u32 info, enum homa_link link)
 {
 	const struct iphdr *iph = (const struct iphdr *)skb->data;
-	struct homa_report report = { .at = iph->ihl * 4 };
+	struct homa_report report = { .at = at, .link = link };
 	u8 type = icmp_hdr(skb)->type;
 	u8 code = icmp_hdr(skb)->code;
 
@@ -209,45 +232,61 @@ static int homa_error_v4(struct sk_buff *skb, u32 info)
 	if (code == ICMP_PORT_UNREACH || code == ICMP_PROT_UNREACH) {
 		report.cause = HOMA_UNREACHABLE_PORT;
 	} else if (code == ICMP_FRAG_NEEDED) {
-		ipv4_update_pmtu(skb, dev_net(skb->dev), info, 0,
-				 IPPROTO_HOMA);
-		report.cause = HOMA_UNREACHABLE_TOO_BIG;
-		report.segment_bytes = homa_fitting(info, sizeof(*iph));
+		/* UDP does that itself. */
+		if (link == HOMA_LINK_IP)
+			ipv4_update_pmtu(skb, dev_net(skb->dev), info, 0,
+					 IPPROTO_HOMA);
+		homa_too_big(&report, info, sizeof(*iph));
 	}
 	return homa_reported(skb, &report);
 }
 
-static int homa_error_v6(struct sk_buff *skb, struct inet6_skb_parm *opt,
-			 u8 type, u8 code, int offset, __be32 info)
+int homa_error_v6(struct sk_buff *skb, u32 at, const struct icmp6hdr *icmp,
+		  enum homa_link link)
 {
 	const struct ipv6hdr *iph = (const struct ipv6hdr *)skb->data;
-	struct homa_report report = { .at = offset };
+	struct homa_report report = { .at = at, .link = link };
 	struct net *net = dev_net(skb->dev);
 
-	if (type != ICMPV6_DEST_UNREACH && type != ICMPV6_PKT_TOOBIG)
+	if (icmp->icmp6_type != ICMPV6_DEST_UNREACH &&
+	    icmp->icmp6_type != ICMPV6_PKT_TOOBIG)
 		return 0;
 	report.path.peer = iph->daddr;
 	if (ipv6_addr_type(&iph->daddr) & IPV6_ADDR_LINKLOCAL)
 		report.path.scope = inet6_iif(skb);
-	if (type == ICMPV6_PKT_TOOBIG) {
-		ip6_update_pmtu(skb, net, info, skb->dev->ifindex, 0,
-				sock_net_uid(net, NULL));
-		report.cause = HOMA_UNREACHABLE_TOO_BIG;
-		report.segment_bytes = homa_fitting(ntohl(info), sizeof(*iph));
-	} else if (code == ICMPV6_PORT_UNREACH) {
+	if (icmp->icmp6_type == ICMPV6_PKT_TOOBIG) {
+		if (link == HOMA_LINK_IP)
+			ip6_update_pmtu(skb, net, icmp->icmp6_mtu,
+					skb->dev->ifindex, 0,
+					sock_net_uid(net, NULL));
+		homa_too_big(&report, ntohl(icmp->icmp6_mtu), sizeof(*iph));
+	} else if (icmp->icmp6_code == ICMPV6_PORT_UNREACH) {
 		report.cause = HOMA_UNREACHABLE_PORT;
 	}
 	return homa_reported(skb, &report);
 }
 
+static int homa_ip_error_v4(struct sk_buff *skb, u32 info)
+{
+	const struct iphdr *iph = (const struct iphdr *)skb->data;
+
+	return homa_error_v4(skb, iph->ihl * 4, info, HOMA_LINK_IP);
+}
+
+static int homa_ip_error_v6(struct sk_buff *skb, struct inet6_skb_parm *opt,
+			    u8 type, u8 code, int offset, __be32 info)
+{
+	return homa_error_v6(skb, offset, icmp6_hdr(skb), HOMA_LINK_IP);
+}
+
 static const struct net_protocol homa_protocol_v4 = {
 	.handler = homa_input_v4,
-	.err_handler = homa_error_v4,
+	.err_handler = homa_ip_error_v4,
 };
 
 static const struct inet6_protocol homa_protocol_v6 = {
 	.handler = homa_input_v6,
-	.err_handler = homa_error_v6,
+	.err_handler = homa_ip_error_v6,
 	.flags = INET6_PROTO_FINAL,
 };
 

@@ -29,7 +29,7 @@ static int homa_abort(struct homa_sock *hs, u64 id, u32 error)
 	int err = 0;
 
 	homa_turn_init(&turn);
-	homa_engine_lock(hs->engine);
+	homa_sock_lock(hs);
 	if (hs->shut) {
 		err = -ESHUTDOWN;
 	} else if (id) {
@@ -94,7 +94,7 @@ static u32 homa_describe_all(struct homa_sock *hs, struct homa_rpc_info *infos,
 	u32 count = 0;
 
 	*described = 0;
-	homa_engine_lock(hs->engine);
+	homa_sock_lock(hs);
 	list_for_each_entry(rpc, &hs->rpcs, in_sock) {
 		count++;
 		if (*described < room)

@@ -17,12 +17,12 @@
 
 /**
  * struct homa_net - what a namespace has
- * @engine: comes with the first socket
- * @going:  the engine, once packets find it no more
+ * @engines: each comes with the first socket that needs it
+ * @going:   the same, once packets find them no more
  */
 struct homa_net {
-	struct homa_engine __rcu *engine;
-	struct homa_engine *going;
+	struct homa_engine __rcu *engines[HOMA_LINKS];
+	struct homa_engine *going[HOMA_LINKS];
 };
 
 static unsigned int homa_net_id;
@@ -31,15 +31,15 @@ static unsigned int homa_net_id;
 static DEFINE_MUTEX(homa_engine_mutex);
 
 /* The engine of a namespace, NULL if it had no socket yet. Under RCU. */
-struct homa_engine *homa_engine_of(struct net *net)
+struct homa_engine *homa_engine_of(struct net *net, enum homa_link link)
 {
 	struct homa_net *hn = net_generic(net, homa_net_id);
 
-	return rcu_dereference(hn->engine);
+	return rcu_dereference(hn->engines[link]);
 }
 
 /* The same for a socket that lives: made if need be; NULL without memory. */
-struct homa_engine *homa_engine_get(struct net *net)
+struct homa_engine *homa_engine_get(struct net *net, enum homa_link link)
 {
 	struct homa_net *hn = net_generic(net, homa_net_id);
 	struct homa_engine *engine;
@@ -48,11 +48,11 @@ struct homa_engine *homa_engine_get(struct net *net)
 	if (!hn)
 		return NULL;
 	mutex_lock(&homa_engine_mutex);
-	engine = rcu_dereference_protected(hn->engine,
+	engine = rcu_dereference_protected(hn->engines[link],
 					   lockdep_is_held(&homa_engine_mutex));
 	if (!engine) {
-		engine = homa_engine_create(net);
-		rcu_assign_pointer(hn->engine, engine);
+		engine = homa_engine_create(net, link);
+		rcu_assign_pointer(hn->engines[link], engine);
 	}
 	mutex_unlock(&homa_engine_mutex);
 	return engine;
@@ -64,30 +64,56 @@ static void homa_show(struct seq_file *seq, const char *name, u32 length,
 	seq_printf(seq, "%-30.*s %20llu #\n", length, name, value);
 }
 
-static int homa_metrics_show(struct seq_file *seq, void *unused)
+/* The @index-th counter of one engine; false past the last. */
+static bool homa_counter(struct homa_engine *engine, u32 index,
+			 const u8 **name, u32 *length, u64 *value)
 {
-	struct homa_engine *engine;
-	u32 index = 0, length;
-	const u8 *name;
-	u64 value;
 	bool more;
 
+	homa_engine_lock(engine);
+	more = homa_core_counter(engine->core, index, name, length, value);
+	spin_unlock_bh(&engine->lock);
+	return more;
+}
+
+/* The sums over the engines of the namespace. */
+static int homa_metrics_show(struct seq_file *seq, void *unused)
+{
+	struct net *net = seq_file_single_net(seq);
+	u64 failed = 0, refused = 0;
+	u32 index, length, link;
+	bool any = false, more;
+	const u8 *name;
+
 	rcu_read_lock();
-	engine = homa_engine_of(seq_file_single_net(seq));
-	while (engine) {
-		homa_engine_lock(engine);
-		more = homa_core_counter(engine->core, index++, &name, &length,
-					 &value);
-		spin_unlock_bh(&engine->lock);
-		if (!more)
-			break;
-		homa_show(seq, name, length, value);
+	for (index = 0, more = true; more; index++) {
+		u64 sum = 0, value;
+
+		more = false;
+		for (link = 0; link < HOMA_LINKS; link++) {
+			struct homa_engine *engine = homa_engine_of(net, link);
+
+			if (engine && homa_counter(engine, index, &name,
+						   &length, &value)) {
+				sum += value;
+				more = true;
+			}
+		}
+		if (more)
+			homa_show(seq, name, length, sum);
 	}
-	if (engine) {
-		homa_show(seq, "transmits_failed", 30,
-			  atomic64_read(&engine->tx_errors));
-		homa_show(seq, "packets_not_kept", 30,
-			  READ_ONCE(engine->rx_refused));
+	for (link = 0; link < HOMA_LINKS; link++) {
+		struct homa_engine *engine = homa_engine_of(net, link);
+
+		if (!engine)
+			continue;
+		any = true;
+		failed += atomic64_read(&engine->tx_errors);
+		refused += READ_ONCE(engine->rx_refused);
+	}
+	if (any) {
+		homa_show(seq, "transmits_failed", 30, failed);
+		homa_show(seq, "packets_not_kept", 30, refused);
 	}
 	rcu_read_unlock();
 	return 0;
@@ -105,29 +131,34 @@ static int __net_init homa_net_init(struct net *net)
 static void __net_exit homa_net_exit(struct list_head *nets)
 {
 	struct net *net;
+	u32 link;
 
 	list_for_each_entry(net, nets, exit_list) {
 		struct homa_net *hn = net_generic(net, homa_net_id);
 
 		remove_proc_entry("homa_metrics", net->proc_net);
-		hn->going = rcu_replace_pointer(hn->engine, NULL, true);
+		for (link = 0; link < HOMA_LINKS; link++)
+			hn->going[link] = rcu_replace_pointer(hn->engines[link],
+							      NULL, true);
 	}
 	synchronize_net();
 	list_for_each_entry(net, nets, exit_list) {
 		struct homa_net *hn = net_generic(net, homa_net_id);
 
-		homa_engine_destroy(hn->going);
+		for (link = 0; link < HOMA_LINKS; link++)
+			homa_engine_destroy(hn->going[link]);
 	}
 }
 
 /*
- * Breaks the engine of the writer's namespace, so that a test sees what becomes
+ * Breaks an engine of the writer's namespace, so that a test sees what becomes
  * of it: /sys/module/homa/parameters/break_engine, for root.
  */
 static int homa_break_engine(const char *value,
 			     const struct kernel_param *param)
 {
-	struct homa_engine *engine = homa_engine_get(current->nsproxy->net_ns);
+	struct homa_engine *engine = homa_engine_get(current->nsproxy->net_ns,
+						     HOMA_LINK_IP);
 	struct homa_turn turn;
 
 	if (!engine)

@@ -73,7 +73,7 @@ static int homa_look(struct homa_sock *hs, struct homa_rpc *private,
 {
 	int err;
 
-	homa_engine_lock(hs->engine);
+	homa_sock_lock(hs);
 	if (homa_core_is_broken(hs->engine->core))
 		err = -EIO;
 	else if (private)
@@ -115,7 +115,7 @@ static struct homa_rpc *homa_claim(struct homa_sock *hs, u64 id)
 {
 	struct homa_rpc *rpc;
 
-	homa_engine_lock(hs->engine);
+	homa_sock_lock(hs);
 	rpc = homa_rpc_find(hs, id, NULL, 0);
 	if (hs->shut) {
 		rpc = ERR_PTR(-ESHUTDOWN);
@@ -211,7 +211,7 @@ static void homa_taken_finish(struct homa_sock *hs, struct homa_taken *taken,
 	struct homa_turn turn;
 
 	homa_turn_init(&turn);
-	homa_engine_lock(hs->engine);
+	homa_sock_lock(hs);
 	rpc->rx_length = 0;
 	if (taken->length)
 		homa_core_give_back(core, now, taken->length);

@@ -71,6 +71,7 @@ int homa_rpc_attach(struct homa_rpc *rpc, u64 key)
 		return err;
 	rpc->key = key;
 	rpc->attached = true;
+	hs->used = true;
 	list_add_tail(&rpc->in_sock, &hs->rpcs);
 	return 0;
 }

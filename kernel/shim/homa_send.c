@@ -164,7 +164,7 @@ static void homa_forget(struct homa_sock *hs, u64 id)
 	struct homa_rpc *rpc;
 
 	homa_turn_init(&turn);
-	homa_engine_lock(hs->engine);
+	homa_sock_lock(hs);
 	rpc = homa_rpc_find(hs, id, NULL, 0);
 	if (rpc) {
 		homa_core_abort(hs->engine->core, ktime_get_ns(), rpc->key);
@@ -184,7 +184,8 @@ static int homa_send_request(struct homa_sock *hs,
 	u32 segment;
 	int err;
 
-	segment = homa_segment_bytes(hs, &target->peer, target->scope, &err);
+	segment = homa_segment_bytes(hs, &target->peer, target->scope,
+				     target->port, &err);
 	if (err)
 		return err;
 	rpc = homa_rpc_create(hs, GFP_KERNEL);
@@ -199,7 +200,7 @@ static int homa_send_request(struct homa_sock *hs,
 	rpc->port = target->port;
 
 	homa_turn_init(&turn);
-	homa_engine_lock(hs->engine);
+	homa_sock_lock(hs);
 	err = homa_call(rpc, target, segment);
 	args->id = err ? 0 : rpc->id;
 	homa_engine_settle(hs->engine, &turn);
@@ -248,11 +249,12 @@ static int homa_send_reply(struct homa_sock *hs, u64 id,
 	u32 segment;
 	int err;
 
-	segment = homa_segment_bytes(hs, &target->peer, target->scope, &err);
+	segment = homa_segment_bytes(hs, &target->peer, target->scope,
+				     target->port, &err);
 	if (err)
 		return err;
 	homa_turn_init(&turn);
-	homa_engine_lock(hs->engine);
+	homa_sock_lock(hs);
 	err = homa_reply(hs, id, target, message, segment);
 	homa_engine_settle(hs->engine, &turn);
 	return err;

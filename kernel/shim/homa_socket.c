@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Sockets: from socket() to close(), ports, options, poll. */
+/* Sockets: from socket() to close(), options, poll. Ports are in homa_port.c. */
 #include <linux/compat.h>
 #include <linux/poll.h>
 #include <linux/sockptr.h>
@@ -9,21 +9,6 @@
 #include <net/transp_v6.h>
 
 #include "homa_impl.h"
-
-/* Ports that clients are given. */
-#define HOMA_DEFAULT_PORTS (0x10000 - HOMA_MIN_DEFAULT_PORT)
-
-/* The socket of a port. Under RCU or the engine's lock. */
-struct homa_sock *homa_sock_lookup(struct homa_engine *engine, u16 port)
-{
-	struct homa_sock *hs;
-
-	hash_for_each_possible_rcu(engine->ports, hs, by_port, port,
-				   lockdep_is_held(&engine->lock))
-		if (hs->port == port)
-			return hs;
-	return NULL;
-}
 
 /* Writes an address as the socket's family has it. */
 void homa_sockaddr_write(const struct sock *sk, const struct in6_addr *addr,
@@ -50,53 +35,6 @@ void homa_sockaddr_write(const struct sock *sk, const struct in6_addr *addr,
 	*length = sizeof(*sin6);
 }
 
-/* Opens @port for the socket, in the core and in the table. Under the lock. */
-static int homa_port_open(struct homa_sock *hs, u16 port)
-{
-	struct homa_engine *engine = hs->engine;
-	int index, err;
-
-	index = homa_core_open(engine->core, port, hs->server);
-	if (index < 0)
-		return index;
-	err = xa_err(xa_store(&engine->socks, index, hs,
-			      GFP_ATOMIC | __GFP_NOWARN));
-	if (err) {
-		homa_core_close(engine->core, ktime_get_ns(), index);
-		return err;
-	}
-	hs->index = index;
-	hs->port = port;
-	hs->inet.inet_num = port;
-	hs->inet.inet_sport = htons(port);
-	hash_add_rcu(engine->ports, &hs->by_port, port);
-	return 0;
-}
-
-static void homa_port_close(struct homa_sock *hs)
-{
-	struct homa_engine *engine = hs->engine;
-
-	hash_del_rcu(&hs->by_port);
-	xa_erase(&engine->socks, hs->index);
-	homa_core_close(engine->core, ktime_get_ns(), hs->index);
-}
-
-/* Gives a new socket a port that nobody has. Under the lock. */
-static int homa_port_choose(struct homa_sock *hs)
-{
-	struct homa_engine *engine = hs->engine;
-	u32 tries;
-
-	for (tries = 0; tries < HOMA_DEFAULT_PORTS; tries++) {
-		u16 port = engine->next_port++ | HOMA_MIN_DEFAULT_PORT;
-
-		if (!homa_sock_lookup(engine, port))
-			return homa_port_open(hs, port);
-	}
-	return -EADDRNOTAVAIL;
-}
-
 static void homa_destruct(struct sock *sk)
 {
 	homa_sk(sk)->destruct(sk);
@@ -105,8 +43,6 @@ static void homa_destruct(struct sock *sk)
 static int homa_init_sock(struct sock *sk)
 {
 	struct homa_sock *hs = homa_sk(sk);
-	struct homa_turn turn;
-	int err;
 
 	INIT_LIST_HEAD(&hs->rpcs);
 	INIT_LIST_HEAD(&hs->ready);
@@ -119,15 +55,8 @@ static int homa_init_sock(struct sock *sk)
 	sock_set_flag(sk, SOCK_RCU_FREE);
 	WRITE_ONCE(sk->sk_sndbuf, HOMA_SNDBUF);
 
-	hs->engine = homa_engine_get(sock_net(sk));
-	if (!hs->engine)
-		return -ENOMEM;
-	homa_turn_init(&turn);
-	homa_engine_lock(hs->engine);
-	err = homa_port_choose(hs);
-	hs->shut = err;
-	homa_engine_settle(hs->engine, &turn);
-	return err;
+	hs->engine = homa_engine_get(sock_net(sk), HOMA_LINK_IP);
+	return hs->engine ? homa_port_claim(hs, 0) : -ENOMEM;
 }
 
 /* Ends every RPC of a socket, and its port. Threads that wait are told. */
@@ -139,8 +68,9 @@ static void homa_sock_shut(struct homa_sock *hs)
 
 	if (!hs->engine)
 		return;
+	lock_sock(sk);
 	homa_turn_init(&turn);
-	homa_engine_lock(hs->engine);
+	homa_sock_lock(hs);
 	if (!hs->shut) {
 		WRITE_ONCE(hs->shut, true);
 		homa_port_close(hs);
@@ -148,6 +78,9 @@ static void homa_sock_shut(struct homa_sock *hs)
 			homa_rpc_kill(rpc, &turn);
 	}
 	homa_engine_settle(hs->engine, &turn);
+	homa_udp_close(hs->udp);
+	hs->udp = NULL;
+	release_sock(sk);
 	WRITE_ONCE(sk->sk_shutdown, SHUTDOWN_MASK);
 	/* Wakes all who wait, whatever for. */
 	sk->sk_state_change(sk);
@@ -177,50 +110,6 @@ static int homa_shutdown(struct socket *sock, int how)
 	return 0;
 }
 
-/* Takes the place of the port that the socket has. Under the lock. */
-static int homa_rebind(struct homa_sock *hs, u16 port)
-{
-	struct homa_sock *other = homa_sock_lookup(hs->engine, port);
-	u16 old_port = hs->port;
-	bool server = hs->server;
-	int err;
-
-	if (hs->shut)
-		return -ESHUTDOWN;
-	if (other && other != hs)
-		return -EADDRINUSE;
-	hs->server = true;
-	if (other) {
-		homa_core_accept(hs->engine->core, hs->index, true);
-		return 0;
-	}
-	homa_port_close(hs);
-	err = homa_port_open(hs, port);
-	if (err) {
-		hs->server = server;
-		/* The memory of the old port is free: it is there again. */
-		if (homa_port_open(hs, old_port))
-			WRITE_ONCE(hs->shut, true);
-	}
-	return err;
-}
-
-static int homa_bind_port(struct homa_sock *hs, u16 port)
-{
-	struct homa_turn turn;
-	int err;
-
-	if (!port)
-		return 0;
-	if (port >= HOMA_MIN_DEFAULT_PORT)
-		return -EINVAL;
-	homa_turn_init(&turn);
-	homa_engine_lock(hs->engine);
-	err = homa_rebind(hs, port);
-	homa_engine_settle(hs->engine, &turn);
-	return err;
-}
-
 /* The address does not matter, a port serves all of them. */
 static int homa_bind(struct socket *sock, struct sockaddr *addr, int length)
 {
@@ -235,11 +124,11 @@ static int homa_bind(struct socket *sock, struct sockaddr *addr, int length)
 	if (sk->sk_family == AF_INET) {
 		if (length < (int)sizeof(*sin))
 			return -EINVAL;
-		return homa_bind_port(homa_sk(sk), ntohs(sin->sin_port));
+		return homa_port_bind(homa_sk(sk), ntohs(sin->sin_port));
 	}
 	if (length < (int)SIN6_LEN_RFC2133)
 		return -EINVAL;
-	return homa_bind_port(homa_sk(sk), ntohs(sin6->sin6_port));
+	return homa_port_bind(homa_sk(sk), ntohs(sin6->sin6_port));
 }
 
 static int homa_set_region(struct homa_sock *hs, sockptr_t value, u32 length)
@@ -253,6 +142,17 @@ static int homa_set_region(struct homa_sock *hs, sockptr_t value, u32 length)
 	return homa_pool_set(&hs->pool, &args);
 }
 
+static int homa_set_udp(struct homa_sock *hs, sockptr_t value, u32 length)
+{
+	int udp;
+
+	if (length != sizeof(udp))
+		return -EINVAL;
+	if (copy_from_sockptr(&udp, value, sizeof(udp)))
+		return -EFAULT;
+	return homa_sock_move(hs, udp ? HOMA_LINK_UDP : HOMA_LINK_IP);
+}
+
 static int homa_set_server(struct homa_sock *hs, sockptr_t value, u32 length)
 {
 	struct homa_turn turn;
@@ -263,7 +163,7 @@ static int homa_set_server(struct homa_sock *hs, sockptr_t value, u32 length)
 	if (copy_from_sockptr(&server, value, sizeof(server)))
 		return -EFAULT;
 	homa_turn_init(&turn);
-	homa_engine_lock(hs->engine);
+	homa_sock_lock(hs);
 	hs->server = server;
 	if (!hs->shut)
 		homa_core_accept(hs->engine->core, hs->index, server);
@@ -281,6 +181,8 @@ static int homa_setsockopt(struct sock *sk, int level, int name,
 		return homa_set_region(homa_sk(sk), value, length);
 	case SO_HOMA_SERVER:
 		return homa_set_server(homa_sk(sk), value, length);
+	case SO_HOMA_UDP:
+		return homa_set_udp(homa_sk(sk), value, length);
 	default:
 		return -ENOPROTOOPT;
 	}
@@ -291,6 +193,7 @@ static int homa_getsockopt(struct sock *sk, int level, int name,
 {
 	struct homa_sock *hs = homa_sk(sk);
 	struct homa_rcvbuf_args region = {};
+	int udp = hs->engine->link == HOMA_LINK_UDP;
 	int server = hs->server;
 	const void *from;
 	int room, size;
@@ -309,6 +212,10 @@ static int homa_getsockopt(struct sock *sk, int level, int name,
 	case SO_HOMA_SERVER:
 		from = &server;
 		size = sizeof(server);
+		break;
+	case SO_HOMA_UDP:
+		from = &udp;
+		size = sizeof(udp);
 		break;
 	default:
 		return -ENOPROTOOPT;

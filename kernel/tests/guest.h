@@ -66,6 +66,9 @@ struct address {
 	socklen_t length;
 };
 
+/* Whether sockets that are opened from now on speak Homa in UDP. */
+extern bool sockets_use_udp;
+
 struct address address_of(const char *text, int port);
 void socket_open(struct homa_socket *s, int family, int port);
 void socket_close(struct homa_socket *s);
@@ -87,6 +90,7 @@ void echo_once(struct homa_socket *s, const struct address *to, size_t length,
 	       unsigned int seed);
 
 extern const struct test traffic_tests[];
+extern const struct test udp_tests[];
 extern const struct test call_tests[];
 extern const struct test hostile_tests[];
 extern const struct test race_tests[];

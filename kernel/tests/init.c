@@ -102,6 +102,22 @@ static int load(const char *file)
 	return result;
 }
 
+/* What the module and the tests need of the kernel, packed or not. */
+static void load_all(void)
+{
+	static const char *const names[] = { "veth", "sch_netem", "udp_tunnel",
+					     "ip6_udp_tunnel" };
+	char file[64];
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(file, sizeof(file), "/%s.ko", names[i]);
+		load(file);
+		snprintf(file, sizeof(file), "/%s.ko.xz", names[i]);
+		load(file);
+	}
+}
+
 /* The module goes when the last socket is freed, a moment after its close. */
 static bool unload(void)
 {
@@ -168,14 +184,12 @@ static void prepare(void)
 int main(void)
 {
 	prepare();
-	load("/veth.ko");
-	load("/veth.ko.xz");
-	load("/sch_netem.ko");
-	load("/sch_netem.ko.xz");
+	load_all();
 	report("the module loads", !load("/homa.ko"), strerror(errno));
 	if (!failed) {
 		net_make();
 		run_tests(traffic_tests);
+		run_tests(udp_tests);
 		run_tests(call_tests);
 		run_tests(hostile_tests);
 		run_tests(race_tests);

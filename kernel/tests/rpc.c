@@ -13,6 +13,8 @@
 
 #include "guest.h"
 
+bool sockets_use_udp;
+
 struct address address_of(const char *text, int port)
 {
 	struct address a = {};
@@ -39,6 +41,8 @@ void socket_open(struct homa_socket *s, int family, int port)
 	struct address any = address_of(family == AF_INET ? "0.0.0.0" : "::",
 					port);
 
+	int one = 1;
+
 	memset(s, 0, sizeof(*s));
 	s->family = family;
 	s->fd = socket(family, SOCK_DGRAM, IPPROTO_HOMA);
@@ -50,6 +54,9 @@ void socket_open(struct homa_socket *s, int family, int port)
 	region.length = REGION_BYTES;
 	CHECK(!setsockopt(s->fd, IPPROTO_HOMA, SO_HOMA_RCVBUF, &region,
 			  sizeof(region)));
+	if (sockets_use_udp)
+		CHECK(!setsockopt(s->fd, IPPROTO_HOMA, SO_HOMA_UDP, &one,
+				  sizeof(one)));
 	if (port)
 		CHECK(!bind(s->fd, (struct sockaddr *)&any.storage,
 			    any.length));

@@ -11,6 +11,11 @@ pub(crate) fn homa() -> PathBuf {
     target().join("release/homa")
 }
 
+/// The `homa` that tests run where speed does not matter.
+pub(crate) fn homa_for_tests() -> PathBuf {
+    target().join("debug/homa")
+}
+
 /// Where mutants are built, and what is known of them.
 pub(crate) fn mutants() -> PathBuf {
     target().join("mutants")

@@ -66,7 +66,7 @@ impl Host {
         let seed = [u64::from(address), 7];
         // SAFETY: the seed is there; the core is used by this thread alone.
         unsafe {
-            let core = homa_core_create(&raw const seed);
+            let core = homa_core_create(&raw const seed, false);
             assert!(!core.is_null());
             let socket = homa_core_open(core, port, server);
             assert_eq!(socket, 0);

@@ -11,12 +11,18 @@ use std::time::Instant;
 use super::archive::Archive;
 use super::module::Module;
 use super::{at, directory, source};
+use crate::paths;
 
 /// Seconds that a guest may take. It took 25 on an idle machine.
 const GUEST_SECONDS: &str = "170";
 
-/// Modules of the kernel that the tests need.
-const MODULES: [&str; 2] = ["drivers/net/veth.ko", "net/sched/sch_netem.ko"];
+/// Modules of the kernel that ours and the tests need.
+const MODULES: [&str; 4] = [
+    "drivers/net/veth.ko",
+    "net/sched/sch_netem.ko",
+    "net/ipv4/udp_tunnel.ko",
+    "net/ipv6/ip6_udp_tunnel.ko",
+];
 
 /// Tests that the first program reports beside those in its tables.
 const ALWAYS: [&str; 3] = [
@@ -116,6 +122,7 @@ fn pack(module: &Module, init: &Path, system: &Path) -> Result<Vec<u8>, String> 
     archive.console("dev/console");
     archive.file("init", &read(init)?);
     archive.file("homa.ko", &read(&module.stripped)?);
+    pack_homa(&mut archive)?;
     let modules = system.join(format!("lib/modules/{}/kernel", module.kernel.release));
     for name in MODULES {
         let plain = modules.join(name);
@@ -125,6 +132,38 @@ fn pack(module: &Module, init: &Path, system: &Path) -> Result<Vec<u8>, String> 
         archive.file(&short, &read(&path)?);
     }
     Ok(archive.finish())
+}
+
+/// The program `homa`, and what it loads when it starts.
+fn pack_homa(archive: &mut Archive) -> Result<(), String> {
+    let program = paths::homa_for_tests();
+    let stripped = directory().join("homa");
+    super::run(Command::new("strip").arg("-o").args([&stripped, &program]))?;
+    archive.file("homa", &fs::read(&stripped).map_err(at(&stripped))?);
+    let libraries = super::run(Command::new("ldd").arg(&program))?;
+    for path in libraries
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+    {
+        let path = Path::new(path);
+        for parent in path
+            .ancestors()
+            .skip(1)
+            .collect::<Vec<_>>()
+            .iter()
+            .rev()
+            .skip(1)
+        {
+            archive.directory(&inside(parent));
+        }
+        archive.file(&inside(path), &fs::read(path).map_err(at(path))?);
+    }
+    Ok(())
+}
+
+/// A path as archives name it.
+fn inside(path: &Path) -> String {
+    path.to_string_lossy().trim_start_matches('/').to_owned()
 }
 
 /// Everything that the guest says until it switches itself off.
