@@ -118,7 +118,7 @@ impl Engine {
                 request,
                 response: None,
                 idempotent: call.idempotent,
-                since: None,
+                since: Instant::NEVER,
             }),
             pending: Pending::NONE,
             progress: Progress::new(now),
@@ -220,7 +220,9 @@ impl Engine {
     /// counts as all.
     pub fn give_back(&mut self, now: Instant, bytes: u64) {
         self.budget.give_back(bytes);
-        self.wake_stalled(now);
+        if self.budget.has_stalled() {
+            self.wake_stalled(now);
+        }
     }
 
     fn check_length(&self, length: u32) -> Result<(), CallError> {

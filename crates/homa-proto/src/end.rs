@@ -4,7 +4,8 @@
 use crate::api::Failure;
 use crate::engine::Engine;
 use crate::inbound::Storage;
-use crate::rpc::{Outcome, ServerRpc, State};
+use crate::list::Queue;
+use crate::rpc::{ByEvent, Outcome, ServerRpc, State};
 use crate::time::Instant;
 
 impl Engine {
@@ -26,12 +27,12 @@ impl Engine {
     /// application will be told. Its timer stays, and finds nothing to do.
     #[inline]
     pub(crate) fn finish(&mut self, now: Instant, index: u32, outcome: Outcome) {
-        let rpc = &self.rpcs[index];
-        let reserved = match rpc.in_flight > 0 || rpc.is_aside {
-            true => self.put_away(now, index),
-            false => 0,
-        };
-        let rpc = &mut self.rpcs[index];
+        let mut rpc = &mut self.rpcs[index];
+        let mut reserved = 0;
+        if rpc.in_flight > 0 || rpc.is_aside {
+            reserved = self.put_away(now, index);
+            rpc = &mut self.rpcs[index];
+        }
         let ran = !matches!(rpc.state, State::Server(ServerRpc::Receiving(_)));
         rpc.state = State::Over(outcome);
         rpc.is_due = false;
@@ -39,9 +40,12 @@ impl Engine {
             self.tombstones.end(now, rpc.tombstone, rpc.id, ran);
         }
         let (peer, link, is_ours) = (rpc.peer, rpc.chain, rpc.is_client());
+        let is_new = Queue::<_, ByEvent>::enter(rpc);
         self.peers
             .leave(now, &mut self.rpcs.slab, peer, link, is_ours);
-        self.events.push(&mut self.rpcs.slab, index);
+        if is_new {
+            self.events.append(&mut self.rpcs.slab, index);
+        }
         if reserved > 0 {
             self.budget.give_back(u64::from(reserved));
             self.wake_stalled(now);

@@ -297,11 +297,11 @@ impl Engine {
             self.counters.dropped_no_socket += 1;
             return None;
         }
-        let peer = self.peers.find(&path.peer);
-        if let Some(ack) = data.ack {
-            self.handle_ack(now, ack, &path.peer, peer);
+        if common.sender_id.is_client() {
+            self.handle_request(now, &path, &common, &data, packet_length)
+        } else {
+            self.handle_response(now, &path, &common, &data, packet_length)
         }
-        self.handle_data(now, &path, peer, &common, &data, packet_length)
     }
 
     /// A packet arrived that is not DATA.
@@ -371,8 +371,7 @@ impl Engine {
     /// What became of a request of `peer`.
     #[inline]
     pub(crate) fn look_up(&self, peer: u32, id: RpcId) -> Known {
-        let block = self.tombstones.find(&self.peers[peer], peer, id);
-        self.tombstones.known(block, id)
+        self.tombstones.find(&self.peers[peer], peer, id).1
     }
 
     /// The live RPC that `peer` means by `id`, our view of it.

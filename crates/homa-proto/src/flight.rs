@@ -14,13 +14,13 @@ use crate::time::Instant;
 
 /// What a packet costs a receiver's buffer beyond its payload: the kernel charges its own
 /// structures too.
-const PACKET_COST: u64 = 600;
+const PACKET_COST: u32 = 600;
 
 /// Limit at the start: some 340 small requests, or six of 40,000 bytes; what half of a socket
 /// buffer of the usual 212,992 bytes (counted twice by the kernel) holds.
-const LIMIT_AT_FIRST: u64 = 256 << 10;
+const LIMIT_AT_FIRST: u32 = 256 << 10;
 /// Least and greatest limit. One request goes in any case.
-const LIMITS: core::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
+const LIMITS: core::ops::RangeInclusive<u32> = (64 << 10)..=(64 << 20);
 
 /// Of so many requests that waited one is the oldest, so that none starves.
 const FIFO_TURNS: u8 = 20;
@@ -28,10 +28,10 @@ const FIFO_TURNS: u8 = 20;
 /// Requests on their way to one peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flight {
-    used: u64,
-    limit: u64,
+    used: u32,
+    limit: u32,
     /// Where the limit begins to grow slowly.
-    threshold: u64,
+    threshold: u32,
     cut: Instant,
     /// Requests that wait, by length and by age.
     by_length: Heap,
@@ -45,7 +45,7 @@ impl Flight {
     pub(crate) const NEW: Self = Self {
         used: 0,
         limit: LIMIT_AT_FIRST,
-        threshold: u64::MAX,
+        threshold: u32::MAX,
         cut: Instant::ZERO,
         by_length: Heap::EMPTY,
         by_age: List::EMPTY,
@@ -63,7 +63,7 @@ impl Flight {
 
     /// A new request that costs `cost` goes, if there is room and none waits; returns what it counts.
     #[inline]
-    pub(crate) fn take_off(&mut self, cost: u64) -> u64 {
+    pub(crate) fn take_off(&mut self, cost: u32) -> u32 {
         if self.next().is_some() || !self.has_room(cost) {
             return 0;
         }
@@ -74,7 +74,7 @@ impl Flight {
     /// A request that counted `cost` is no longer on its way. `arrived`: it got there at the first
     /// attempt. Returns whether others wait for its room.
     #[inline]
-    pub(crate) fn land(&mut self, cost: u64, arrived: bool) -> bool {
+    pub(crate) fn land(&mut self, cost: u32, arrived: bool) -> bool {
         if arrived {
             self.arrived(cost);
         }
@@ -83,21 +83,24 @@ impl Flight {
     }
 
     #[inline]
-    fn has_room(&self, cost: u64) -> bool {
-        self.used == 0 || self.used + cost <= self.limit
+    fn has_room(&self, cost: u32) -> bool {
+        self.used == 0 || self.used.saturating_add(cost) <= self.limit
     }
 
     /// A request of `cost` arrived. The limit grows only where it was in the way.
     #[inline]
-    fn arrived(&mut self, cost: u64) {
-        if self.used * 2 < self.limit {
+    fn arrived(&mut self, cost: u32) {
+        if self.used < self.limit.div_ceil(2) {
             return;
         }
         let growth = match self.limit < self.threshold {
             true => cost,
-            false => (cost * cost / self.limit).max(1),
+            false => (u64::from(cost) * u64::from(cost) / u64::from(self.limit))
+                .try_into()
+                .unwrap_or(u32::MAX)
+                .max(1),
         };
-        self.limit = (self.limit + growth).min(*LIMITS.end());
+        self.limit = self.limit.saturating_add(growth).min(*LIMITS.end());
     }
 
     /// One was lost; what is lost within `interval` nanoseconds counts once.
@@ -145,13 +148,13 @@ impl WaitingRequests {
 
 /// What a request of which `unscheduled` bytes go unasked, in packets of `segment`, costs.
 #[inline]
-pub(crate) fn cost(unscheduled: u32, segment: u32) -> u64 {
+pub(crate) fn cost(unscheduled: u32, segment: u32) -> u32 {
     // Small requests are most, and a division is most of their cost.
     let packets = match unscheduled <= segment {
         true => 1,
-        false => u64::from(unscheduled.div_ceil(segment.max(1))),
+        false => unscheduled.div_ceil(segment.max(1)),
     };
-    u64::from(unscheduled) + packets * PACKET_COST
+    unscheduled.saturating_add(packets.saturating_mul(PACKET_COST))
 }
 
 impl Engine {
@@ -236,8 +239,8 @@ mod tests {
         flight.used = LIMIT_AT_FIRST / 2;
         flight.arrived(700);
         assert_eq!(flight.limit, LIMIT_AT_FIRST + 700);
-        flight.used = u64::from(u32::MAX);
-        flight.arrived(1 << 40);
+        flight.used = u32::MAX;
+        flight.arrived(u32::MAX);
         assert_eq!(flight.limit, *LIMITS.end());
         for seconds in 1..30 {
             flight.cut(Instant::from_nanos(seconds * 1_000_000_000), 1_000_000_000);

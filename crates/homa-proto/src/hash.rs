@@ -47,15 +47,24 @@ impl TableKey {
         Self([key.hash([0]), key.hash([1]) | 1])
     }
 
-    /// Both halves of a product with a secret factor, word by word.
+    /// Both halves of the product of two words, each hidden by a secret, two by two; of the last by
+    /// itself the secret factor is the other.
     #[inline]
     pub(crate) fn hash<const N: usize>(self, words: [u64; N]) -> u64 {
         let Self([start, factor]) = self;
-        words.into_iter().fold(start, |state, word| {
-            let product = u128::from(state ^ word) * u128::from(factor);
-            product as u64 ^ (product >> 64) as u64
-        })
+        let (pairs, last) = words.as_chunks();
+        let state = pairs.iter().fold(start, |state, &[one, other]| {
+            multiply(state ^ one, factor ^ other)
+        });
+        last.iter()
+            .fold(state, |state, word| multiply(state ^ word, factor))
     }
+}
+
+#[inline]
+fn multiply(one: u64, other: u64) -> u64 {
+    let product = u128::from(one) * u128::from(other);
+    product as u64 ^ (product >> 64) as u64
 }
 
 fn round(v: &mut [u64; 4]) {

@@ -4,7 +4,6 @@
 use core::ops::Range;
 
 use crate::ranges::{RangeSet, Ranges};
-use crate::wire::Data;
 
 /// Whether the host has a buffer for the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,18 +75,15 @@ impl Inbound {
         self.received < self.granted
     }
 
-    /// Reads the header of a packet of the message. Of what its sender promises to send unasked, more
-    /// than `most` bytes are not believed, since we would not send them ourselves. Returns whether it
-    /// is the sender's turn again, which it was not before.
+    /// A packet of the message came, by whose header the sender sends the first `promised` bytes
+    /// unasked. Returns whether it is the sender's turn again, which it was not before.
     #[inline]
-    pub(crate) fn learn(&mut self, data: &Data, most: u32) -> bool {
-        let promised = data.incoming.min(most);
-        self.lossy |= data.retransmit;
+    pub(crate) fn learn(&mut self, promised: u32, retransmit: bool) -> bool {
+        self.lossy |= retransmit;
         self.unscheduled = self.unscheduled.max(promised);
         let was_owed = self.is_owed();
         self.granted = self.granted.max(promised);
-        let is_part = data.payload_length < self.length;
-        is_part && !was_owed && self.is_owed()
+        !was_owed && self.is_owed()
     }
 
     #[inline]

@@ -282,7 +282,11 @@ impl Learner {
     /// What `bytes` of a message are on the wire.
     #[inline]
     fn wire_bytes(&self, bytes: u32) -> u64 {
-        let packets = bytes.div_ceil(USUAL_SEGMENT_BYTES);
+        // Most messages are short, and a division is most of their cost.
+        let packets = match bytes {
+            1..=USUAL_SEGMENT_BYTES => 1,
+            _ => bytes.div_ceil(USUAL_SEGMENT_BYTES),
+        };
         u64::from(bytes) + u64::from(packets) * u64::from(self.packet_bytes)
     }
 

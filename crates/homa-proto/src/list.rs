@@ -172,18 +172,34 @@ impl<T, L: QueueLink<T>> Queue<T, L> {
     /// Appends `index` unless it waits already; returns whether it did not.
     #[inline]
     pub(crate) fn push(&mut self, table: &mut Slab<T>, index: u32) -> bool {
-        let link = L::of(table.at(index));
-        if *link != UNLINKED {
-            return false;
+        let is_new = Self::enter(table.at(index));
+        if is_new {
+            self.append(table, index);
         }
-        *link = NONE;
+        is_new
+    }
+
+    /// The first half of [`push`](Self::push) where the entry is at hand: whether it is to be
+    /// appended.
+    #[inline]
+    pub(crate) fn enter(entry: &mut T) -> bool {
+        let link = L::of(entry);
+        let is_new = *link == UNLINKED;
+        if is_new {
+            *link = NONE;
+        }
+        is_new
+    }
+
+    /// The second half: appends an entry that was just entered.
+    #[inline]
+    pub(crate) fn append(&mut self, table: &mut Slab<T>, index: u32) {
         if self.list.head == NONE {
             self.list.head = index;
         } else {
             *L::of(table.at(self.list.tail)) = index;
         }
         self.list.tail = index;
-        true
     }
 
     #[inline]

@@ -98,7 +98,7 @@ impl Outbound {
 
     /// What the bytes that go unasked cost the receiver's buffer.
     #[inline]
-    pub(crate) fn flight_cost(&self) -> u64 {
+    pub(crate) fn flight_cost(&self) -> u32 {
         flight::cost(self.unscheduled, self.segment)
     }
 

@@ -18,6 +18,7 @@ const LIMIT: u32 = 4_096;
 /// The acks owed to one peer.
 #[derive(Debug)]
 pub(crate) struct Debt {
+    /// The oldest and the latest of them, if there are any.
     first: u32,
     last: u32,
     count: u32,
@@ -64,9 +65,10 @@ impl Owed {
         let Ok(index) = self.entries.insert(Entry { ack, next: NONE }) else {
             return false;
         };
-        match self.entries.get_mut(debt.last) {
-            Some(last) => last.next = index,
-            None => debt.first = index,
+        if debt.count == 0 {
+            debt.first = index;
+        } else {
+            self.entries[debt.last].next = index;
         }
         debt.last = index;
         debt.count += 1;
@@ -76,14 +78,12 @@ impl Owed {
     /// The oldest ack, to ride on a DATA packet.
     #[inline]
     pub(crate) fn pop(&mut self, debt: &mut Debt) -> Option<Ack> {
-        let entry = self.entries.get(debt.first)?;
-        let (ack, next) = (entry.ack, entry.next);
-        self.entries.remove(debt.first);
+        if debt.count == 0 {
+            return None;
+        }
+        let &mut Entry { ack, next } = self.entries.remove(debt.first);
         debt.first = next;
         debt.count -= 1;
-        if next == NONE {
-            debt.last = NONE;
-        }
         Some(ack)
     }
 

@@ -244,6 +244,20 @@ impl Peer {
         }
     }
 
+    /// DATA came from the peer, which echoes `version`. Returns whether that is all there is to say:
+    /// the version is ours, at this revision of our cutoffs, and the address was proven before.
+    #[inline]
+    pub(crate) fn heed(
+        &mut self,
+        now: Instant,
+        packet_bytes: u32,
+        version: u16,
+        revision: u16,
+    ) -> bool {
+        self.hear(now, packet_bytes);
+        self.proven && version == self.our_version(revision)
+    }
+
     /// Whether `packet_bytes` may be sent as an answer; if so, they are charged.
     #[inline]
     pub(crate) fn allow(&mut self, packet_bytes: u32) -> bool {
@@ -425,9 +439,9 @@ impl Peers {
     fn rest(&mut self, index: u32, now: Instant) {
         let peer = &mut self.slab[index];
         peer.idle_since = now;
-        if peer.idle == UNLINKED {
+        if Queue::<_, ByIdleness>::enter(peer) {
             peer.queued_since = now;
-            self.idle.push(&mut self.slab, index);
+            self.idle.append(&mut self.slab, index);
         }
     }
 

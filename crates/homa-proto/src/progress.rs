@@ -338,9 +338,9 @@ impl Engine {
                 // What never left did not run. Sent again for a new life of the server, it may have
                 // run in the old one.
                 let progress = self.rpcs[index].progress;
-                let failure = match client.since {
-                    None if !progress.retried => Failure::Unreachable,
-                    _ => Failure::TimedOut,
+                let failure = match client.since == Instant::NEVER && !progress.retried {
+                    true => Failure::Unreachable,
+                    false => Failure::TimedOut,
                 };
                 self.counters.client_timeouts += 1;
                 self.fail(now, index, failure);
@@ -432,12 +432,7 @@ impl Engine {
                 self.doubt(now, index);
             }
             // Had the server run the request it would remember: it never saw it.
-            _ if client
-                .since
-                .is_none_or(|since| now < since + self.config.packet_lifetime) =>
-            {
-                self.restart(now, index);
-            }
+            _ if now < client.since + self.config.packet_lifetime => self.restart(now, index),
             _ => {
                 self.counters.client_timeouts += 1;
                 self.fail(now, index, Failure::TimedOut);
@@ -477,7 +472,7 @@ impl Engine {
             return;
         };
         if client.idempotent && client.response.is_none() {
-            client.since = None;
+            client.since = Instant::NEVER;
             self.restart(now, index);
         } else {
             self.fail(now, index, Failure::OutcomeUnknown);
@@ -539,7 +534,7 @@ impl Engine {
         let progress = self.rpcs[index].progress;
         // Only a packet of the first transmission that did not arrive proves that the request
         // never was complete, or that nothing of it was sent at all.
-        let proven = named || client.since.is_none();
+        let proven = named || client.since == Instant::NEVER;
         let failure = if !proven || progress.alive || progress.retried {
             Failure::OutcomeUnknown
         } else if what == Unreachable::Port {

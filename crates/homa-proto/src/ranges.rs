@@ -111,25 +111,28 @@ impl Ranges {
             end: range.end,
             next,
         })?;
-        match self.nodes.get_mut(before) {
-            Some(node) => node.next = index,
-            None => set.head = index,
-        }
+        self.set_next(set, before, index);
         set.count += 1;
         Ok(())
     }
 
     fn remove_behind(&mut self, set: &mut RangeSet, before: u32) {
         let index = self.nodes.get(before).map_or(set.head, |node| node.next);
-        let Some(removed) = self.nodes.get(index).copied() else {
+        if index == NONE {
             return;
-        };
-        self.nodes.remove(index);
-        match self.nodes.get_mut(before) {
-            Some(node) => node.next = removed.next,
-            None => set.head = removed.next,
         }
+        let next = self.nodes.remove(index).next;
+        self.set_next(set, before, next);
         set.count -= 1;
+    }
+
+    /// Has the range behind `before`, which is the first one if that is `NONE`, be `next`.
+    fn set_next(&mut self, set: &mut RangeSet, before: u32, next: u32) {
+        if before == NONE {
+            set.head = next;
+        } else {
+            self.nodes[before].next = next;
+        }
     }
 
     /// Adds `range`, joined with what it touches.

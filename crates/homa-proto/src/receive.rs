@@ -42,12 +42,25 @@ pub struct Place {
     pub new: bool,
 }
 
+/// What matters of a message once all of it is there.
+#[derive(Clone, Copy)]
+struct Received {
+    length: u32,
+    /// Bytes of it that were said to come unasked.
+    unscheduled: u32,
+    /// Whether a packet of it had to be sent again.
+    is_lossy: bool,
+}
+
 /// Payload that waits to be stored: the host commits or refuses.
 #[must_use = "payload is either stored and committed, or refused"]
 pub struct Placement<'a> {
     engine: &'a mut Engine,
     now: Instant,
     place: Place,
+    /// The payload is all of a message of which nothing was known: it needs no account of what is
+    /// there and what is missing.
+    whole: Option<Received>,
 }
 
 impl Placement<'_> {
@@ -59,105 +72,145 @@ impl Placement<'_> {
 
     /// The payload is stored.
     pub fn commit(self) {
-        let Place {
-            rpc,
-            offset,
-            length,
-            ..
-        } = self.place;
-        self.engine
-            .store(self.now, rpc.index, offset..offset + length);
+        let (engine, now, place) = (self.engine, self.now, self.place);
+        let index = place.rpc.index;
+        engine.counters.data_received += 1;
+        if let Some(message) = self.whole {
+            engine.budget.charge(message.length);
+            engine.complete(now, index, message);
+        } else {
+            engine.store(now, index, place.offset..place.offset + place.length);
+        }
     }
 
     /// The payload could not be stored. If it was to be the message's first, the message waits as
     /// if the receive budget were used up; else the packet comes again.
     pub fn refuse(self) {
-        self.engine.counters.placements_refused += 1;
-        let index = self.place.rpc.index;
-        let Some(inbound) = self.engine.rpcs[index].inbound() else {
+        let (engine, index) = (self.engine, self.place.rpc.index);
+        engine.counters.placements_refused += 1;
+        if let Some(message) = self.whole {
+            engine.rpcs[index].begin_inbound(message.length);
+        }
+        let Some(inbound) = engine.rpcs[index].inbound() else {
             return;
         };
+        if let Some(message) = self.whole {
+            inbound.learn(message.unscheduled, message.is_lossy);
+        }
         let length = inbound.length;
         match inbound.storage {
-            Storage::Reserved => self.engine.budget.give_back(u64::from(length)),
+            Storage::Reserved => engine.budget.give_back(u64::from(length)),
             Storage::None => {}
             Storage::Made | Storage::Stalled => return,
         }
-        self.engine.stall(index, length);
+        engine.stall(index, length);
     }
 }
 
 impl Engine {
-    /// A DATA packet arrived.
+    /// DATA of a response: its id says where our RPC lies.
     #[inline]
-    pub(crate) fn handle_data(
+    pub(crate) fn handle_response(
         &mut self,
         now: Instant,
         path: &Path,
-        peer: Option<u32>,
         common: &Common,
         data: &Data,
         packet_length: u32,
     ) -> Option<Placement<'_>> {
-        let id = common.sender_id.flipped();
-        let (found, block) = if id.is_client() {
-            (peer.and_then(|peer| self.rpcs.find(peer, id)), None)
+        if let Some(ack) = data.ack {
+            let peer = self.peers.find(&path.peer);
+            self.handle_ack(now, ack, &path.peer, peer);
+        }
+        let Some((key, rpc)) = self.rpcs.find_ours(common.sender_id.flipped()) else {
+            self.counters.dropped_no_rpc += 1;
+            return None;
+        };
+        let (peer, is_first) = (rpc.peer, rpc.awaits_response());
+        let entry = &mut self.peers[peer];
+        if entry.address != path.peer {
+            self.counters.dropped_no_rpc += 1;
+            return None;
+        }
+        if !rpc.is_on(path, common) {
+            self.counters.dropped_wrong_peer += 1;
+            return None;
+        }
+        let version = data.cutoff_version;
+        let is_usual = entry.heed(now, packet_length, version, self.published.revision);
+        if is_first {
+            rpc.response_begins(now, entry, data, &self.config);
+            if rpc.is_aside {
+                self.send.remove(key.index);
+                self.resending.remove(key.index);
+            }
+        }
+        if !is_usual {
+            self.greet(now, peer, path, common, version);
+        }
+        if is_first {
+            self.plan_first(now, key, data)
         } else {
-            let find = |peer| self.tombstones.find(&self.peers[peer], peer, id);
-            let block = peer.and_then(find);
-            let live = self.tombstones.known(block, id).live();
-            (live.filter(|&index| self.rpcs[index].id == id), block)
+            self.plan(now, key.index, data)
+        }
+    }
+
+    /// DATA of a request.
+    #[inline]
+    pub(crate) fn handle_request(
+        &mut self,
+        now: Instant,
+        path: &Path,
+        common: &Common,
+        data: &Data,
+        packet_length: u32,
+    ) -> Option<Placement<'_>> {
+        let peer = self.peers.find(&path.peer);
+        if let Some(ack) = data.ack {
+            self.handle_ack(now, ack, &path.peer, peer);
+        }
+        let id = common.sender_id.flipped();
+        let (block, known) = match peer {
+            Some(peer) => self.tombstones.find(&self.peers[peer], peer, id),
+            None => (None, Known::Never),
         };
-        let index = match found {
-            Some(index) => {
-                let rpc = &mut self.rpcs[index];
-                if !rpc.is_on(path, common) {
-                    self.counters.dropped_wrong_peer += 1;
-                    return None;
-                }
-                let (peer, is_first) = (rpc.peer, rpc.awaits_response());
-                self.heed(now, peer, path, common, data, packet_length);
-                if is_first {
-                    self.begin_response(now, index, data)?;
-                }
-                index
-            }
-            None if id.is_client() => {
-                self.counters.dropped_no_rpc += 1;
-                return None;
-            }
-            None => self.admit(now, path, (peer, block), common, data, packet_length)?,
+        // Tombstones do not look at all bits of an id.
+        let Some(index) = known.live().filter(|&index| self.rpcs[index].id == id) else {
+            let request = (peer, block, known);
+            let key = self.admit(now, path, request, common, data, packet_length)?;
+            return self.plan_first(now, key, data);
         };
+        let rpc = &self.rpcs[index];
+        if !rpc.is_on(path, common) {
+            self.counters.dropped_wrong_peer += 1;
+            return None;
+        }
+        let (peer, version) = (rpc.peer, data.cutoff_version);
+        let entry = &mut self.peers[peer];
+        if !entry.heed(now, packet_length, version, self.published.revision) {
+            self.greet(now, peer, path, common, version);
+        }
         self.plan(now, index, data)
     }
 
-    /// The peer lives, and what its packet echoes tells what it knows.
-    #[inline]
-    fn heed(
+    /// What the version that DATA echoes says of its sender; one that has not got ours is told.
+    #[cold]
+    fn greet(
         &mut self,
         now: Instant,
         peer: u32,
         path: &Path,
         common: &Common,
-        data: &Data,
-        packet_length: u32,
+        version: u16,
     ) -> Echo {
-        let version = data.cutoff_version;
-        let entry = &mut self.peers[peer];
-        entry.hear(now, packet_length);
-        let ours = entry.our_version(self.published.revision);
-        if version == ours && entry.is_proven() {
-            return Echo::Ours;
-        }
         let echo = self.vet(now, peer, version);
-        if version != ours {
+        if version != self.peers[peer].our_version(self.published.revision) {
             self.tell_cutoffs(now, peer, path, common);
         }
         echo
     }
 
     /// Reads the version that DATA echoes; what waited for it as a proof goes on.
-    #[cold]
     fn vet(&mut self, now: Instant, peer: u32, version: u16) -> Echo {
         let was_proven = self.peers[peer].is_proven();
         let echo = self.peers[peer].vet(now, version);
@@ -168,7 +221,6 @@ impl Engine {
     }
 
     /// Sends our cutoffs and their version, unless it was just done.
-    #[cold]
     fn tell_cutoffs(&mut self, now: Instant, peer: u32, path: &Path, common: &Common) {
         let peer = &mut self.peers[peer];
         if !peer.may_tell_cutoffs(now) || !peer.allow(crate::wire::CUTOFFS_HEADER_BYTES as u32) {
@@ -181,41 +233,48 @@ impl Engine {
         self.post(*path, swap(common, common.sender_id.flipped(), body));
     }
 
-    /// A packet of a request that we do not know: takes the request, or says why not. `block`: where
-    /// others of its peer with ids beside its own are remembered.
+    /// A packet of a request that does not live here: takes the request, or says why not. Where its peer
+    /// is known, `block` is where others of it with ids beside its own are remembered.
     #[inline]
     fn admit(
         &mut self,
         now: Instant,
         path: &Path,
-        (peer, block): (Option<u32>, Option<u32>),
+        (peer, block, known): (Option<u32>, Option<u32>, Known),
         common: &Common,
         data: &Data,
         packet_length: u32,
-    ) -> Option<u32> {
+    ) -> Option<RpcKey> {
         self.may_admit(now, path, common, data)?;
-        let known = peer.or_else(|| self.peers.make(now, &path.peer).ok());
-        let Some(peer) = known else {
+        let peer = peer.or_else(|| self.peers.make(now, &path.peer).ok());
+        let Some(peer) = peer else {
             self.counters.requests_refused += 1;
             return None;
         };
-        if self.heed(now, peer, path, common, data, packet_length) == Echo::EarlierLife {
+        let version = data.cutoff_version;
+        let entry = &mut self.peers[peer];
+        let is_crowded = entry.server_rpcs >= self.config.max_server_rpcs_per_peer
+            || self.rpcs.servers() >= self.config.max_server_rpcs;
+        let is_usual = entry.heed(now, packet_length, version, self.published.revision);
+        if !is_usual && self.greet(now, peer, path, common, version) == Echo::EarlierLife {
             self.counters.dropped_earlier_life += 1;
             return None;
         }
-        let id = common.sender_id.flipped();
-        if self.tombstones.known(block, id) != Known::Never {
+        if known != Known::Never {
             self.counters.dropped_tombstone += 1;
             return None;
         }
+        let id = common.sender_id.flipped();
         let made = block.map_or_else(|| self.tombstones.make(&mut self.peers, peer, id), Ok);
         let Ok(tombstone) = made else {
             self.counters.requests_refused += 1;
             return None;
         };
-        let crowded = self.rpcs.servers() >= self.config.max_server_rpcs
-            || self.peers[peer].server_rpcs >= self.config.max_server_rpcs_per_peer;
-        let vacancy = if crowded { Err(Full) } else { self.vacancy() };
+        let vacancy = if is_crowded {
+            Err(Full)
+        } else {
+            self.vacancy()
+        };
         let Ok(index) = vacancy else {
             self.tombstones.refuse(now, tombstone, id);
             self.turn_away(*path, common, peer);
@@ -227,7 +286,7 @@ impl Engine {
         let silence = entry.patience.for_bytes(&self.config);
         entry.latest_block = tombstone;
         self.timers.set_at_latest(index, now.after(silence));
-        let (_, place) = self.rpcs.occupy(index, false);
+        let (key, place) = self.rpcs.occupy(index, false);
         *place = Rpc {
             id,
             peer,
@@ -248,7 +307,7 @@ impl Engine {
             event: UNLINKED,
             short: place.short,
         };
-        Some(index)
+        Some(key)
     }
 
     /// The checks that need no state of the peer.
@@ -289,36 +348,45 @@ impl Engine {
         self.post_unknown(path, peer, swap(common, common.sender_id.flipped(), body));
     }
 
-    /// The first DATA of a response. It is an ack of the request, too.
+    /// The first DATA of a message. Where it is all of it, which is the usual case, there is nothing to
+    /// keep account of.
     #[inline]
-    fn begin_response(&mut self, now: Instant, index: u32, data: &Data) -> Option<()> {
-        let rpc = &mut self.rpcs[index];
-        let State::Client(client) = &mut rpc.state else {
-            return None;
-        };
-        if data.message_length > self.config.max_message_bytes {
-            self.counters.dropped_too_long += 1;
-            let peer = rpc.peer;
-            self.owe_ack(peer, index, owed::MOST);
-            self.fail(now, index, Failure::ResponseTooLong);
+    fn plan_first(&mut self, now: Instant, key: RpcKey, data: &Data) -> Option<Placement<'_>> {
+        let length = data.message_length;
+        if length > self.config.max_message_bytes {
+            self.end_too_long(now, key.index);
             return None;
         }
-        client.response = Some(Inbound::new(data.message_length));
-        let peer = &mut self.peers[rpc.peer];
-        if data.retransmit {
-            // Either buffer may have overflowed, and both hold less if less is asked at once.
-            let interval = peer.patience.for_bytes(&self.config);
-            peer.flight.cut(now, interval);
+        if data.payload_length < length || !self.budget.admits(length) {
+            self.rpcs[key.index].begin_inbound(length);
+            return self.plan(now, key.index, data);
         }
-        if let Some(waited) = rpc.progress.undisturbed(now) {
-            peer.patience.response.sample(waited);
-        }
-        rpc.is_due = false;
-        if rpc.is_aside {
-            self.send.remove(index);
-            self.resending.remove(index);
-        }
-        Some(())
+        Some(Placement {
+            now,
+            place: Place {
+                rpc: key,
+                offset: 0,
+                length,
+                header_bytes: DATA_HEADER_BYTES,
+                message_length: length,
+                new: true,
+            },
+            whole: Some(Received {
+                length,
+                unscheduled: data.incoming.min(self.config.unscheduled_bytes),
+                is_lossy: data.retransmit,
+            }),
+            engine: self,
+        })
+    }
+
+    /// The response is longer than a message may be.
+    #[cold]
+    fn end_too_long(&mut self, now: Instant, index: u32) {
+        self.counters.dropped_too_long += 1;
+        let peer = self.rpcs[index].peer;
+        self.owe_ack(peer, index, owed::MOST);
+        self.fail(now, index, Failure::ResponseTooLong);
     }
 
     /// Learns from the header of DATA, and looks whether its bytes can be stored.
@@ -333,7 +401,10 @@ impl Engine {
             self.counters.dropped_contradiction += 1;
             return None;
         }
-        let goes_on = inbound.learn(data, self.config.unscheduled_bytes);
+        // More is not believed, since we would not send it unasked ourselves.
+        let promised = data.incoming.min(self.config.unscheduled_bytes);
+        let is_part = data.payload_length < data.message_length;
+        let goes_on = inbound.learn(promised, data.retransmit) && is_part;
         let bytes = data.offset..data.end();
         let novelty = inbound.novelty(&self.ranges, &bytes);
         let (storage, length) = (inbound.storage, inbound.length);
@@ -369,6 +440,7 @@ impl Engine {
             engine: self,
             now,
             place,
+            whole: None,
         })
     }
 
@@ -407,16 +479,8 @@ impl Engine {
     }
 
     /// The host stored bytes of a message.
-    #[inline]
     fn store(&mut self, now: Instant, index: u32, bytes: Range<u32>) {
-        self.counters.data_received += 1;
-        let rpc = &mut self.rpcs[index];
-        let peer = rpc.peer;
-        let entry = &mut self.peers[peer];
-        let was_slow = rpc.progress.advance(now);
-        let cost = core::mem::take(&mut rpc.in_flight);
-        let makes_room = cost > 0 && entry.flight.land(cost, !rpc.progress.was_resent());
-        let Some(inbound) = rpc.inbound() else {
+        let Some(inbound) = self.rpcs[index].inbound() else {
             return;
         };
         if inbound.storage == Storage::None {
@@ -425,14 +489,22 @@ impl Engine {
         inbound.storage = Storage::Made;
         inbound.insert(&mut self.ranges, bytes);
         if inbound.is_complete() {
-            self.complete(now, index);
-        } else {
-            if was_slow {
-                // The timer may be far away.
-                self.watch(now, index);
-            }
-            self.rejoin(now, index);
+            let message = Received {
+                length: inbound.length,
+                unscheduled: inbound.unscheduled,
+                is_lossy: inbound.lossy,
+            };
+            self.complete(now, index, message);
+            return;
         }
+        let rpc = &mut self.rpcs[index];
+        let peer = rpc.peer;
+        let makes_room = rpc.lands(&mut self.peers[peer]);
+        if rpc.progress.advance(now) {
+            // The timer may be far away.
+            self.watch(now, index);
+        }
+        self.rejoin(now, index);
         if makes_room {
             self.let_go(now, peer);
         }
@@ -457,34 +529,34 @@ impl Engine {
 
     /// The last byte of a message arrived.
     #[inline]
-    fn complete(&mut self, now: Instant, index: u32) {
+    fn complete(&mut self, now: Instant, index: u32, message: Received) {
         let rpc = &mut self.rpcs[index];
+        let peer = rpc.peer;
+        let entry = &mut self.peers[peer];
+        rpc.progress.advance(now);
         if rpc.is_aside {
             self.granter.leave(&self.rules, index);
         }
-        let (peer, is_client) = (rpc.peer, rpc.is_client());
-        let retried = rpc.progress.was_retried();
-        let Some(inbound) = rpc.inbound() else {
-            return;
-        };
-        let entry = &mut self.peers[peer];
-        let arrival = Arrival {
-            length: inbound.length,
-            unscheduled: inbound.unscheduled,
-            host: entry.host_hash(),
-        };
-        if !inbound.lossy {
+        if !message.is_lossy {
             entry.granting.recover();
         }
-        if is_client && !retried {
-            entry.sending.recover();
-        }
-        let length = arrival.length;
-        if !is_client {
+        let length = message.length;
+        let makes_room = rpc.lands(entry);
+        if rpc.is_client() {
+            if !rpc.progress.was_retried() {
+                entry.sending.recover();
+            }
+        } else {
             // The timer is that of a request on its way, which is the earlier one.
             rpc.state = State::Server(ServerRpc::InService(length));
         }
+        let is_client = rpc.is_client();
         if entry.is_proven() {
+            let arrival = Arrival {
+                length,
+                unscheduled: message.unscheduled,
+                host: entry.host_hash(),
+            };
             self.learn_from(now, arrival);
         }
         if is_client {
@@ -497,6 +569,9 @@ impl Engine {
             self.finish(now, index, Outcome::Response(length));
         } else {
             self.deliver_request(index);
+        }
+        if makes_room {
+            self.let_go(now, peer);
         }
     }
 

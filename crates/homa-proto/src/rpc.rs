@@ -5,6 +5,7 @@ use core::net::Ipv6Addr;
 use crate::address::{Path, SocketId};
 use crate::api::{Event, Failure, RpcKey};
 use crate::chunks::Full;
+use crate::config::Config;
 use crate::inbound::Inbound;
 use crate::list::{ChainLink, Chained, QueueLink, UNLINKED};
 use crate::outbound::Outbound;
@@ -12,7 +13,7 @@ use crate::peer::Peer;
 use crate::progress::Progress;
 use crate::slab::{NONE, Slab, Vacant};
 use crate::time::Instant;
-use crate::wire::{Common, RpcId, UnknownReason};
+use crate::wire::{Common, Data, RpcId, UnknownReason};
 
 /// What happens in an RPC.
 pub(crate) enum State {
@@ -61,8 +62,9 @@ pub(crate) struct ClientRpc {
     pub(crate) response: Option<Inbound>,
     /// The request may run twice.
     pub(crate) idempotent: bool,
-    /// When its first byte went out: from then on a server may have run it.
-    pub(crate) since: Option<Instant>,
+    /// When its first byte went out: from then on a server may have run it. `Instant::NEVER`: none
+    /// did.
+    pub(crate) since: Instant,
 }
 
 /// An RPC as its server sees it.
@@ -130,7 +132,7 @@ pub(crate) struct Rpc {
     /// When the application loses interest; `Instant::NEVER`: not before the protocol gives up.
     pub(crate) deadline: Instant,
     /// What it counts among the requests on their way; 0: it is none.
-    pub(crate) in_flight: u64,
+    pub(crate) in_flight: u32,
     /// The request is marked: its response sends little unasked.
     pub(crate) incast: bool,
     /// Block that remembers the request, at the server.
@@ -229,9 +231,44 @@ impl Rpc {
         }
     }
 
+    /// A message of `length` bytes begins to arrive, of which nothing is there.
+    pub(crate) fn begin_inbound(&mut self, length: u32) {
+        match &mut self.state {
+            State::Client(client) => client.response = Some(Inbound::new(length)),
+            State::Server(ServerRpc::Receiving(request)) => *request = Inbound::new(length),
+            State::Server(_) | State::Over(_) => {}
+        }
+    }
+
+    /// The first DATA of its response came, which is an ack of its request, too.
+    #[inline]
+    pub(crate) fn response_begins(
+        &mut self,
+        now: Instant,
+        peer: &mut Peer,
+        data: &Data,
+        config: &Config,
+    ) {
+        if data.retransmit {
+            // Either buffer may have overflowed, and both hold less if less is asked at once.
+            peer.flight.cut(now, peer.patience.for_bytes(config));
+        }
+        if let Some(waited) = self.progress.undisturbed(now) {
+            peer.patience.response.sample(waited);
+        }
+        self.is_due = false;
+    }
+
+    /// Its request, if that was on its way, is so no longer. Returns whether others wait for the room.
+    #[inline]
+    pub(crate) fn lands(&mut self, peer: &mut Peer) -> bool {
+        let cost = core::mem::take(&mut self.in_flight);
+        cost > 0 && peer.flight.land(cost, !self.progress.was_resent())
+    }
+
     /// What its request costs the server's buffer.
     #[inline]
-    pub(crate) fn flight_cost(&self) -> u64 {
+    pub(crate) fn flight_cost(&self) -> u32 {
         match &self.state {
             State::Client(client) => client.request.flight_cost(),
             _ => 0,
@@ -277,6 +314,12 @@ impl Rpc {
             peer: peer.address,
             local: self.local,
         }
+    }
+
+    /// Whether what it sends may go with a burst that goes this way, to a peer of several.
+    #[inline]
+    pub(crate) fn leaves_by(&self, path: &Path) -> bool {
+        self.socket == path.socket && self.local == path.local
     }
 
     /// Whether a packet belongs to it that came this way with these ports.
@@ -364,11 +407,19 @@ impl Rpcs {
     }
 
     /// The live RPC of ours that `peer` means by `id`.
-    #[inline]
     pub(crate) fn find(&self, peer: u32, id: RpcId) -> Option<u32> {
         let index = index_of(id);
         let rpc = self.slab.get(index)?;
         (rpc.id == id && rpc.peer == peer && !rpc.is_over()).then_some(index)
+    }
+
+    /// The live RPC of ours with this id, whoever says so, and its key.
+    #[inline]
+    pub(crate) fn find_ours(&mut self, id: RpcId) -> Option<(RpcKey, &mut Rpc)> {
+        let index = index_of(id);
+        let (generation, rpc) = self.slab.used(index)?;
+        let is_it = rpc.id == id && !rpc.is_over();
+        is_it.then_some((RpcKey { index, generation }, rpc))
     }
 
     /// Where the next RPC will lie.

@@ -62,16 +62,17 @@ impl<T, const N: usize> Slab<T, N> {
         self.used
     }
 
-    /// Removes an entry; its index may be given out again, its generation is not.
+    /// Removes the entry at `index`, which an invariant keeps alive, and shows what it was; its
+    /// index may be given out again, its generation is not.
     #[inline]
-    pub(crate) fn remove(&mut self, index: u32) {
-        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.is_used()) else {
-            return;
-        };
+    pub(crate) fn remove(&mut self, index: u32) -> &mut T {
+        let slot = &mut self.slots[index];
+        debug_assert!(slot.is_used(), "an entry is removed once");
         slot.generation = slot.generation.wrapping_add(1);
         slot.next = self.free;
         self.free = index;
         self.len -= 1;
+        &mut slot.value
     }
 
     #[inline]
@@ -80,9 +81,11 @@ impl<T, const N: usize> Slab<T, N> {
         slot.is_used().then_some(&slot.value)
     }
 
-    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+    /// The entry at `index`, if there is one, and its generation.
+    #[inline]
+    pub(crate) fn used(&mut self, index: u32) -> Option<(u32, &mut T)> {
         let slot = self.slots.get_mut(index)?;
-        slot.is_used().then_some(&mut slot.value)
+        slot.is_used().then_some((slot.generation, &mut slot.value))
     }
 
     /// The entry at `index`, which an invariant keeps alive, and its generation.

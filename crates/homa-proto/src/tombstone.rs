@@ -64,6 +64,16 @@ impl Block {
     fn holds(&self, peer: u32, id: RpcId) -> bool {
         self.peer == peer && self.number == number(id)
     }
+
+    /// What became of the request with this id, which the block holds.
+    #[inline]
+    fn known(&self, id: RpcId) -> Known {
+        match self.rpcs[place(id)] {
+            NEVER => Known::Never,
+            OVER => Known::Over,
+            rpc => Known::Live(rpc),
+        }
+    }
 }
 
 /// What became of a request.
@@ -131,34 +141,27 @@ impl Tombstones {
         self.slab.len()
     }
 
-    /// The block of the peer at `index` in which a request with this id is remembered, if there is one.
+    /// What became of a request of the peer at `index`, and the block in which that is remembered, if
+    /// there is one.
     #[inline]
-    pub(crate) fn find(&self, peer: &Peer, index: u32, id: RpcId) -> Option<u32> {
-        let latest = self.slab.get(peer.latest_block);
-        if latest.is_some_and(|block| block.holds(index, id)) {
-            return Some(peer.latest_block);
+    pub(crate) fn find(&self, peer: &Peer, index: u32, id: RpcId) -> (Option<u32>, Known) {
+        match self.slab.get(peer.latest_block) {
+            Some(latest) if latest.holds(index, id) => (Some(peer.latest_block), latest.known(id)),
+            _ => self.search(peer.host, index, id),
         }
-        self.search(peer.host, index, id)
     }
 
-    fn search(&self, host: u64, peer: u32, id: RpcId) -> Option<u32> {
+    fn search(&self, host: u64, peer: u32, id: RpcId) -> (Option<u32>, Known) {
         let is_it = |index| self.slab[index].holds(peer, id);
-        self.index.find(self.hash(host, id), is_it)
+        match self.index.find(self.hash(host, id), is_it) {
+            Some(index) => (Some(index), self.slab[index].known(id)),
+            None => (None, Known::Never),
+        }
     }
 
     #[inline]
     fn hash(&self, host: u64, id: RpcId) -> u64 {
         self.key.hash([host, number(id)])
-    }
-
-    /// What became of the request with this id, by its block.
-    #[inline]
-    pub(crate) fn known(&self, block: Option<u32>, id: RpcId) -> Known {
-        match block.map_or(NEVER, |block| self.slab[block].rpcs[place(id)]) {
-            NEVER => Known::Never,
-            OVER => Known::Over,
-            rpc => Known::Live(rpc),
-        }
     }
 
     /// The live RPC with this id of any port of a host, by the host's hash, for which `is_it` holds.
@@ -211,28 +214,27 @@ impl Tombstones {
         let block = &mut self.slab[index];
         block.rpcs[place(id)] = if ran { OVER } else { NEVER };
         block.live -= 1;
-        if block.live == 0 {
-            self.keep(now, index);
-        }
+        self.keep_if_idle(now, index);
     }
 
     /// A request that was never accepted counts as over: no copy of it may run.
     pub(crate) fn refuse(&mut self, now: Instant, index: u32, id: RpcId) {
         let block = &mut self.slab[index];
         block.rpcs[place(id)] = OVER;
-        if block.live == 0 {
-            self.keep(now, index);
-        }
+        self.keep_if_idle(now, index);
     }
 
     /// A block without live RPCs is kept for one lifetime from now on.
     #[inline]
-    fn keep(&mut self, now: Instant, index: u32) {
+    fn keep_if_idle(&mut self, now: Instant, index: u32) {
         let block = &mut self.slab[index];
+        if block.live > 0 {
+            return;
+        }
         block.expires = now.after(self.lifetime);
-        if block.old == UNLINKED {
+        if Queue::<_, ByAge>::enter(block) {
             block.turn = block.expires;
-            self.old.push(&mut self.slab, index);
+            self.old.append(&mut self.slab, index);
         }
     }
 

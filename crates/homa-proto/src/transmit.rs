@@ -11,6 +11,7 @@ use crate::grant::Decision;
 use crate::owed::Owed;
 use crate::peer::Peer;
 use crate::rpc::{Pending, Rpc, ServerRpc, State};
+use crate::slab::NONE;
 use crate::srpt::Place;
 use crate::time::Instant;
 use crate::wire::{
@@ -23,6 +24,28 @@ const DATA_HEADER: u32 = DATA_HEADER_BYTES as u32;
 struct Limits {
     bytes: usize,
     packets: usize,
+}
+
+/// What of a message goes in one packet.
+struct Segment {
+    message_length: u32,
+    bytes: Range<u32>,
+    /// End of what is sent unasked.
+    incoming: u32,
+    retransmit: bool,
+}
+
+impl Segment {
+    /// All of a message of `length` bytes, for the first time.
+    #[inline]
+    const fn whole(length: u32) -> Self {
+        Self {
+            message_length: length,
+            bytes: 0..length,
+            incoming: length,
+            retransmit: false,
+        }
+    }
 }
 
 impl Engine {
@@ -214,7 +237,13 @@ impl Engine {
     ) -> bool {
         let (key, rpc) = self.rpcs.keyed(index);
         let to = self.peers.with_owed(rpc.peer);
-        let may_go = push_data(key, rpc, to, bytes, incoming, retransmit, burst);
+        let segment = Segment {
+            message_length: rpc.length_to_send(),
+            bytes,
+            incoming,
+            retransmit,
+        };
+        let may_go = push_data(key, rpc, to, &segment, burst);
         self.counters.held_back_unproven += u64::from(!may_go);
         may_go
     }
@@ -313,44 +342,45 @@ impl Engine {
     /// Messages of one small packet: not held back, and those to one peer sent together.
     fn poll_short(&mut self, now: Instant, burst: &mut Burst) -> bool {
         let limits = self.limits();
-        let mut leader = None;
+        // Nobody, while the burst is empty.
+        let mut to = NONE;
         while let Some(index) = self.send.first_short() {
             let (key, rpc) = self.rpcs.place(index);
             if !rpc.is_due {
                 self.send.pop_short(rpc);
                 continue;
             }
-            let way = (rpc.peer, rpc.socket, rpc.local);
-            if leader.is_some_and(|leader| leader != way) {
+            if to != NONE && (to != rpc.peer || !rpc.leaves_by(burst.path())) {
                 break;
             }
             let (peer, owed) = self.peers.with_owed(rpc.peer);
             let length = rpc.length_to_send();
             let priority = unscheduled_priority(&self.config, peer.cutoffs.as_ref(), length);
-            if leader.is_none() {
+            if to == NONE {
                 burst.start(rpc.path(peer), priority);
             } else if priority != burst.priority() || !Self::may_follow(burst, &limits, length) {
                 break;
             }
             self.send.pop_short(rpc);
             rpc.is_due = false;
-            if push_data(key, rpc, (peer, owed), 0..length, length, false, burst) {
-                leader = Some(way);
+            let segment = Segment::whole(length);
+            if push_data(key, rpc, (peer, owed), &segment, burst) {
+                to = rpc.peer;
                 if let Some(at) = rpc.sent(now, length, peer, &self.config) {
                     self.timers.set_at_latest(index, at);
                 }
             } else {
                 self.counters.held_back_unproven += 1;
                 self.demand_proof(now, index);
-                if leader.is_some() {
+                if to != NONE {
                     break;
                 }
             }
         }
-        if leader.is_some() {
+        if to != NONE {
             self.count_data(burst);
         }
-        leader.is_some()
+        to != NONE
     }
 
     fn count_data(&mut self, burst: &Burst) {
@@ -484,33 +514,27 @@ impl Engine {
 #[inline(always)]
 fn push_data(
     key: RpcKey,
-    rpc: &mut Rpc,
+    rpc: &Rpc,
     (peer, owed): (&mut Peer, &mut Owed),
-    bytes: Range<u32>,
-    incoming: u32,
-    retransmit: bool,
+    segment: &Segment,
     burst: &mut Burst,
 ) -> bool {
     let payload = Payload {
         rpc: key,
-        offset: bytes.start,
-        length: bytes.end - bytes.start,
-    };
-    let common = rpc.common();
-    let incast = rpc.incast && rpc.is_client();
-    let Some(outbound) = rpc.outbound() else {
-        return false;
+        offset: segment.bytes.start,
+        length: segment.bytes.end - segment.bytes.start,
     };
     if !peer.allow(DATA_HEADER + payload.length) {
         return false;
     }
+    let common = rpc.common();
     let data = Data {
-        message_length: outbound.length,
-        incoming,
+        message_length: segment.message_length,
+        incoming: segment.incoming,
         ack: owed.pop(&mut peer.debt),
         cutoff_version: peer.version,
-        retransmit,
-        incast,
+        retransmit: segment.retransmit,
+        incast: rpc.incast && rpc.is_client(),
         offset: payload.offset,
         payload_length: payload.length,
     };

@@ -55,21 +55,32 @@ impl Rpc {
         peer: &Peer,
         config: &Config,
     ) -> Option<Instant> {
-        let outbound = self.outbound()?;
-        outbound.sent = end;
-        let goes_on = outbound.is_sendable();
-        let all = outbound.is_all_sent();
-        if let State::Client(client) = &mut self.state {
-            client.since.get_or_insert(now);
-        }
-        let silence = if all && !self.is_client() {
-            self.progress = Progress::new(now);
-            peer.patience.for_ack(config)
-        } else if !goes_on {
-            self.progress.wait_from(now);
-            self.silence(peer, config)
-        } else {
-            return None;
+        let silence = match &mut self.state {
+            State::Client(client) => {
+                client.since = client.since.min(now);
+                client.request.sent = end;
+                if client.request.is_sendable() {
+                    return None;
+                }
+                self.progress.wait_from(now);
+                match client.response {
+                    None => peer.patience.for_response(config),
+                    Some(_) => self.silence(peer, config),
+                }
+            }
+            State::Server(ServerRpc::Sending(response)) => {
+                response.sent = end;
+                if response.is_all_sent() {
+                    self.progress = Progress::new(now);
+                    peer.patience.for_ack(config)
+                } else if response.is_sendable() {
+                    return None;
+                } else {
+                    self.progress.wait_from(now);
+                    self.silence(peer, config)
+                }
+            }
+            State::Server(_) | State::Over(_) => return None,
         };
         Some(now.after(silence).min(self.deadline))
     }
