@@ -32,7 +32,6 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 
 use crate::inbox::Inbox;
 use crate::link::{
@@ -57,7 +56,8 @@ pub struct Ip {
     reports: Reports,
     /// Holds the port for as long as the link lives.
     _claim: claim::Claim,
-    _guard: Arc<guard::Guard>,
+    /// Behind the claim: the guard must note its end.
+    _guard: guard::Guard,
 }
 
 impl Ip {

@@ -2,14 +2,23 @@
 //! belong to the network namespace and go with the process that has them.
 //!
 //! An owner listens at its name and accepts nobody. Whoever wants to know whether a port has an owner
-//! connects; the connection then ends when the owner does.
+//! connects; the connection then ends when the owner does. An owner that goes orderly gives the name
+//! back first and then waits until all who are connected have taken note: from then on its port is
+//! answered for.
 
+use core::time::Duration;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 use crate::sys::{self, SocketName};
+use crate::wait::{Watch, wait};
+
+/// How long the end of a claim waits for one who is connected: a thousand times what a thread takes
+/// that has a processor.
+const NOTED_MAX: Duration = Duration::from_millis(100);
 
 /// Something that one process of the network namespace can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +41,16 @@ impl Office {
     pub(super) fn claim(self) -> io::Result<Claim> {
         let name = SocketAddr::from_abstract_name(self.name())?;
         let listener = UnixListener::bind_addr(&name)?;
+        listener.set_nonblocking(true)?;
         Ok(Claim {
-            _listener: listener,
+            listener: Some(listener),
         })
     }
 
     /// A connection that lasts as long as its present owner has it; `None` if it is free.
     ///
-    /// It does not wait: `WouldBlock` says that thousands asked this owner, who accepts nobody.
+    /// Whoever drops it has taken note that the owner goes. It does not wait: `WouldBlock` says that
+    /// thousands asked this owner, who accepts nobody.
     pub(super) fn owner(self) -> io::Result<Option<UnixStream>> {
         let name = SocketName::abstract_unix(&self.name()).ok_or(io::ErrorKind::InvalidInput)?;
         let socket = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
@@ -54,11 +65,31 @@ impl Office {
 /// An office, held until dropped.
 #[derive(Debug)]
 pub(super) struct Claim {
-    _listener: UnixListener,
+    /// `None` only while being dropped.
+    listener: Option<UnixListener>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let Some(listener) = self.listener.take() else {
+            return;
+        };
+        let asked: Vec<UnixStream> = core::iter::from_fn(|| listener.accept().ok())
+            .map(|(stream, _)| stream)
+            .collect();
+        drop(listener);
+        for stream in asked {
+            // It ends at the other side as well; an error says that it has already.
+            if stream.shutdown(Shutdown::Write).is_ok() {
+                let _ = wait(&mut [Watch::readable(stream.as_fd())], Some(NOTED_MAX));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use core::sync::atomic::{AtomicBool, Ordering};
     use std::io::Read;
 
     use super::*;
@@ -77,5 +108,25 @@ mod tests {
         assert!(!matches!(owner.read(&mut [0; 1]), Ok(1..)), "it ended");
         assert!(office.owner().unwrap().is_none());
         assert!(office.claim().is_ok());
+    }
+
+    #[test]
+    fn a_claim_ends_when_all_who_are_connected_have_taken_note() {
+        let office = Office::Port(8);
+        let claim = office.claim().unwrap();
+        let mut owner = office.owner().unwrap().expect("it is held");
+        owner.set_nonblocking(false).unwrap();
+        let noted = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(!matches!(owner.read(&mut [0; 1]), Ok(1..)), "it goes");
+                // Or whoever looks now would find the owner again.
+                assert!(office.owner().unwrap().is_none(), "the name is free");
+                noted.store(true, Ordering::SeqCst);
+                drop(owner);
+            });
+            drop(claim);
+            assert!(noted.load(Ordering::SeqCst));
+        });
     }
 }

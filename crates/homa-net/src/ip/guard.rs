@@ -10,7 +10,12 @@
 //!
 //! *Packets of owned ports do not wake the guard.* The first one does; then the port is known to have
 //! an owner and the filter of the guard's sockets leaves it out, until the connection to the owner
-//! ends.
+//! ends. The guard ends its side only when the filter lets the port through again, and an owner that
+//! goes orderly waits for that.
+//!
+//! *The links of a process are counted under one lock*, under which its thread also ends: a link
+//! opened while the last one closes would otherwise find the office held by a thread that is about to
+//! leave it.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
@@ -18,7 +23,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -49,25 +54,49 @@ const QUOTE_V6_BYTES: usize = 1_232;
 const OWNERS_MAX: usize = WATCHES_MAX - 3;
 const _: () = assert!(OWNERS_MAX <= filter::PORTS_MAX);
 
-/// The thread of this process that waits for the office or holds it; it ends with the last link.
-pub(super) struct Guard {
-    stop: Arc<Wakeup>,
-    thread: Option<JoinHandle<()>>,
-}
+/// The guard of this process and the number of links that it is for.
+static SHARED: Mutex<Option<(Thread, usize)>> = Mutex::new(None);
+
+/// A link's share of the guard of its process, which ends with the last one.
+pub(super) struct Guard(());
 
 impl Guard {
-    /// The guard of this process, started if there is none.
-    pub(super) fn shared() -> io::Result<Arc<Self>> {
-        static SHARED: Mutex<Weak<Guard>> = Mutex::new(Weak::new());
+    /// A share of the guard of this process, started if there is none.
+    pub(super) fn shared() -> io::Result<Self> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(guard) = shared.upgrade() {
-            return Ok(guard);
+        match &mut *shared {
+            Some((_, links)) => *links += 1,
+            none => *none = Some((Thread::start()?, 1)),
         }
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, links)) = &mut *shared {
+            *links -= 1;
+            if *links == 0 {
+                *shared = None;
+            }
+        }
+    }
+}
+
+/// The thread of this process that waits for the office or holds it.
+struct Thread {
+    stop: Arc<Wakeup>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    fn start() -> io::Result<Self> {
         let stop = Arc::new(Wakeup::new()?);
         let own = Arc::clone(&stop);
         // Here, so that answers are given from the first packet on.
         let first = Server::take_office();
-        let thread = thread::Builder::new()
+        let handle = thread::Builder::new()
             .name("homa-ip-guard".to_owned())
             .spawn(move || {
                 // What ends it early is a lack of descriptors or rights. Packets to ports of nobody
@@ -77,32 +106,34 @@ impl Guard {
                     None => wait_and_serve(&own),
                 });
             })?;
-        let guard = Arc::new(Self {
+        Ok(Self {
             stop,
-            thread: Some(thread),
-        });
-        *shared = Arc::downgrade(&guard);
-        Ok(guard)
+            handle: Some(handle),
+        })
     }
 }
 
-impl Drop for Guard {
+impl Drop for Thread {
     fn drop(&mut self) {
         self.stop.wake();
-        // Nothing that it does waits. Who opens the next link finds the office free.
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        // It waits for nothing but its successor in the office, and for that not long.
+        if let Some(handle) = self.handle.take() {
+            let _ = handle.join();
         }
     }
 }
 
 /// Waits for the office, then serves, until told to stop.
 fn wait_and_serve(stop: &Wakeup) -> io::Result<()> {
+    let mut holder = None;
     loop {
-        if let Some(mut server) = Server::take_office()? {
+        let server = Server::take_office()?;
+        // The one before waits for this, and answers until then.
+        drop(holder);
+        if let Some(mut server) = server {
             return server.serve(stop);
         }
-        let holder = match Office::Guard.owner() {
+        holder = match Office::Guard.owner() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             holder => holder?,
         };
@@ -121,7 +152,8 @@ fn wait_and_serve(stop: &Wakeup) -> io::Result<()> {
 
 /// The holder of the office.
 struct Server {
-    _claim: Claim,
+    /// `None` once the office is given back.
+    claim: Option<Claim>,
     /// One of each family that the machine has.
     sockets: Vec<Socket>,
     /// Ports known to be owned, with a connection that ends with the owner.
@@ -153,7 +185,7 @@ impl Server {
             (v4, v6) => [v4, v6].into_iter().flatten().collect(),
         };
         Ok(Self {
-            _claim: claim,
+            claim: Some(claim),
             sockets,
             owners: BTreeMap::new(),
             bucket: Bucket::new(Instant::now()),
@@ -163,24 +195,33 @@ impl Server {
     fn serve(&mut self, stop: &Wakeup) -> io::Result<()> {
         let mut envelope = Box::new(Envelope::EMPTY);
         let mut buffer = vec![0; LOOK_BYTES];
+        let mut hear_all = |this: &mut Self| this.hear_all(&mut envelope, &mut buffer);
         loop {
             let ready = self.wait(stop)?;
             if ready.stop {
-                return Ok(());
+                self.claim = None;
+                // What came while a successor took over.
+                return hear_all(self).map(drop);
             }
-            let mut is_changed = !ready.ended.is_empty();
-            for port in ready.ended {
-                self.owners.remove(&port);
-            }
-            for index in 0..self.sockets.len() {
-                while self.hear(index, &mut envelope, &mut buffer)? {
-                    is_changed |= self.take(index, &envelope, &buffer[..envelope.length])?;
-                }
-            }
-            if is_changed {
+            let ended = ready.ended.iter();
+            let ended: Vec<_> = ended.filter_map(|port| self.owners.remove(port)).collect();
+            if hear_all(self)? || !ended.is_empty() {
                 self.attach_filters()?;
             }
+            // Now those who go may: their ports are heard again.
+            drop(ended);
         }
+    }
+
+    /// Deals with all packets that are there; returns whether that changed what is to be filtered.
+    fn hear_all(&mut self, envelope: &mut Envelope, buffer: &mut [u8]) -> io::Result<bool> {
+        let mut is_changed = false;
+        for index in 0..self.sockets.len() {
+            while self.hear(index, envelope, buffer)? {
+                is_changed |= self.take(index, envelope, &buffer[..envelope.length])?;
+            }
+        }
+        Ok(is_changed)
     }
 
     fn wait(&self, stop: &Wakeup) -> io::Result<Ready> {
