@@ -146,8 +146,8 @@ impl ClientCore {
 
     /// Starts a call that has its room; its completion goes to the handle.
     pub(crate) fn start(&self, terms: &Terms, request: &[u8]) -> Result<RawCall, CallError> {
-        let (mut state, call) = self.enter(terms, request)?;
-        state.settle_soon(terms.now, false);
+        let (mut state, call, now) = self.enter(terms, request)?;
+        state.settle_soon(now, false);
         Ok(call)
     }
 
@@ -158,12 +158,17 @@ impl ClientCore {
         terms: &Terms,
         request: &[u8],
     ) -> Result<(Guard<'_>, RawCall), CallError> {
-        let (mut state, call) = self.enter(terms, request)?;
-        state.settle(terms.now);
+        let (mut state, call, now) = self.enter(terms, request)?;
+        state.settle(now);
         Ok((state, call))
     }
 
-    fn enter(&self, terms: &Terms, request: &[u8]) -> Result<(Guard<'_>, RawCall), CallError> {
+    /// Starts a call; returns the moment at which it began, too.
+    fn enter(
+        &self,
+        terms: &Terms,
+        request: &[u8],
+    ) -> Result<(Guard<'_>, RawCall, Instant), CallError> {
         let request = self.outgoing(request)?;
         let mut state = self.shared().lock()?;
         let call = state.parties.calls.insert(CallEntry::Waiting(None));
@@ -171,8 +176,8 @@ impl ClientCore {
             client: self.client,
             call,
         };
-        let rpc = match self.launch(&mut state, terms, party, request) {
-            Ok(rpc) => rpc,
+        let (rpc, now) = match self.launch(&mut state, terms, party, request) {
+            Ok(launched) => launched,
             Err(error) => {
                 state.parties.calls.remove(call);
                 return Err(error);
@@ -185,7 +190,7 @@ impl ClientCore {
             peer: terms.peer,
             over: false,
         };
-        Ok((state, handle))
+        Ok((state, handle, now))
     }
 
     fn reserve(&self, bytes: usize) -> Result<(), CallError> {
@@ -206,10 +211,11 @@ impl ClientCore {
         self.reserve(request.len())?;
         let request = self.outgoing(request)?;
         let mut state = self.shared().lock()?;
-        self.launch(&mut state, terms, self.submitted(terms, cookie), request)?;
+        let party = self.submitted(terms, cookie);
+        let (_, now) = self.launch(&mut state, terms, party, request)?;
         let entry = state.parties.clients.get(self.client);
         let queued = entry.is_some_and(|entry| !entry.done.is_empty());
-        state.settle_soon(terms.now, queued);
+        state.settle_soon(now, queued);
         Ok(())
     }
 
@@ -328,19 +334,20 @@ impl ClientCore {
         }
     }
 
-    /// Hands a call to the engine. On failure the request and its room are free again.
+    /// Hands a call to the engine, and says at which moment. On failure the request and its room are
+    /// free again.
     fn launch(
         &self,
         state: &mut State,
         terms: &Terms,
         party: Party,
         request: Outgoing<'_>,
-    ) -> Result<RpcKey, CallError> {
+    ) -> Result<(RpcKey, Instant), CallError> {
         let request = state.outbound(request).ok_or(CallError::TooManyRpcs)?;
         match self.try_launch(state, terms, request.len()) {
-            Ok(rpc) => {
+            Ok((rpc, now)) => {
                 state.start(rpc, party, request);
-                Ok(rpc)
+                Ok((rpc, now))
             }
             Err(error) => {
                 state.free_outbound(request);
@@ -354,11 +361,11 @@ impl ClientCore {
         state: &mut State,
         terms: &Terms,
         length: usize,
-    ) -> Result<RpcKey, CallError> {
+    ) -> Result<(RpcKey, Instant), CallError> {
         if !self.is_open(state) {
             return Err(CallError::Closed);
         }
-        let socket = self.socket(state, terms.peer).map_err(CallError::Socket)?;
+        let (socket, now) = self.socket(state, terms).map_err(CallError::Socket)?;
         let call = Call {
             path: Path {
                 socket,
@@ -367,28 +374,29 @@ impl ClientCore {
             },
             dest_port: terms.peer.port(),
             length: u32::try_from(length).unwrap_or(u32::MAX),
-            segment_bytes: state.segment_bytes(terms.now, socket, terms.peer.ip()),
+            segment_bytes: state.segment_bytes(now, socket, terms.peer.ip()),
             deadline: terms.deadline,
             idempotent: terms.idempotent,
         };
-        state
-            .engine
-            .call(terms.now, call)
-            .map_err(|error| match error {
-                homa_proto::CallError::EmptyMessage => CallError::Empty,
-                homa_proto::CallError::MessageTooLong => CallError::MessageTooLong {
-                    length,
-                    limit: self.shared().message_max,
-                },
-                homa_proto::CallError::Full => CallError::TooManyRpcs,
-                homa_proto::CallError::NoSocket => CallError::Closed,
-            })
+        let rpc = state.engine.call(now, call).map_err(|error| match error {
+            homa_proto::CallError::EmptyMessage => CallError::Empty,
+            homa_proto::CallError::MessageTooLong => CallError::MessageTooLong {
+                length,
+                limit: self.shared().message_max,
+            },
+            homa_proto::CallError::Full => CallError::TooManyRpcs,
+            homa_proto::CallError::NoSocket => CallError::Closed,
+        })?;
+        Ok((rpc, now))
     }
 
-    /// The socket that calls to `peer` leave by, opened if there is none yet.
-    fn socket(&self, state: &mut State, peer: SocketAddr) -> Result<SocketId, BindError> {
+    /// The socket that a call leaves by, opened if there is none yet, and the moment at which it was
+    /// there. Opening takes milliseconds where the system is busy: an engine that took the moment
+    /// before it for that of the call would ask for the response as soon as the request has left.
+    fn socket(&self, state: &mut State, terms: &Terms) -> Result<(SocketId, Instant), BindError> {
+        let peer = terms.peer;
         if let Some(socket) = *family(state, self.client, peer) {
-            return Ok(socket);
+            return Ok((socket, terms.now));
         }
         let any = match peer {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -397,7 +405,7 @@ impl ClientCore {
         let link = self.host.open_link(any, false)?;
         let socket = add_link(state, link, false, None)?;
         *family(state, self.client, peer) = Some(socket);
-        Ok(socket)
+        Ok((socket, self.shared().parts.clock.now()))
     }
 }
 

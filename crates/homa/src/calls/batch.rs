@@ -61,15 +61,17 @@ impl ClientCore {
                 return Ok(());
             }
             let mut state = self.shared().lock()?;
-            for (cookie, terms, request) in ready.drain(..) {
+            let mut latest = now;
+            for (cookie, mut terms, request) in ready.drain(..) {
                 let party = self.submitted(&terms, cookie);
-                let outcome =
-                    request.and_then(|request| self.launch(&mut state, &terms, party, request));
-                if let Err(error) = outcome {
-                    self.complete(&mut state, cookie, &terms, error);
+                // The first may have opened a socket.
+                terms.now = latest;
+                match request.and_then(|request| self.launch(&mut state, &terms, party, request)) {
+                    Ok((_, now)) => latest = now,
+                    Err(error) => self.complete(&mut state, cookie, &terms, error),
                 }
             }
-            state.settle_and_alert(now);
+            state.settle_and_alert(latest);
         }
     }
 
