@@ -26,6 +26,9 @@ const TICK_MIN: Duration = Duration::from_millis(2);
 const TICK_MAX: Duration = Duration::from_millis(16);
 /// How soon it looks again after it found something that a thread said and did not send.
 const TICK_HELD: Duration = Duration::from_millis(4);
+/// How often a spinning thread looks at the sockets in one turn: what else a turn does takes as long as
+/// a look, and what comes meanwhile waits.
+const LOOKS: u32 = 4;
 /// Looks without a change of the seat after which the background thread stops looking.
 const IDLE_LOOKS: u32 = 8;
 
@@ -81,7 +84,7 @@ impl Shared {
                     state.seat.queue(&mut place.ticket, waker);
                     drop(state);
                     self.park(deadline);
-                } else if state.turn(now) {
+                } else if state.turn(now, if now < place.spin_until { LOOKS } else { 1 }) {
                     state.spin.end(place.begun, now);
                     place.look(&mut state, now);
                     // A value is looked for while the lock is in hand, once.
@@ -192,7 +195,7 @@ fn drive_in_background(shared: &Shared) -> Result<(), Broken> {
         let offer = state.seat.offer_to_background(&mut seen);
         if offer == Offer::Yours {
             tick = TICK_MIN;
-            if state.turn(shared.parts.clock.now()) {
+            if state.turn(shared.parts.clock.now(), 1) {
                 drop(state);
                 shared.let_others_in();
                 continue;

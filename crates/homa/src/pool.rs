@@ -84,6 +84,11 @@ impl Pool {
         to.extend((0..count).map_while(|_| shelves.take(class)));
     }
 
+    /// Adds up to `count` new buffers of `class` to `to`: fewer without memory.
+    pub(crate) fn make(class: usize, count: usize, to: &mut Vec<Box<[u8]>>) {
+        to.extend((0..count).map_while(|_| allocate(class_bytes(class))));
+    }
+
     /// Takes idle buffers back.
     pub(crate) fn put_all(&self, buffers: impl Iterator<Item = Box<[u8]>>) {
         let mut shelves = self.lock();

@@ -141,6 +141,7 @@ impl ServerCore {
         let now = self.shared().parts.clock.now();
         let answers = replies.iter_mut().map(|(responder, response)| {
             let response = Outgoing::Short(response.as_ref());
+            responder.answered = true;
             responder.answer(&mut state, now, response)
         });
         let sent = answers.filter(Result::is_ok).count();
@@ -293,9 +294,9 @@ impl RawResponder {
     pub(crate) fn reply(mut self, response: &[u8]) -> Result<(), ReplyError> {
         let response = self.shared.outgoing(response);
         let response = response.ok_or(ReplyError::OutOfMemory)?;
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock()?;
-        let now = shared.parts.clock.now();
+        self.answered = true;
+        let mut state = self.shared.lock()?;
+        let now = self.shared.parts.clock.now();
         let outcome = self.answer(&mut state, now, response);
         let entry = state.parties.servers.get(self.server);
         let queued = entry.is_some_and(|entry| !entry.requests.is_empty());
@@ -305,12 +306,11 @@ impl RawResponder {
 
     /// Has the engine answer, or drop the request if that fails.
     fn answer(
-        &mut self,
+        &self,
         state: &mut State,
         now: Instant,
         response: Outgoing<'_>,
     ) -> Result<(), ReplyError> {
-        self.answered = true;
         let outcome = self.try_answer(state, now, response);
         if outcome.is_err() {
             state.engine.drop_request(now, self.rpc);

@@ -109,7 +109,7 @@ impl Task {
             }
             state.seat.set_task_sleep(None);
             let now = self.shared.parts.clock.now();
-            if state.turn(now) {
+            if state.turn(now, 1) {
                 state.spin.end(look.begun, now);
                 look.begun = now;
                 look.until = state.spin.begin(now);

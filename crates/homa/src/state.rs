@@ -66,6 +66,8 @@ pub(crate) struct State {
     timeout: Option<(Instant, Reason)>,
     /// Whether messages wait for receive budget, so that bytes given back are urgent.
     stalled: bool,
+    /// When the last settling was, unless it was tidied up after.
+    untidy: Option<Instant>,
     /// Turns that went by while a deadline had passed.
     put_off: u32,
     parts: Arc<Parts>,
@@ -108,6 +110,7 @@ impl State {
             member,
             timeout: None,
             stalled: false,
+            untidy: None,
             put_off: 0,
             parts,
         })
@@ -125,17 +128,20 @@ impl State {
     /// happened, so that another turn may find more.
     ///
     /// A turn that finds nothing is what a spinning thread repeats, so it asks the links and the
-    /// engine's deadline and does nothing else.
-    pub(crate) fn turn(&mut self, now: Instant) -> bool {
-        let mut active = receive(
-            now,
-            &mut self.engine,
-            &mut self.links,
-            self.member.as_ref(),
-            &mut self.messages,
-            &mut self.stock,
-            &mut self.counters,
-        );
+    /// engine's deadline and does nothing else. `looks`: how often it asks the links before it takes
+    /// them for empty.
+    pub(crate) fn turn(&mut self, now: Instant, looks: u32) -> bool {
+        let mut active = (0..looks).any(|_| {
+            receive(
+                now,
+                &mut self.engine,
+                &mut self.links,
+                self.member.as_ref(),
+                &mut self.messages,
+                &mut self.stock,
+                &mut self.counters,
+            )
+        });
         active |= receive_reports(
             now,
             &mut self.engine,
@@ -143,6 +149,9 @@ impl State {
             &mut self.routes,
             &mut self.counters,
         );
+        // The engine's time does not go back.
+        self.untidy = self.untidy.and(Some(now));
+        self.tidy();
         if self.next_deadline().is_some_and(|when| when <= now) {
             self.put_off = if active {
                 self.put_off + 1
@@ -155,8 +164,7 @@ impl State {
             }
             active = true;
         }
-        let urgent = self.stalled && self.parts.pool.has_given_back();
-        if active || urgent || self.is_waiting() {
+        if active || self.is_urgent() || self.is_waiting() {
             active |= self.settle(now);
         }
         if active && !self.seat.is_anyone_asleep() {
@@ -168,6 +176,7 @@ impl State {
     /// Until when to sleep on the sockets: the engine's deadline, the present if they cannot be
     /// watched.
     pub(crate) fn sleep_until(&mut self) -> Instant {
+        self.tidy();
         match self.links.watch() {
             Ok(()) => self.next_deadline().unwrap_or(NEVER),
             Err(_) => Instant::ZERO,
@@ -179,8 +188,13 @@ impl State {
         self.hold.is_on() || self.outbox.is_waiting()
     }
 
-    /// When the engine wants the next turn.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    /// Whether bytes came back for which messages wait.
+    fn is_urgent(&self) -> bool {
+        self.stalled && self.parts.pool.has_given_back()
+    }
+
+    /// When the engine wanted the next turn, as of the last tidying.
+    fn next_deadline(&self) -> Option<Instant> {
         self.timeout.map(|(when, _)| when)
     }
 
@@ -198,9 +212,8 @@ impl State {
             member.inform(&mut self.engine);
         }
         let more = loop {
-            let bytes = self.parts.pool.collect_given_back();
-            if bytes > 0 {
-                self.engine.give_back(now, bytes);
+            if self.engine.usage().stalled {
+                self.take_back(now);
             }
             let more = self.outbox.transmit(
                 now,
@@ -220,15 +233,42 @@ impl State {
                 member.show(ack);
             }
         }
-        self.timeout = self.engine.poll_timeout();
-        self.stalled = self.engine.usage().stalled;
-        self.parts.pool.set_wanted(self.stalled);
+        self.untidy = Some(now);
         more
+    }
+
+    /// What can wait until everything is sent and told: asks the engine when it wants a turn, and takes
+    /// buffers back. To be called before anybody sleeps.
+    fn tidy(&mut self) {
+        let Some(settled) = self.untidy.take() else {
+            return;
+        };
+        self.stalled = self.engine.usage().stalled;
+        if !self.stalled {
+            self.take_back(settled);
+        }
+        self.timeout = self.engine.poll_timeout();
+        self.parts.pool.set_wanted(self.stalled);
+        self.stock.refill();
+    }
+
+    /// Tells the engine of bytes that came back. Where messages wait for them, it will have something to
+    /// send.
+    fn take_back(&mut self, now: Instant) {
+        let bytes = self.parts.pool.collect_given_back();
+        if bytes > 0 {
+            self.engine.give_back(now, bytes);
+        }
     }
 
     /// Settles, and wakes whoever sleeps past what is due next. For everyone but who drives next.
     pub(crate) fn settle_and_alert(&mut self, now: Instant) {
-        let more = self.settle(now);
+        let mut more = self.settle(now);
+        self.tidy();
+        if self.is_urgent() {
+            more = self.settle(now);
+            self.tidy();
+        }
         self.alert(more.then_some(now));
     }
 
@@ -256,8 +296,9 @@ impl State {
     }
 
     /// Wakes whoever sleeps past what is due next: at `due`, if there is something at once.
-    pub(crate) fn alert(&self, due: Option<Instant>) {
+    pub(crate) fn alert(&mut self, due: Option<Instant>) {
         if self.seat.is_anyone_asleep() {
+            self.tidy();
             let deadline = due.or_else(|| self.next_deadline());
             let woken = !self.woken.is_empty();
             self.seat.alert(deadline, woken, &self.parts.alarm);

@@ -1,6 +1,9 @@
 //! Short buffers at hand for whoever has the state, so that a short message costs no second lock.
 //!
 //! It decides how many lie here. Where they come from and go to is the pool's affair.
+//!
+//! Buffers of messages that an application drops go to the pool. What is used up here is fetched from
+//! there when there is time for it ([`Stock::refill`]), not when the next message has come.
 
 use std::sync::Arc;
 
@@ -10,6 +13,9 @@ use crate::pool::{Buffer, Pool, class_of};
 const CLASSES: usize = 21;
 /// Buffers fetched from the pool at once.
 const FETCHED: usize = 16;
+/// Buffers made at once where the pool has none: while an application has one message, the next may
+/// come.
+const MADE: usize = 4;
 /// Buffers of a class past which `FETCHED` go back to the pool.
 const KEPT_MAX: usize = 64;
 
@@ -17,7 +23,11 @@ const KEPT_MAX: usize = 64;
 pub(crate) struct Stock {
     pool: Arc<Pool>,
     idle: [Vec<Box<[u8]>>; CLASSES],
+    /// Of each class one bit: whether its last buffer was taken since the last refill.
+    used_up: u32,
 }
+
+const _: () = assert!(CLASSES <= u32::BITS as usize);
 
 impl Stock {
     /// An empty one.
@@ -25,6 +35,7 @@ impl Stock {
         Self {
             pool: Arc::clone(pool),
             idle: [const { Vec::new() }; CLASSES],
+            used_up: 0,
         }
     }
 
@@ -37,9 +48,26 @@ impl Stock {
         if idle.is_empty() {
             self.pool.fetch(class, FETCHED, idle);
         }
-        match idle.pop() {
-            Some(bytes) => Some(Buffer::of(bytes, length)),
-            None => self.pool.take(length),
+        if idle.is_empty() {
+            Pool::make(class, MADE, idle);
+        }
+        let bytes = idle.pop()?;
+        if idle.is_empty() {
+            self.used_up |= 1 << class;
+        }
+        Some(Buffer::of(bytes, length))
+    }
+
+    /// Fetches buffers in the place of those that were used up, if the pool has some. For a moment at
+    /// which nobody waits.
+    pub(crate) fn refill(&mut self) {
+        while self.used_up != 0 {
+            let class = self.used_up.trailing_zeros() as usize;
+            self.used_up &= self.used_up - 1;
+            let idle = &mut self.idle[class];
+            if idle.is_empty() {
+                self.pool.fetch(class, FETCHED, idle);
+            }
         }
     }
 
@@ -92,6 +120,23 @@ mod tests {
         let before = pool.idle_bytes();
         stock.put(long);
         assert!(pool.idle_bytes() > before, "long ones lie in the pool");
+    }
+
+    #[test]
+    fn what_was_used_up_is_fetched_before_the_next_message_comes() {
+        let alarm = Arc::new(Alarm::new().unwrap());
+        let pool = Arc::new(Pool::new(1 << 20, alarm));
+        let mut stock = Stock::new(&pool);
+        let first: Vec<_> = (0..MADE).map(|_| stock.take(64).unwrap()).collect();
+        stock.refill();
+        assert!(stock.idle[0].is_empty(), "the pool has none");
+        assert!(stock.take(64).is_some());
+        let made = stock.idle[0].len();
+        assert_eq!(made, MADE - 1);
+        (0..made).for_each(|_| drop(stock.take(64)));
+        first.into_iter().for_each(|buffer| pool.put(buffer));
+        stock.refill();
+        assert_eq!((stock.idle[0].len(), pool.idle_bytes()), (MADE, 0));
     }
 
     #[test]
