@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use homa_proto::Instant;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// Monotonic time since the clock was made, in the engine's form.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,15 @@ impl Clock {
 
     pub(crate) fn now(&self) -> Instant {
         Instant::from_nanos(nanos() - self.origin_nanos)
+    }
+
+    /// A moment as the system's monotonic clock tells it.
+    pub(crate) fn system_time(&self, at: Instant) -> Timespec {
+        let nanos = self.origin_nanos.saturating_add(at.as_nanos());
+        Timespec {
+            tv_sec: (nanos / 1_000_000_000) as _,
+            tv_nsec: (nanos % 1_000_000_000) as _,
+        }
     }
 
     /// Time from now to `deadline`; zero if it has passed.

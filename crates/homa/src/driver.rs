@@ -16,6 +16,7 @@ use homa_proto::Instant;
 use crate::seat::{NEVER, Offer};
 use crate::shared::{Broken, Guard, Shared};
 use crate::state::State;
+use crate::timer::Timer;
 use crate::waiting::{Ticket, with_thread_waker};
 
 /// How soon the background thread looks again whether the seat is free: well below the 5 ms after
@@ -127,16 +128,20 @@ impl Shared {
         let until = state.sleep_until().min(deadline.unwrap_or(NEVER));
         state.seat.set_waiter_sleep(Some(until));
         drop(state);
-        self.sleep(&self.parts.alarm.waiter, until);
+        let parts = &self.parts;
+        self.sleep(&parts.alarm.waiter, &parts.waiter_timer, until);
         self.lock()?.seat.set_waiter_sleep(None);
         Ok(())
     }
 
-    fn sleep(&self, wakeup: &Wakeup, until: Instant) {
-        let timeout = (until != NEVER).then(|| self.parts.clock.until(until));
+    fn sleep(&self, wakeup: &Wakeup, timer: &Timer, until: Instant) {
+        // Without its timer a sleep has a timeout; one that is over at once needs neither.
+        let timed = until != Instant::ZERO && timer.set(until).is_ok();
+        let timeout = (!timed && until != NEVER).then(|| self.parts.clock.until(until));
         let mut watches = [
             Watch::readable(self.readiness.as_fd()),
             Watch::readable(wakeup.fd()),
+            Watch::readable(timer.as_fd()),
         ];
         // Without memory for the wait the loop looks again at once, which is what remains.
         let _ = wait(&mut watches, timeout);
@@ -203,7 +208,8 @@ fn drive_in_background(shared: &Shared) -> Result<(), Broken> {
             let until = state.sleep_until();
             state.seat.set_background_sleep(until);
             drop(state);
-            shared.sleep(&shared.parts.alarm.background, until);
+            let parts = &shared.parts;
+            shared.sleep(&parts.alarm.background, &parts.background_timer, until);
             continue;
         }
         if state.is_waiting() {

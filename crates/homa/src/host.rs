@@ -24,6 +24,7 @@ use crate::pool::Pool;
 use crate::shared::{Guard, Shared};
 use crate::spin::Spin;
 use crate::state::{Parts, State};
+use crate::timer::Timer;
 use crate::waiting::Alarm;
 
 /// One Homa host: a protocol engine and any number of sockets that share it.
@@ -119,8 +120,11 @@ impl Host {
         let system = |step| move |error| BindError::system(step, &error);
         let asked = builder.capture.as_deref();
         let recorder = Recorder::asked_for(asked).map_err(system("write a capture"))?;
+        let timer = || Timer::new(clock).map_err(system("make a timer"));
         let parts = Arc::new(Parts {
             clock,
+            waiter_timer: timer()?,
+            background_timer: timer()?,
             pool: Arc::new(Pool::new(builder.pool_bytes, Arc::clone(&alarm))),
             alarm,
             budget: SendBudget::new(builder.send_budget_bytes),

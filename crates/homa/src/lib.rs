@@ -77,6 +77,7 @@ mod slab;
 mod spin;
 mod state;
 mod stock;
+mod timer;
 mod waiting;
 
 pub use calls::{Completion, Submission};

@@ -28,6 +28,7 @@ use crate::seat::{NEVER, Seat};
 use crate::shared::Outgoing;
 use crate::spin::Spin;
 use crate::stock::Stock;
+use crate::timer::Timer;
 use crate::waiting::{Alarm, WaitList, Woken};
 
 /// What needs no lock of its own beside the state's.
@@ -35,6 +36,10 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) pool: Arc<Pool>,
     pub(crate) alarm: Arc<Alarm>,
+    /// Ends the sleep of the blocked thread that drives the engine.
+    pub(crate) waiter_timer: Timer,
+    /// Ends that of the background thread.
+    pub(crate) background_timer: Timer,
     pub(crate) budget: SendBudget,
     /// Writes packets down, if that was asked for.
     pub(crate) recorder: Option<Arc<Recorder>>,
