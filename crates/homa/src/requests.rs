@@ -13,7 +13,7 @@ use homa_proto::{Instant, RpcKey, SocketId};
 use crate::error::{BindError, RecvError, ReplyError, ResolveError};
 use crate::host::{Host, add_link};
 use crate::parties::{Phase, RawRequest, ServerEntry};
-use crate::shared::{Outgoing, Shared};
+use crate::shared::{Outgoing, Shared, Source};
 use crate::state::State;
 use crate::stock::Stock;
 use crate::waiting::Ticket;
@@ -125,7 +125,7 @@ impl ServerCore {
         let shared = self.shared();
         Arc::ptr_eq(shared, &responder.shared)
             && Stock::has(response.len())
-            && responder.check(response).is_ok()
+            && responder.check(response.len()).is_ok()
             && shared.parts.budget.reserve(response.len()).is_ok()
     }
 
@@ -262,16 +262,13 @@ impl RawResponder {
     }
 
     /// Whether a response may be sent at all.
-    pub(crate) fn check(&self, response: &[u8]) -> Result<(), ReplyError> {
+    pub(crate) fn check(&self, length: usize) -> Result<(), ReplyError> {
         let limit = self.shared.message_max;
-        if response.is_empty() {
+        if length == 0 {
             return Err(ReplyError::Empty);
         }
-        if response.len() > limit as usize {
-            return Err(ReplyError::MessageTooLong {
-                length: response.len(),
-                limit,
-            });
+        if length > limit as usize {
+            return Err(ReplyError::MessageTooLong { length, limit });
         }
         Ok(())
     }
@@ -291,7 +288,7 @@ impl RawResponder {
     }
 
     /// Sends a response that has its room.
-    pub(crate) fn reply(mut self, response: &[u8]) -> Result<(), ReplyError> {
+    pub(crate) fn reply(mut self, response: Source<'_>) -> Result<(), ReplyError> {
         let response = self.shared.outgoing(response);
         let response = response.ok_or(ReplyError::OutOfMemory)?;
         self.answered = true;

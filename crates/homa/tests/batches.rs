@@ -162,3 +162,23 @@ fn of_many_answers_those_that_cannot_be_given_are_not_counted() {
     assert_eq!(*stay.unwrap(), *b"yes");
     assert!(matches!(gone, Err(CallError::DroppedByServer)));
 }
+
+#[test]
+fn one_shared_response_answers_many_requests_and_is_given_back() {
+    let server = blocking::Server::bind("127.0.0.1:0").unwrap();
+    let client = blocking::Client::new().unwrap();
+    let page: Arc<[u8]> = (0..300_000).map(|index| index as u8).collect();
+    let calls: Vec<_> = (0..3)
+        .map(|_| client.start(server.local_addr(), b"the page").unwrap())
+        .collect();
+    for _ in &calls {
+        let request = server.recv().unwrap();
+        let response = Arc::clone(&page);
+        request.responder.reply_shared(response).unwrap();
+    }
+    for call in calls {
+        assert!(*call.wait().unwrap() == *page, "the page came back changed");
+    }
+    assert!(server.shutdown(Duration::from_secs(20)), "all are acked");
+    assert_eq!(Arc::strong_count(&page), 1);
+}

@@ -15,6 +15,7 @@ use crate::host::Host;
 use crate::parties::RawRequest;
 use crate::pool::Message;
 use crate::requests::{RawResponder, ServerCore, bind_first};
+use crate::shared::Source;
 use crate::waiting::Ticket;
 
 /// Receives requests at one address, in any number of threads.
@@ -255,7 +256,22 @@ impl Responder {
     /// The response is empty or too long, or nobody waits for it; the client, if it still waits,
     /// is told that its request was dropped.
     pub fn reply(self, response: &[u8]) -> Result<(), ReplyError> {
-        self.raw.check(response)?;
+        self.reply_from(response.into())
+    }
+
+    /// Sends a response from where it lies; for long ones, and those that many requests get.
+    ///
+    /// As [`reply`](Self::reply), without the copy; `response` is given back when its RPC is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`reply`](Self::reply).
+    pub fn reply_shared(self, response: Arc<[u8]>) -> Result<(), ReplyError> {
+        self.reply_from(response.into())
+    }
+
+    fn reply_from(self, response: Source<'_>) -> Result<(), ReplyError> {
+        self.raw.check(response.len())?;
         let shared = self.raw.shared();
         if shared.parts.budget.reserve(response.len()).is_err() {
             let mut ticket = Ticket::default();
