@@ -83,6 +83,8 @@ impl Shared {
                         return Ok(value);
                     }
                     state.seat.queue(&mut place.ticket, waker);
+                    // Who has the seat may sleep past what this thread has begun.
+                    state.alert(None);
                     drop(state);
                     self.park(deadline);
                 } else if state.turn(now, if now < place.spin_until { LOOKS } else { 1 }) {

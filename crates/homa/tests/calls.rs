@@ -84,6 +84,26 @@ fn a_deadline_ends_a_call_that_the_server_is_slow_to_answer() {
 }
 
 #[test]
+fn a_thread_that_sleeps_wakes_for_the_deadline_of_another_ones_call() {
+    let host = Host::builder().spin(Duration::ZERO).build().unwrap();
+    let own = Server::bind_on(&host, "127.0.0.1:0").unwrap();
+    let other = Server::bind("127.0.0.1:0").unwrap();
+    let client = Client::on(&host).unwrap();
+    let server = own.clone();
+    // Nothing ever comes for it; between two calls it drives.
+    let sleeper = thread::spawn(move || server.recv().map(drop));
+    for _ in 0..10 {
+        let start = Instant::now();
+        let options = within(Duration::from_millis(2));
+        let outcome = client.call_with(other.local_addr(), b"hurry", options);
+        assert_eq!(outcome.unwrap_err(), CallError::DeadlineExceeded);
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+    own.close();
+    assert_eq!(sleeper.join().unwrap(), Err(RecvError::Closed));
+}
+
+#[test]
 fn a_server_that_is_slow_but_alive_is_waited_for() {
     let server = Server::bind("127.0.0.1:0").unwrap();
     let client = Client::new().unwrap();
