@@ -7,6 +7,16 @@
 #include <linux/udp.h>
 #include <net/sock.h>
 
+/* Headers that were split off others: in 6.12 and 6.6. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#include <linux/unaligned.h>
+#else
+#include <asm/unaligned.h>
+#endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#include <net/gso.h>
+#endif
+
 /* Since 6.5 a protocol says where its IPv6 part lies; before, at the end. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
 #define HOMA_PINFO_OFFSET(type, member) \

@@ -266,6 +266,9 @@ struct homa_cb {
 /* A DATA header. */
 #define HOMA_DATA_HEADER 56
 
+/* Where the checksum stands: Homa's header is laid over that of TCP. */
+#define HOMA_CHECKSUM_AT 16
+
 /**
  * struct homa_way - how packets reach a peer
  * @dst:   the route, with a reference
@@ -384,6 +387,8 @@ struct homa_message *homa_message_copy(struct homa_sock *hs,
 void homa_message_put(struct homa_message *message);
 int homa_message_add_to(const struct homa_message *message, u32 offset,
 			u32 length, struct sk_buff *skb);
+int homa_message_write(const struct homa_message *message, u32 offset,
+		       u32 length, struct sk_buff *skb, u32 at);
 u32 homa_message_linear(const struct homa_message *message, u32 length);
 
 /* homa_pool.c */
@@ -413,6 +418,12 @@ int homa_way_find(struct homa_way *way, struct homa_engine *engine,
 		  __be16 port, u8 priority);
 u32 homa_segment_bytes(struct homa_sock *hs, const struct in6_addr *peer,
 		       u32 scope, u16 port, int *error);
+
+/* homa_offload.c */
+int homa_offload_init(void);
+void homa_offload_exit(void);
+u32 homa_merge(const struct homa_burst *burst, u32 index,
+	       struct homa_core_packet_view *view);
 
 /* homa_output.c */
 void homa_send_burst(struct homa_engine *engine, struct homa_sock *hs,

@@ -162,3 +162,26 @@ int homa_message_add_to(const struct homa_message *message, u32 offset,
 	}
 	return 0;
 }
+
+/* Copies bytes @offset.. of the message to @at of a packet. */
+int homa_message_write(const struct homa_message *message, u32 offset,
+		       u32 length, struct sk_buff *skb, u32 at)
+{
+	u32 chunk = homa_chunk_bytes(message);
+	int err = 0;
+
+	if (WARN_ON_ONCE((u64)offset + length > message->length))
+		return -EINVAL;
+	if (!message->count)
+		return skb_store_bits(skb, at, message->bytes + offset, length);
+	while (length && !err) {
+		const u8 *page = page_address(message->chunks[offset / chunk]);
+		u32 bytes = min(length, chunk - offset % chunk);
+
+		err = skb_store_bits(skb, at, page + offset % chunk, bytes);
+		offset += bytes;
+		length -= bytes;
+		at += bytes;
+	}
+	return err;
+}

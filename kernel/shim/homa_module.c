@@ -197,15 +197,20 @@ static int __init homa_module_init(void)
 	err = register_pernet_subsys(&homa_net_ops);
 	if (err)
 		goto out_bursts;
-	err = homa_input_init();
+	err = homa_offload_init();
 	if (err)
 		goto out_net;
+	err = homa_input_init();
+	if (err)
+		goto out_offload;
 	err = homa_socket_init();
 	if (err)
 		goto out_input;
 	return 0;
 out_input:
 	homa_input_exit();
+out_offload:
+	homa_offload_exit();
 out_net:
 	unregister_pernet_subsys(&homa_net_ops);
 out_bursts:
@@ -220,6 +225,7 @@ static void __exit homa_module_exit(void)
 {
 	homa_socket_exit();
 	homa_input_exit();
+	homa_offload_exit();
 	unregister_pernet_subsys(&homa_net_ops);
 	homa_bursts_exit();
 	homa_rpc_exit();

@@ -8,8 +8,31 @@
 
 #include "homa_impl.h"
 
-/* Where the checksum stands: Homa's header is laid over that of TCP. */
-#define HOMA_CHECKSUM_AT 16
+/**
+ * struct homa_sending - a burst on its way out
+ * @engine:    whose it is
+ * @sk:        its socket, NULL if that is closed
+ * @path:      where it goes
+ * @way:       how
+ * @burst:     the packets
+ * @messages:  of each packet with payload the message
+ * @count:     how many packets there are
+ * @port:      our port
+ * @priority:  of all packets
+ * @may_merge: those that follow each other may leave as one
+ */
+struct homa_sending {
+	struct homa_engine *engine;
+	struct sock *sk;
+	const struct homa_core_path *path;
+	struct homa_way way;
+	const struct homa_burst *burst;
+	struct homa_message *const *messages;
+	u32 count;
+	__be16 port;
+	u8 priority;
+	bool may_merge;
+};
 
 /*
  * Has the network card, or the stack before it, write the checksum of @protocol
@@ -114,20 +137,20 @@ static struct sk_buff *homa_packet(const struct homa_core_packet_view *view,
 	return skb;
 }
 
-static int homa_send_packet(struct sk_buff *skb, const struct homa_way *way,
-			    struct homa_engine *engine, struct sock *sk,
-			    const struct homa_core_path *path, __be16 port,
-			    u8 priority)
+static int homa_send_packet(const struct homa_sending *sending,
+			    struct sk_buff *skb)
 {
-	u8 tos = homa_traffic_class(priority);
+	const struct homa_way *way = &sending->way;
+	struct sock *sk = sending->sk;
+	u8 tos = homa_traffic_class(sending->priority);
 
-	homa_encapsulate(skb, way, path, port);
+	homa_encapsulate(skb, way, sending->path, sending->port);
 	skb_dst_set(skb, dst_clone(way->dst));
-	skb->priority = priority;
+	skb->priority = sending->priority;
 	if (sk)
 		skb->mark = sk->sk_mark;
-	return way->is_v4 ? homa_send_v4(skb, way, engine, sk, tos) :
-			    homa_send_v6(skb, way, engine, sk, tos);
+	return way->is_v4 ? homa_send_v4(skb, way, sending->engine, sk, tos) :
+			    homa_send_v6(skb, way, sending->engine, sk, tos);
 }
 
 /* Tells the core that the peer cannot be reached, in answer to a burst. */
@@ -143,6 +166,110 @@ static void homa_send_failed(struct homa_engine *engine,
 }
 
 /*
+ * One packet for a burst of datagrams, which the stack or the device cuts: what
+ * leaves are copies of headers and payload, one after the other.
+ */
+static struct sk_buff *homa_datagrams(const struct homa_sending *sending)
+{
+	const struct homa_way *way = &sending->way;
+	u32 head = LL_RESERVED_SPACE(way->dst->dev) + homa_way_headers(way) +
+		   way->dst->header_len;
+	struct homa_core_packet_view view;
+	u32 bytes = 0, at = 0, first = 0, i;
+	struct sk_buff *skb;
+	int err;
+
+	for (i = 0; i < sending->count; i++) {
+		if (!homa_core_burst_packet(sending->burst, i, &view) ||
+		    (view.length && !sending->messages[i]))
+			return NULL;
+		bytes += view.header_bytes + view.length;
+		if (!i)
+			first = bytes;
+	}
+	skb = alloc_skb_with_frags(head, bytes, PAGE_ALLOC_COSTLY_ORDER, &err,
+				   GFP_ATOMIC | __GFP_NOWARN);
+	if (!skb)
+		return NULL;
+	skb_reserve(skb, head);
+	skb->data_len = bytes;
+	skb->len = bytes;
+	for (i = 0; i < sending->count; i++) {
+		homa_core_burst_packet(sending->burst, i, &view);
+		err = skb_store_bits(skb, at, view.header, view.header_bytes);
+		at += view.header_bytes;
+		if (!err && view.length)
+			err = homa_message_write(sending->messages[i],
+						 view.offset, view.length, skb,
+						 at);
+		at += view.length;
+		if (err) {
+			kfree_skb(skb);
+			return NULL;
+		}
+	}
+	skb_shinfo(skb)->gso_size = first;
+	skb_shinfo(skb)->gso_segs = sending->count;
+	skb_shinfo(skb)->gso_type = SKB_GSO_UDP_L4;
+	return skb;
+}
+
+static void homa_send_skb(const struct homa_sending *sending,
+			  struct sk_buff *skb)
+{
+	int err = skb ? homa_send_packet(sending, skb) : -ENOMEM;
+
+	if (net_xmit_eval(err))
+		atomic64_inc(&sending->engine->tx_errors);
+}
+
+/* Packet @index of the burst, and those that leave with it; how many. */
+static u32 homa_send_from(const struct homa_sending *sending, u32 index)
+{
+	struct homa_message *message = sending->messages[index];
+	struct homa_core_packet_view view;
+	struct sk_buff *skb;
+	u32 piece, count = 1;
+
+	if (!homa_core_burst_packet(sending->burst, index, &view))
+		return sending->count;
+	/* Its RPC ended in the meantime. */
+	if (view.length && !message)
+		return 1;
+	piece = view.length;
+	if (sending->may_merge)
+		count = homa_merge(sending->burst, index, &view);
+	skb = homa_packet(&view, message, &sending->way);
+	if (skb && count > 1) {
+		skb_shinfo(skb)->gso_size = piece;
+		skb_shinfo(skb)->gso_segs = count;
+		skb_shinfo(skb)->gso_type = SKB_GSO_FRAGLIST;
+	}
+	homa_send_skb(sending, skb);
+	return count;
+}
+
+static void homa_send_packets(struct homa_sending *sending)
+{
+	struct sk_buff *skb;
+	u32 i = 0;
+
+	/* What is to be encrypted is cut before. */
+	bool may_cut = sending->count > 1 && !dst_xfrm(sending->way.dst);
+
+	sending->may_merge = may_cut && sending->way.link == HOMA_LINK_IP;
+	if (may_cut && sending->way.link == HOMA_LINK_UDP) {
+		skb = homa_datagrams(sending);
+		if (skb) {
+			homa_send_skb(sending, skb);
+			return;
+		}
+	}
+	while (i < sending->count)
+		i += homa_send_from(sending, i);
+}
+
+/*
  * Sends a burst. Bottom halves are off, the lock is not held. What is lost here
  * is asked for again, as what the network loses.
  */
@@ -151,38 +278,30 @@ void homa_send_burst(struct homa_engine *engine, struct homa_sock *hs,
 		     const struct homa_burst *burst,
 		     struct homa_message *const *messages, u32 count)
 {
-	struct sock *sk = hs ? homa_sock_sk(hs) : NULL;
+	struct homa_sending sending = {
+		.engine = engine,
+		.sk = hs ? homa_sock_sk(hs) : NULL,
+		.path = path,
+		.burst = burst,
+		.messages = messages,
+		.count = count,
+		.priority = priority,
+	};
 	struct homa_core_packet_view view;
-	struct homa_way way;
-	__be16 port;
 	int err;
-	u32 i;
 
 	if (!homa_core_burst_packet(burst, 0, &view))
 		return;
 	/* Every packet begins with it; the socket may be gone. */
-	memcpy(&port, view.header, sizeof(port));
-	err = homa_way_find(&way, engine, sk, path, port, priority);
+	memcpy(&sending.port, view.header, sizeof(sending.port));
+	err = homa_way_find(&sending.way, engine, sending.sk, path,
+			    sending.port, priority);
 	if (err) {
 		atomic64_inc(&engine->tx_errors);
 		if (err != -ENOMEM && err != -ENOBUFS)
 			homa_send_failed(engine, path);
 		return;
 	}
-	for (i = 0; i < count; i++) {
-		struct sk_buff *skb;
-
-		if (!homa_core_burst_packet(burst, i, &view))
-			break;
-		/* Its RPC ended in the meantime. */
-		if (view.length && !messages[i])
-			continue;
-		skb = homa_packet(&view, messages[i], &way);
-		err = skb ? homa_send_packet(skb, &way, engine, sk, path, port,
-					     priority) :
-			    -ENOMEM;
-		if (net_xmit_eval(err))
-			atomic64_inc(&engine->tx_errors);
-	}
-	dst_release(way.dst);
+	homa_send_packets(&sending);
+	dst_release(sending.way.dst);
 }

@@ -42,6 +42,7 @@ void net_near(void);
 void net_far(void);
 void net_far_end(void);
 void net_loss(unsigned int percent);
+void net_gso_max(unsigned int bytes);
 void link_up(const char *link);
 
 #define NEAR_V4 "10.99.0.1"

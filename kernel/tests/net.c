@@ -269,3 +269,22 @@ void net_loss(unsigned int percent)
 	queue_set(FAR_LINK, percent);
 	net_near();
 }
+
+static void gso_max_set(const char *link, uint32_t bytes)
+{
+	struct ifinfomsg head = { .ifi_index = if_nametoindex(link) };
+	struct request r;
+
+	request_begin(&r, RTM_NEWLINK, 0, &head, sizeof(head));
+	request_add(&r, IFLA_GSO_MAX_SIZE, &bytes, sizeof(bytes));
+	request_send(&r);
+}
+
+/* The longest packet that both devices take; longer ones are cut before. */
+void net_gso_max(unsigned int bytes)
+{
+	gso_max_set(NEAR_LINK, bytes);
+	net_far();
+	gso_max_set(FAR_LINK, bytes);
+	net_near();
+}

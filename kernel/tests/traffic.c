@@ -175,6 +175,57 @@ static void ready_messages_wait_for_room_in_the_region(void)
 	socket_close(&s);
 }
 
+/* A line of /proc/net/homa_metrics, of this namespace. */
+static unsigned long metric(const char *name)
+{
+	FILE *file = fopen("/proc/net/homa_metrics", "r");
+	char line[200], found[100];
+	unsigned long value = 0;
+
+	CHECK(file);
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%99s %lu", found, &value) == 2 &&
+		    !strcmp(found, name))
+			break;
+	CHECK(!strcmp(found, name));
+	fclose(file);
+	return value;
+}
+
+/* Packets in which a response of half a megabyte came. */
+static unsigned long packets_of_a_long_response(int family, const char *far,
+						int port)
+{
+	struct address to = address_of(far, port);
+	unsigned long before;
+	struct homa_socket s;
+
+	socket_open(&s, family, 0);
+	echo_once(&s, &to, 100, 1);
+	before = metric("packets_received");
+	echo_once(&s, &to, 500000, 2);
+	socket_close(&s);
+	return metric("packets_received") - before;
+}
+
+/* 352 packets of full length; some 40 are grants of the server. */
+static void packets_of_a_message_travel_as_one(void)
+{
+	start_far_echo(AF_INET6, 109);
+	CHECK(packets_of_a_long_response(AF_INET, FAR_V4, 109) < 200);
+	CHECK(packets_of_a_long_response(AF_INET6, FAR_V6, 109) < 200);
+}
+
+static void they_are_cut_for_devices_that_cannot_take_them(void)
+{
+	start_far_echo(AF_INET6, 110);
+	net_gso_max(3000);
+	CHECK(packets_of_a_long_response(AF_INET, FAR_V4, 110) >= 352);
+	CHECK(packets_of_a_long_response(AF_INET6, FAR_V6, 110) >= 357);
+	echo_all(AF_INET, FAR_V4, 111);
+	net_gso_max(65536);
+}
+
 const struct test traffic_tests[] = {
 #define TEST(name) { #name, name }
 	TEST(all_lengths_go_both_ways_over_ipv4),
@@ -186,5 +237,7 @@ const struct test traffic_tests[] = {
 	TEST(clients_and_servers_share_sockets),
 	TEST(long_messages_leave_the_region_whole),
 	TEST(ready_messages_wait_for_room_in_the_region),
+	TEST(packets_of_a_message_travel_as_one),
+	TEST(they_are_cut_for_devices_that_cannot_take_them),
 	{},
 };

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Large packets. Packets of one message that follow each other leave as one,
+ * which a device that can carry it takes whole, as veth and loopback do; for
+ * others it is cut here, just before them, into what the core wanted to send.
+ *
+ * The kernel has no name for such packets of protocol 146. They go as
+ * SKB_GSO_FRAGLIST without a list: devices that can pass on one packet as it is
+ * say that they can take those, and no hardware does.
+ */
+#include <net/ip6_checksum.h>
+#include <net/protocol.h>
+
+#include "homa_impl.h"
+
+/* Where the offset of the payload stands in a DATA header: twice. */
+#define HOMA_SEQUENCE_AT 4
+#define HOMA_OFFSET_AT 52
+
+/* Whether @next is @first but for its place in the same message. */
+static bool homa_continues(const struct homa_core_packet_view *first,
+			   const struct homa_core_packet_view *next,
+			   u32 offset)
+{
+	const u32 after = HOMA_SEQUENCE_AT + sizeof(u32);
+
+	return next->length && next->rpc == first->rpc &&
+	       next->offset == offset && next->length <= first->length &&
+	       next->header_bytes == HOMA_DATA_HEADER &&
+	       !memcmp(next->header, first->header, HOMA_SEQUENCE_AT) &&
+	       !memcmp(next->header + after, first->header + after,
+		       HOMA_OFFSET_AT - after);
+}
+
+/*
+ * How many packets of a burst, from @index on, may leave as one. @view is the
+ * first of them, and then that one: it has the bytes of all.
+ */
+u32 homa_merge(const struct homa_burst *burst, u32 index,
+	       struct homa_core_packet_view *view)
+{
+	struct homa_core_packet_view first = *view, next;
+	u32 count = 1, last = first.length;
+
+	if (!first.length || first.header_bytes != HOMA_DATA_HEADER)
+		return 1;
+	/* Only the last may be shorter. */
+	while (last == first.length &&
+	       homa_core_burst_packet(burst, index + count, &next) &&
+	       homa_continues(&first, &next, first.offset + view->length)) {
+		view->length += next.length;
+		last = next.length;
+		count++;
+	}
+	return count;
+}
+
+static __sum16 homa_pseudo_v4(const struct sk_buff *skb, u32 length)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+
+	return ~csum_tcpudp_magic(iph->saddr, iph->daddr, length, IPPROTO_TCP,
+				  0);
+}
+
+static __sum16 homa_pseudo_v6(const struct sk_buff *skb, u32 length)
+{
+	const struct ipv6hdr *iph = ipv6_hdr(skb);
+
+	return ~csum_ipv6_magic(&iph->saddr, &iph->daddr, length, IPPROTO_TCP,
+				0);
+}
+
+/* Gives a piece the header that its packet had. */
+static void homa_finish_piece(struct sk_buff *skb, u32 offset, bool is_v4)
+{
+	u8 *header = skb_transport_header(skb);
+	__sum16 *field = (__sum16 *)(header + HOMA_CHECKSUM_AT);
+	u32 length = skb_tail_pointer(skb) - header + skb->data_len;
+
+	put_unaligned_be32(offset, header + HOMA_SEQUENCE_AT);
+	put_unaligned_be32(offset, header + HOMA_OFFSET_AT);
+	*field = is_v4 ? homa_pseudo_v4(skb, length) :
+			 homa_pseudo_v6(skb, length);
+	if (skb->ip_summed == CHECKSUM_PARTIAL)
+		gso_reset_checksum(skb, ~csum_unfold(*field));
+	else
+		*field = gso_make_checksum(skb, ~csum_unfold(*field));
+}
+
+static struct sk_buff *homa_cut(struct sk_buff *skb, netdev_features_t features,
+				bool is_v4)
+{
+	u32 piece = skb_shinfo(skb)->gso_size;
+	struct sk_buff *pieces;
+	u32 offset;
+
+	if (!(skb_shinfo(skb)->gso_type & SKB_GSO_FRAGLIST) || !piece ||
+	    !pskb_may_pull(skb, HOMA_DATA_HEADER))
+		return ERR_PTR(-EINVAL);
+	offset = get_unaligned_be32(skb->data + HOMA_OFFSET_AT);
+	__skb_pull(skb, HOMA_DATA_HEADER);
+	pieces = skb_segment(skb, features);
+	if (IS_ERR(pieces))
+		return pieces;
+	for (skb = pieces; skb; skb = skb->next) {
+		homa_finish_piece(skb, offset, is_v4);
+		offset += piece;
+	}
+	return pieces;
+}
+
+static struct sk_buff *homa_cut_v4(struct sk_buff *skb,
+				   netdev_features_t features)
+{
+	return homa_cut(skb, features, true);
+}
+
+static struct sk_buff *homa_cut_v6(struct sk_buff *skb,
+				   netdev_features_t features)
+{
+	return homa_cut(skb, features, false);
+}
+
+static const struct net_offload homa_offload_v4 = {
+	.callbacks = { .gso_segment = homa_cut_v4 },
+};
+
+static const struct net_offload homa_offload_v6 = {
+	.callbacks = { .gso_segment = homa_cut_v6 },
+};
+
+int homa_offload_init(void)
+{
+	int err;
+
+	err = inet_add_offload(&homa_offload_v4, IPPROTO_HOMA);
+	if (err)
+		return err;
+	err = inet6_add_offload(&homa_offload_v6, IPPROTO_HOMA);
+	if (err)
+		inet_del_offload(&homa_offload_v4, IPPROTO_HOMA);
+	return err;
+}
+
+/* When it returns nothing is being cut. */
+void homa_offload_exit(void)
+{
+	inet6_del_offload(&homa_offload_v6, IPPROTO_HOMA);
+	inet_del_offload(&homa_offload_v4, IPPROTO_HOMA);
+}
