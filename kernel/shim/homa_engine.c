@@ -173,6 +173,16 @@ static void homa_turn_finish(struct homa_turn *turn)
 }
 
 /*
+ * Ends a locked section that gave the core nothing to do. @turn holds what the
+ * section left to be done.
+ */
+void homa_engine_unlock(struct homa_engine *engine, struct homa_turn *turn)
+{
+	spin_unlock_bh(&engine->lock);
+	homa_turn_finish(turn);
+}
+
+/*
  * Ends a locked section: takes the core's events, sends its packets and sets
  * its timer. @turn holds what the section itself left to be done.
  */
@@ -183,6 +193,11 @@ void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn)
 	u32 rounds = 0;
 	bool more;
 
+	if (engine->given_back) {
+		homa_core_give_back(engine->core, ktime_get_ns(),
+				    engine->given_back);
+		engine->given_back = 0;
+	}
 	if (homa_core_is_broken(engine->core) && !engine->given_up)
 		homa_give_up(engine);
 	for (;;) {
@@ -225,11 +240,17 @@ struct homa_engine *homa_engine_create(struct net *net, enum homa_link link)
 	engine = kvzalloc(sizeof(*engine), GFP_KERNEL_ACCOUNT);
 	if (!engine)
 		return NULL;
+	engine->ways = homa_ways_create();
+	if (!engine->ways) {
+		kvfree(engine);
+		return NULL;
+	}
 	get_random_bytes(seed, sizeof(seed));
 	local_bh_disable();
 	engine->core = homa_core_create(seed, link == HOMA_LINK_UDP);
 	local_bh_enable();
 	if (!engine->core) {
+		homa_ways_destroy(engine->ways);
 		kvfree(engine);
 		return NULL;
 	}
@@ -256,6 +277,7 @@ void homa_engine_destroy(struct homa_engine *engine)
 		return;
 	hrtimer_cancel(&engine->timer);
 	homa_core_destroy(engine->core);
+	homa_ways_destroy(engine->ways);
 	xa_destroy(&engine->rpcs);
 	xa_destroy(&engine->socks);
 	kvfree(engine);

@@ -115,7 +115,7 @@ struct homa_message {
  * enum homa_rpc_state - how far an RPC is
  * @HOMA_RPC_UNDER_WAY: the engine works on it
  * @HOMA_RPC_READY:     a message or an error waits for recvmsg
- * @HOMA_RPC_TAKEN:     a thread copies the message
+ * @HOMA_RPC_TAKEN:     a thread copies the request
  * @HOMA_RPC_SERVICE:   the program works on the request
  * @HOMA_RPC_DEAD:      it is in no list any more
  */
@@ -183,12 +183,15 @@ struct homa_rpc {
  * @core:    the engine itself
  * @net:     its namespace
  * @link:    what its packets travel in
+ * @ways:    what each processor remembers, see homa_route.c
  * @timer:   wakes the core
  * @armed:   when @timer goes off, KTIME_MAX: not at all
  * @rpcs:    struct homa_rpc by the low half of the core's key
  * @socks:   struct homa_sock by the core's number
  * @by_id:   struct homa_rpc by id
  * @ports:   struct homa_sock by port; read under RCU, too
+ * @given_back: bytes of messages that were received, of which the core is to be
+ *           told when its turn comes
  * @given_up: the core broke, and everybody was told
  * @next_port: where the search for a free port begins
  * @tx_errors: packets that could not be made or were refused
@@ -199,12 +202,14 @@ struct homa_engine {
 	struct homa_core *core;
 	struct net *net;
 	enum homa_link link;
+	struct homa_way __percpu *ways;
 	struct hrtimer timer;
 	u64 armed;
 	struct xarray rpcs;
 	struct xarray socks;
 	DECLARE_HASHTABLE(by_id, 10);
 	DECLARE_HASHTABLE(ports, 8);
+	u64 given_back;
 	bool given_up;
 	u16 next_port;
 	atomic64_t tx_errors;
@@ -263,6 +268,9 @@ struct homa_cb {
 
 #define HOMA_CB(skb) ((struct homa_cb *)(skb)->cb)
 
+/* The level of short messages, mostly. */
+#define HOMA_PRIORITY_TOP 6
+
 /* A DATA header. */
 #define HOMA_DATA_HEADER 56
 
@@ -270,15 +278,45 @@ struct homa_cb {
 #define HOMA_CHECKSUM_AT 16
 
 /**
+ * struct homa_way_key - what a way is remembered by
+ * @peer:      where it leads
+ * @local:     the address that it comes from, :: for what the route says
+ * @scope:     interface of a link-local peer, else 0
+ * @mark:      that of the socket
+ * @oif:       the interface that the socket is bound to
+ * @uid:       whose the socket is
+ * @peer_port: the peer's port
+ * @port:      ours
+ * @tos:       traffic class, of IPv6 only
+ * @pad:       0
+ */
+struct homa_way_key {
+	struct in6_addr peer;
+	struct in6_addr local;
+	u32 scope;
+	u32 mark;
+	int oif;
+	kuid_t uid;
+	__be16 peer_port;
+	__be16 port;
+	u8 tos;
+	u8 pad[3];
+};
+
+/**
  * struct homa_way - how packets reach a peer
- * @dst:   the route, with a reference
- * @v4:    of an IPv4 peer
- * @v6:    of an IPv6 peer
- * @is_v4: which of them
- * @link:  what they travel in
+ * @key:    what it is remembered by
+ * @dst:    the route, with a reference; NULL: none
+ * @cookie: whether the route is still good
+ * @v4:     of an IPv4 peer
+ * @v6:     of an IPv6 peer
+ * @is_v4:  which of them
+ * @link:   what they travel in
  */
 struct homa_way {
+	struct homa_way_key key;
 	struct dst_entry *dst;
+	u32 cookie;
 	union {
 		struct flowi4 v4;
 		struct flowi6 v6;
@@ -361,6 +399,7 @@ struct homa_engine *homa_engine_create(struct net *net, enum homa_link link);
 void homa_engine_destroy(struct homa_engine *engine);
 void homa_engine_lock(struct homa_engine *engine);
 void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn);
+void homa_engine_unlock(struct homa_engine *engine, struct homa_turn *turn);
 int homa_bursts_init(void);
 void homa_bursts_exit(void);
 
@@ -413,9 +452,12 @@ struct socket *homa_udp_open(struct homa_sock *hs, u16 port);
 void homa_udp_close(struct socket *udp);
 
 /* homa_route.c */
-int homa_way_find(struct homa_way *way, struct homa_engine *engine,
-		  struct sock *sk, const struct homa_core_path *path,
-		  __be16 port, u8 priority);
+struct homa_way __percpu *homa_ways_create(void);
+void homa_ways_destroy(struct homa_way __percpu *ways);
+const struct homa_way *homa_way_find(struct homa_engine *engine,
+				     struct sock *sk,
+				     const struct homa_core_path *path,
+				     __be16 port, u8 priority);
 u32 homa_segment_bytes(struct homa_sock *hs, const struct in6_addr *peer,
 		       u32 scope, u16 port, int *error);
 

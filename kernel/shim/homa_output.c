@@ -25,7 +25,7 @@ struct homa_sending {
 	struct homa_engine *engine;
 	struct sock *sk;
 	const struct homa_core_path *path;
-	struct homa_way way;
+	const struct homa_way *way;
 	const struct homa_burst *burst;
 	struct homa_message *const *messages;
 	u32 count;
@@ -140,12 +140,12 @@ static struct sk_buff *homa_packet(const struct homa_core_packet_view *view,
 static int homa_send_packet(const struct homa_sending *sending,
 			    struct sk_buff *skb)
 {
-	const struct homa_way *way = &sending->way;
+	const struct homa_way *way = sending->way;
 	struct sock *sk = sending->sk;
 	u8 tos = homa_traffic_class(sending->priority);
 
 	homa_encapsulate(skb, way, sending->path, sending->port);
-	skb_dst_set(skb, dst_clone(way->dst));
+	skb_dst_set_noref(skb, way->dst);
 	skb->priority = sending->priority;
 	if (sk)
 		skb->mark = sk->sk_mark;
@@ -171,7 +171,7 @@ static void homa_send_failed(struct homa_engine *engine,
  */
 static struct sk_buff *homa_datagrams(const struct homa_sending *sending)
 {
-	const struct homa_way *way = &sending->way;
+	const struct homa_way *way = sending->way;
 	u32 head = LL_RESERVED_SPACE(way->dst->dev) + homa_way_headers(way) +
 		   way->dst->header_len;
 	struct homa_core_packet_view view;
@@ -239,7 +239,7 @@ static u32 homa_send_from(const struct homa_sending *sending, u32 index)
 	piece = view.length;
 	if (sending->may_merge)
 		count = homa_merge(sending->burst, index, &view);
-	skb = homa_packet(&view, message, &sending->way);
+	skb = homa_packet(&view, message, sending->way);
 	if (skb && count > 1) {
 		skb_shinfo(skb)->gso_size = piece;
 		skb_shinfo(skb)->gso_segs = count;
@@ -255,10 +255,10 @@ static void homa_send_packets(struct homa_sending *sending)
 	u32 i = 0;
 
 	/* What is to be encrypted is cut before. */
-	bool may_cut = sending->count > 1 && !dst_xfrm(sending->way.dst);
+	bool may_cut = sending->count > 1 && !dst_xfrm(sending->way->dst);
 
-	sending->may_merge = may_cut && sending->way.link == HOMA_LINK_IP;
-	if (may_cut && sending->way.link == HOMA_LINK_UDP) {
+	sending->may_merge = may_cut && sending->way->link == HOMA_LINK_IP;
+	if (may_cut && sending->way->link == HOMA_LINK_UDP) {
 		skb = homa_datagrams(sending);
 		if (skb) {
 			homa_send_skb(sending, skb);
@@ -294,14 +294,17 @@ void homa_send_burst(struct homa_engine *engine, struct homa_sock *hs,
 		return;
 	/* Every packet begins with it; the socket may be gone. */
 	memcpy(&sending.port, view.header, sizeof(sending.port));
-	err = homa_way_find(&sending.way, engine, sending.sk, path,
-			    sending.port, priority);
+	sending.way = homa_way_find(engine, sending.sk, path, sending.port,
+				    priority);
+	err = PTR_ERR_OR_ZERO(sending.way);
 	if (err) {
 		atomic64_inc(&engine->tx_errors);
 		if (err != -ENOMEM && err != -ENOBUFS)
 			homa_send_failed(engine, path);
 		return;
 	}
+	/* Packets hold the route only where they have to wait. */
+	rcu_read_lock();
 	homa_send_packets(&sending);
-	dst_release(sending.way.dst);
+	rcu_read_unlock();
 }

@@ -6,6 +6,9 @@
 
 #include "homa_impl.h"
 
+/* So many bytes are given back at once, unless the core is called before. */
+#define HOMA_GIVE_BACK_MAX (1 << 18)
+
 /**
  * struct homa_taken - what recvmsg found
  * @rpc:     with a reference; NULL: nothing yet
@@ -20,9 +23,12 @@ struct homa_taken {
 	int error;
 };
 
-/* Takes an RPC that is ready, if its message finds room. Under the lock. */
+/*
+ * Takes an RPC that is ready, if its message finds room. That of a client is
+ * over with it. Under the lock.
+ */
 static bool homa_take(struct homa_rpc *rpc, struct homa_recvmsg_args *args,
-		      struct homa_taken *taken)
+		      struct homa_taken *taken, struct homa_turn *turn)
 {
 	if (!rpc->error && !homa_pool_take(&rpc->sock->pool, rpc->rx_length,
 					   args->bpage_offsets,
@@ -33,22 +39,26 @@ static bool homa_take(struct homa_rpc *rpc, struct homa_recvmsg_args *args,
 	taken->error = rpc->error;
 	taken->length = rpc->rx_length;
 	skb_queue_splice_tail_init(&rpc->rx, &taken->packets);
+	rpc->sock->engine->given_back += rpc->rx_length;
+	rpc->rx_length = 0;
 	rpc->state = HOMA_RPC_TAKEN;
 	list_del_init(&rpc->in_ready);
+	if (homa_is_client(rpc->id))
+		homa_rpc_kill(rpc, turn);
 	return true;
 }
 
 /* The first message that is not private and has room. Under the lock. */
 static int homa_take_shared(struct homa_sock *hs,
 			    struct homa_recvmsg_args *args,
-			    struct homa_taken *taken)
+			    struct homa_taken *taken, struct homa_turn *turn)
 {
 	struct homa_rpc *rpc;
 
 	if (hs->shut)
 		return -ESHUTDOWN;
 	list_for_each_entry(rpc, &hs->ready, in_ready)
-		if (homa_take(rpc, args, taken))
+		if (homa_take(rpc, args, taken, turn))
 			return 0;
 	return -EAGAIN;
 }
@@ -56,13 +66,13 @@ static int homa_take_shared(struct homa_sock *hs,
 /* A private RPC, for which only one thread may wait. Under the lock. */
 static int homa_take_private(struct homa_sock *hs, struct homa_rpc *rpc,
 			     struct homa_recvmsg_args *args,
-			     struct homa_taken *taken)
+			     struct homa_taken *taken, struct homa_turn *turn)
 {
 	if (hs->shut)
 		return -ESHUTDOWN;
 	if (rpc->state == HOMA_RPC_DEAD)
 		return -EINVAL;
-	if (rpc->state == HOMA_RPC_READY && homa_take(rpc, args, taken))
+	if (rpc->state == HOMA_RPC_READY && homa_take(rpc, args, taken, turn))
 		return 0;
 	return -EAGAIN;
 }
@@ -71,16 +81,18 @@ static int homa_take_private(struct homa_sock *hs, struct homa_rpc *rpc,
 static int homa_look(struct homa_sock *hs, struct homa_rpc *private,
 		     struct homa_recvmsg_args *args, struct homa_taken *taken)
 {
+	struct homa_turn turn;
 	int err;
 
+	homa_turn_init(&turn);
 	homa_sock_lock(hs);
 	if (homa_core_is_broken(hs->engine->core))
 		err = -EIO;
 	else if (private)
-		err = homa_take_private(hs, private, args, taken);
+		err = homa_take_private(hs, private, args, taken, &turn);
 	else
-		err = homa_take_shared(hs, args, taken);
-	spin_unlock_bh(&hs->engine->lock);
+		err = homa_take_shared(hs, args, taken, &turn);
+	homa_engine_unlock(hs->engine, &turn);
 	return err;
 }
 
@@ -201,31 +213,52 @@ static int homa_copy(struct homa_sock *hs, const struct homa_recvmsg_args *args,
 	return err;
 }
 
-/* The message was copied, or could not be: says so to the core. */
-static void homa_taken_finish(struct homa_sock *hs, struct homa_taken *taken,
-			      bool delivered)
+/*
+ * A request was copied, or could not be, and is never to be seen then. Its bytes
+ * are given back when the core is called next, many at once.
+ */
+static void homa_request_finish(struct homa_sock *hs, struct homa_rpc *rpc,
+				bool delivered)
 {
-	struct homa_rpc *rpc = taken->rpc;
-	struct homa_core *core = hs->engine->core;
-	u64 now = ktime_get_ns();
+	struct homa_engine *engine = hs->engine;
 	struct homa_turn turn;
 
 	homa_turn_init(&turn);
 	homa_sock_lock(hs);
-	rpc->rx_length = 0;
-	if (taken->length)
-		homa_core_give_back(core, now, taken->length);
-	if (rpc->state == HOMA_RPC_DEAD) {
+	if (rpc->state != HOMA_RPC_TAKEN) {
 		/* It ended meanwhile; a reply to it will go nowhere. */
-	} else if (homa_is_client(rpc->id)) {
-		homa_rpc_kill(rpc, &turn);
 	} else if (delivered) {
 		rpc->state = HOMA_RPC_SERVICE;
 	} else {
-		homa_core_abort(core, now, rpc->key);
+		homa_core_abort(engine->core, ktime_get_ns(), rpc->key);
 		homa_rpc_kill(rpc, &turn);
 	}
-	homa_engine_settle(hs->engine, &turn);
+	if (delivered && engine->given_back < HOMA_GIVE_BACK_MAX)
+		homa_engine_unlock(engine, &turn);
+	else
+		homa_engine_settle(engine, &turn);
+}
+
+/* Tells the core of much that was given back, since others may wait for it. */
+static void homa_give_back(struct homa_sock *hs)
+{
+	struct homa_engine *engine = hs->engine;
+	struct homa_turn turn;
+
+	if (READ_ONCE(engine->given_back) < HOMA_GIVE_BACK_MAX)
+		return;
+	homa_turn_init(&turn);
+	homa_sock_lock(hs);
+	homa_engine_settle(engine, &turn);
+}
+
+static void homa_taken_finish(struct homa_sock *hs, struct homa_taken *taken,
+			      bool delivered)
+{
+	if (homa_is_client(taken->rpc->id))
+		homa_give_back(hs);
+	else
+		homa_request_finish(hs, taken->rpc, delivered);
 }
 
 /* Somebody may wait for the room that was given back. */
