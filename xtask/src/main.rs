@@ -1,5 +1,5 @@
 //! What CI and developers run: `cargo xtask test`; the kernel module, `cargo xtask kernel` and
-//! `cargo xtask kernel-test`; and what takes long, on demand: `cargo xtask mutants`.
+//! `cargo xtask kernel-test [--bench]`; and what takes long, on demand: `cargo xtask mutants`.
 //!
 //! `test` decides which steps this machine allows, runs them all, and ends with what was left out
 //! and why. It does not say what a step checks: that stands in the table of `steps.rs`.
@@ -27,10 +27,13 @@ fn main() -> ExitCode {
     match words.map(|(verb, rest)| (verb.as_str(), rest)) {
         Some(("test", wanted)) => test(wanted),
         Some(("mutants", options)) => mutants::main(options),
-        Some(("kernel", [])) => kernel_modules(),
+        Some(("kernel", [])) => tell(kernel::build()),
+        Some(("kernel-test", [option])) if option == "--bench" => {
+            tell(steps::BUILD_RELEASE.run().and_then(|()| kernel::bench()))
+        }
         Some(("kernel-test", [])) => test(&["kernel".to_owned()]),
         _ => wrong_usage(
-            "xtask knows `test`, `mutants`, `kernel` and `kernel-test`",
+            "xtask knows `test`, `mutants`, `kernel` and `kernel-test [--bench]`",
             USAGE,
         ),
     }
@@ -64,9 +67,8 @@ fn test(wanted: &[String]) -> ExitCode {
     }
 }
 
-/// Builds the kernel module for every kernel whose headers are here.
-fn kernel_modules() -> ExitCode {
-    match kernel::build() {
+fn tell(done: Result<(), String>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("xtask: {why}");

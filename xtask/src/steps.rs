@@ -195,7 +195,7 @@ pub(crate) const STEPS: &[Step] = &[
     },
 ];
 
-const BUILD_RELEASE: Work = line("cargo build --release --package homa-cli --quiet");
+pub(crate) const BUILD_RELEASE: Work = line("cargo build --release --package homa-cli --quiet");
 
 /// As the first word of a line, the optimised command, wherever cargo puts it.
 const HOMA: &str = "homa";

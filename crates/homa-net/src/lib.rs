@@ -7,6 +7,7 @@
 //! [`Link`] is what a host needs of a datagram network. [`Udp`](udp::Udp) is the one that works on
 //! every machine, [`Ip`](ip::Ip) and [`Tunnel`](tunnel::Tunnel) reach Homa in kernels, [`Memory`](memory::Memory) joins two hosts in one process, and
 //! [`Faults`](faults::Faults) wraps either to lose, reorder and duplicate datagrams on purpose.
+//! [`KernelSocket`](kernel::KernelSocket) is no link: there the kernel speaks Homa itself.
 //! [`wait`](mod@wait) sleeps until a link has something to do. [`Tun`](tun::Tun) is a network device
 //! with a process at its other end, for those who build networks.
 //!
@@ -41,6 +42,7 @@
 pub mod faults;
 mod inbox;
 pub mod ip;
+pub mod kernel;
 mod kind;
 mod link;
 pub mod memory;

@@ -1,10 +1,17 @@
 //! The system calls of this crate, each behind a safe function. All `unsafe` is here.
 
 mod control;
+mod homa;
 mod name;
+mod region;
 
 pub(crate) use control::Control;
+pub(crate) use homa::{
+    IPPROTO_HOMA, ReceiveArgs, SO_HOMA_UDP, SendArgs, homa_socket, receive_message, send_message,
+    set_region,
+};
 pub(crate) use name::{SocketName, decode as decode_name};
+pub(crate) use region::Region;
 
 use core::ffi::{CStr, c_int, c_long, c_void};
 use core::mem::{MaybeUninit, zeroed};

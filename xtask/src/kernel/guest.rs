@@ -64,12 +64,14 @@ fn sources() -> Result<Vec<PathBuf>, String> {
 /// Boots the module's kernel, which lies in `system`; says what passed.
 pub(super) fn run(module: &Module, init: &Path, system: &Path) -> Result<String, String> {
     let release = &module.kernel.release;
-    let archive = directory().join(format!("guest-{release}.cpio"));
-    fs::write(&archive, pack(module, init, system)?).map_err(at(&archive))?;
     let began = Instant::now();
-    let said = boot(&system.join(format!("boot/vmlinuz-{release}")), &archive)?;
-    let log = directory().join(format!("guest-{release}.log"));
-    fs::write(&log, &said).map_err(at(&log))?;
+    let guest = Guest {
+        module,
+        init,
+        system,
+        homa: &paths::homa_for_tests(),
+    };
+    let (said, log) = guest.boot(&PARALLEL, "test")?;
     let seconds = began.elapsed().as_secs();
     let tests = expected()?;
     judge(&said, &tests).map_err(|why| format!("{release}: {why}; see {}", log.display()))?;
@@ -115,46 +117,91 @@ pub(super) fn system_of(release: &str) -> Result<Option<PathBuf>, String> {
     Ok(Some(place))
 }
 
-fn pack(module: &Module, init: &Path, system: &Path) -> Result<Vec<u8>, String> {
-    let mut archive = Archive::default();
-    let read = |path: &Path| fs::read(path).map_err(at(path));
-    archive.directory("dev");
-    archive.console("dev/console");
-    archive.file("init", &read(init)?);
-    archive.file("homa.ko", &read(&module.stripped)?);
-    pack_homa(&mut archive)?;
-    let modules = system.join(format!("lib/modules/{}/kernel", module.kernel.release));
-    for name in MODULES {
-        let plain = modules.join(name);
-        let packed = modules.join(format!("{name}.xz"));
-        let path = if plain.exists() { plain } else { packed };
-        let short = path.file_name().unwrap_or_default().to_string_lossy();
-        archive.file(&short, &read(&path)?);
+/// What a machine is made of.
+pub(super) struct Guest<'a> {
+    pub(super) module: &'a Module,
+    /// Its first program.
+    pub(super) init: &'a Path,
+    /// Where its kernel lies.
+    pub(super) system: &'a Path,
+    /// The program `homa`.
+    pub(super) homa: &'a Path,
+}
+
+/// A machine of two processors, as fast as it can be.
+const PARALLEL: [&str; 4] = ["-accel", "tcg,thread=multi", "-smp", "2"];
+
+impl Guest<'_> {
+    /// Everything that the guest says until it switches itself off, and the file that has it too. `word`
+    /// tells the first program what is wanted.
+    pub(super) fn boot(&self, machine: &[&str], word: &str) -> Result<(String, PathBuf), String> {
+        let release = &self.module.kernel.release;
+        let archive = directory().join(format!("guest-{release}.cpio"));
+        fs::write(&archive, self.pack()?).map_err(at(&archive))?;
+        let mut emulator = Command::new("timeout");
+        emulator
+            .args([GUEST_SECONDS, "qemu-system-x86_64"])
+            .args(machine)
+            .args([
+                "-cpu",
+                "max",
+                "-m",
+                "768",
+                "-nodefaults",
+                "-serial",
+                "stdio",
+            ])
+            .args(["-display", "none", "-no-reboot", "-kernel"])
+            .arg(self.system.join(format!("boot/vmlinuz-{release}")))
+            .arg("-initrd")
+            .arg(&archive)
+            .args([
+                "-append",
+                &format!("console=ttyS0 panic=-1 oops=panic quiet {word}"),
+            ])
+            .stdin(Stdio::null());
+        let output = emulator
+            .output()
+            .map_err(|error| format!("qemu-system-x86_64 did not start: {error}"))?;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).replace('\r', "");
+        let log = directory().join(format!("guest-{release}.log"));
+        fs::write(&log, &said).map_err(at(&log))?;
+        Ok((said, log))
     }
-    Ok(archive.finish())
+
+    fn pack(&self) -> Result<Vec<u8>, String> {
+        let mut archive = Archive::default();
+        let read = |path: &Path| fs::read(path).map_err(at(path));
+        archive.directory("dev");
+        archive.console("dev/console");
+        archive.file("init", &read(self.init)?);
+        archive.file("homa.ko", &read(&self.module.stripped)?);
+        pack_homa(&mut archive, self.homa)?;
+        let release = &self.module.kernel.release;
+        let modules = self.system.join(format!("lib/modules/{release}/kernel"));
+        for name in MODULES {
+            let plain = modules.join(name);
+            let packed = modules.join(format!("{name}.xz"));
+            let path = if plain.exists() { plain } else { packed };
+            let short = path.file_name().unwrap_or_default().to_string_lossy();
+            archive.file(&short, &read(&path)?);
+        }
+        Ok(archive.finish())
+    }
 }
 
 /// The program `homa`, and what it loads when it starts.
-fn pack_homa(archive: &mut Archive) -> Result<(), String> {
-    let program = paths::homa_for_tests();
+fn pack_homa(archive: &mut Archive, program: &Path) -> Result<(), String> {
     let stripped = directory().join("homa");
-    super::run(Command::new("strip").arg("-o").args([&stripped, &program]))?;
+    super::run(Command::new("strip").arg("-o").args([&stripped, program]))?;
     archive.file("homa", &fs::read(&stripped).map_err(at(&stripped))?);
-    let libraries = super::run(Command::new("ldd").arg(&program))?;
-    for path in libraries
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'))
-    {
-        let path = Path::new(path);
-        for parent in path
-            .ancestors()
-            .skip(1)
-            .collect::<Vec<_>>()
-            .iter()
-            .rev()
-            .skip(1)
-        {
-            archive.directory(&inside(parent));
+    let libraries = super::run(Command::new("ldd").arg(program))?;
+    let paths = libraries.split_whitespace().map(Path::new);
+    for path in paths.filter(|path| path.is_absolute()) {
+        let above: Vec<&Path> = path.ancestors().skip(1).collect();
+        for directory in above.iter().rev().skip(1) {
+            archive.directory(&inside(directory));
         }
         archive.file(&inside(path), &fs::read(path).map_err(at(path))?);
     }
@@ -164,26 +211,6 @@ fn pack_homa(archive: &mut Archive) -> Result<(), String> {
 /// A path as archives name it.
 fn inside(path: &Path) -> String {
     path.to_string_lossy().trim_start_matches('/').to_owned()
-}
-
-/// Everything that the guest says until it switches itself off.
-fn boot(image: &Path, archive: &Path) -> Result<String, String> {
-    let mut machine = Command::new("timeout");
-    machine
-        .args([GUEST_SECONDS, "qemu-system-x86_64"])
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
-        .args(["-m", "768", "-nodefaults", "-serial", "stdio"])
-        .args(["-display", "none", "-no-reboot", "-kernel"])
-        .arg(image)
-        .arg("-initrd")
-        .arg(archive)
-        .args(["-append", "console=ttyS0 panic=-1 oops=panic quiet"])
-        .stdin(Stdio::null());
-    let output = machine
-        .output()
-        .map_err(|error| format!("qemu-system-x86_64 did not start: {error}"))?;
-    let said = [output.stdout, output.stderr].concat();
-    Ok(String::from_utf8_lossy(&said).replace('\r', ""))
 }
 
 /// The names of all tests, by the tables in the sources.

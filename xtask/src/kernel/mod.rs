@@ -2,6 +2,7 @@
 //! booted in an emulated machine.
 
 mod archive;
+mod bench;
 mod guest;
 mod module;
 mod object;
@@ -47,13 +48,27 @@ pub(crate) fn build() -> Result<(), String> {
 
 /// Builds the module and tries it in every kernel.
 pub(crate) fn test() -> Result<(), String> {
+    in_every_kernel(guest::run)
+}
+
+/// Builds the module and measures it in every kernel.
+pub(crate) fn bench() -> Result<(), String> {
+    for need in TEST_NEEDS {
+        need.meet()?;
+    }
+    in_every_kernel(bench::run)
+}
+
+fn in_every_kernel(
+    work: fn(&module::Module, &Path, &Path) -> Result<String, String>,
+) -> Result<(), String> {
     let init = guest::compile()?;
     let mut tried = 0;
     for module in build_all()? {
         let release = &module.kernel.release;
         match guest::system_of(release)? {
             Some(system) => {
-                println!("   {}", guest::run(&module, &init, &system)?);
+                println!("   {}", work(&module, &init, &system)?);
                 tried += 1;
             }
             None => println!(

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::rate::ENGINE_COUNTS;
 use crate::network::Over;
@@ -20,9 +20,9 @@ pub(crate) struct Bench {
 pub(crate) enum Benchmark {
     /// Round trips of 100 bytes, one at a time: Homa, bare UDP and TCP, each spinning, blocking and
     /// in tokio, interleaved.
-    Rtt(Common),
+    Rtt(Pair),
     /// Messages of 1,000,000 bytes, as many as go through: Homa, bare UDP and TCP, interleaved.
-    Bulk(Common),
+    Bulk(Pair),
     /// RPCs of 100 bytes, many at once: Homa, bare UDP and TCP, interleaved.
     Rate(Rate),
     /// A published workload between one client and one server, at several loads: Homa and TCP,
@@ -66,6 +66,24 @@ pub(crate) struct Common {
     /// Write a page with the figures and a graph to FILE.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Pair {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// What speaks Homa: the library over UDP, or the sockets of the kernel module, which are compared
+    /// with those of UDP and TCP that wait.
+    #[arg(long, value_name = "WORD", default_value = "udp")]
+    pub(crate) link: BenchLink,
+}
+
+/// See [`Pair`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum BenchLink {
+    Udp,
+    Kernel,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -11,6 +11,7 @@ mod conditions;
 mod doctor;
 mod engine;
 mod homa;
+mod kernel;
 mod meter;
 mod mix;
 mod page;
@@ -30,16 +31,18 @@ mod tasks;
 
 use std::io::{self, Write};
 
-use self::args::{Benchmark, Common, Rate};
+use self::args::{BenchLink, Benchmark, Common, Pair, Rate};
 pub(crate) use self::engine::engine_point;
 use self::placement::Placement;
 use self::suite::{Extent, Suite};
 use crate::failure::Failure;
 use crate::output::OutputFile;
 
-static SUITES: [Suite; 5] = [
+static SUITES: [Suite; 7] = [
     rtt::SUITE,
+    rtt::KERNEL,
     bulk::SUITE,
+    bulk::KERNEL,
     rate::SUITE,
     rate::ENGINES,
     mix::SUITE,
@@ -58,13 +61,25 @@ fn suite_named(name: &str) -> Option<&'static Suite> {
 /// The measurement failed or was disturbed too much, or a file cannot be written.
 pub(crate) fn run(what: &Benchmark) -> Result<(), Failure> {
     match what {
-        Benchmark::Rtt(common) => compare("rtt", common, None, 1, Placement::pair()),
-        Benchmark::Bulk(common) => compare("bulk", common, None, 1, Placement::pair()),
+        Benchmark::Rtt(arguments) => pair(["rtt", "rtt-kernel"], arguments),
+        Benchmark::Bulk(arguments) => pair(["bulk", "bulk-kernel"], arguments),
         Benchmark::Rate(arguments) => rate(arguments),
         Benchmark::Mix(arguments) => mix::run(arguments),
         Benchmark::Doctor(arguments) => doctor::run(arguments),
         Benchmark::Engine(arguments) => engine::engine(arguments),
     }
+}
+
+/// One client and one server, with the library or with the kernel's sockets.
+fn pair([library, kernel]: [&str; 2], arguments: &Pair) -> Result<(), Failure> {
+    let name = match arguments.link {
+        BenchLink::Udp => library,
+        BenchLink::Kernel => {
+            kernel::check()?;
+            kernel
+        }
+    };
+    compare(name, &arguments.common, None, 1, Placement::pair())
 }
 
 fn rate(arguments: &Rate) -> Result<(), Failure> {

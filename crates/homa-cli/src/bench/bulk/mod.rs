@@ -4,10 +4,13 @@
 //! have arrived. The floors and TCP stream, with receipts every so often; Homa sends messages.
 
 mod homa;
+mod kernel;
 mod tcp;
 mod udp;
 
 use std::io::{self, ErrorKind};
+
+pub(super) use kernel::KERNEL;
 
 use super::meter::Meter;
 #[cfg(feature = "rivals")]

@@ -1,6 +1,7 @@
 //! `homa bench rtt`: one round trip at a time.
 
 mod homa;
+mod kernel;
 #[cfg(feature = "rivals")]
 mod rivals;
 mod tcp;
@@ -8,6 +9,8 @@ mod udp;
 
 use std::io::{self, ErrorKind};
 use std::time::Instant;
+
+pub(super) use kernel::KERNEL;
 
 use super::meter::Meter;
 #[cfg(feature = "rivals")]
