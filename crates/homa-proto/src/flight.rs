@@ -52,6 +52,11 @@ impl Flight {
         turns: FIFO_TURNS,
     };
 
+    /// What is on its way, as the peer's buffer counts it.
+    pub(crate) const fn used(&self) -> u32 {
+        self.used
+    }
+
     /// The request whose turn it is among those that wait.
     #[inline]
     fn next(&self) -> Option<u32> {

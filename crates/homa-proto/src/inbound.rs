@@ -69,6 +69,12 @@ impl Inbound {
         self.received == self.length
     }
 
+    /// Bytes that are there from the start on, without a gap.
+    pub(crate) fn whole(&self, ranges: &Ranges) -> u32 {
+        let gap = ranges.first(&self.gaps);
+        gap.map_or(self.end, |gap| gap.start)
+    }
+
     /// Whether bytes are missing that the sender may send.
     #[inline]
     pub(crate) fn is_owed(&self) -> bool {

@@ -47,6 +47,11 @@ impl Debt {
         last: NONE,
         count: 0,
     };
+
+    /// How many there are.
+    pub(crate) const fn count(&self) -> u32 {
+        self.count
+    }
 }
 
 impl Owed {

@@ -6,6 +6,8 @@
 //! queue would never end. So the wait follows what answers lately took, and the questions to one
 //! peer are counted over all RPCs.
 
+use core::time::Duration;
+
 use crate::config::Config;
 use crate::time::{Instant, nanos};
 
@@ -33,6 +35,11 @@ impl Estimate {
             self.variation = self.variation - self.variation / 4 + error / 4;
             self.smoothed = self.smoothed - self.smoothed / 8 + sample / 8;
         }
+    }
+
+    /// The smoothed time, if it was ever measured.
+    pub(crate) fn smoothed(self) -> Option<Duration> {
+        (self.smoothed > 0).then(|| Duration::from_nanos(self.smoothed.into()))
     }
 
     /// What is hardly ever exceeded.

@@ -342,6 +342,16 @@ impl Peers {
         self.slab.len()
     }
 
+    /// One above the largest index ever used.
+    pub(crate) fn end_index(&self) -> u32 {
+        self.slab.end_index()
+    }
+
+    /// The peer at `index`, if there is one.
+    pub(crate) fn get(&self, index: u32) -> Option<&Peer> {
+        self.slab.get(index)
+    }
+
     #[inline]
     fn hash(&self, address: &Address) -> u64 {
         let ip = address.ip.to_bits();

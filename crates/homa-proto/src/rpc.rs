@@ -471,6 +471,12 @@ impl Rpcs {
             .then_some(key.index)
     }
 
+    /// An RPC that may be there, and the key that names it.
+    pub(crate) fn keyed_at(&self, index: u32) -> Option<(RpcKey, &Rpc)> {
+        let (generation, rpc) = self.slab.entry_at(index)?;
+        Some((RpcKey { index, generation }, rpc))
+    }
+
     /// An RPC and the key that names it.
     #[inline]
     pub(crate) fn keyed(&mut self, index: u32) -> (RpcKey, &mut Rpc) {

@@ -82,6 +82,12 @@ impl<T, const N: usize> Slab<T, N> {
     }
 
     /// The entry at `index`, if there is one, and its generation.
+    pub(crate) fn entry_at(&self, index: u32) -> Option<(u32, &T)> {
+        let slot = self.slots.get(index).filter(|slot| slot.is_used())?;
+        Some((slot.generation, &slot.value))
+    }
+
+    /// The same, to be changed.
     #[inline]
     pub(crate) fn used(&mut self, index: u32) -> Option<(u32, &mut T)> {
         let slot = self.slots.get_mut(index)?;

@@ -1,0 +1,251 @@
+//! What lies in the tables, for people who look at a running engine. It decides nothing, and costs
+//! nothing to who does not look: tables are read place by place, so that a host can let others have
+//! the engine in between.
+
+use core::time::Duration;
+
+use crate::address::{Address, SocketId};
+use crate::api::RpcKey;
+use crate::engine::Engine;
+use crate::inbound::{Inbound, Storage};
+use crate::outbound::Outbound;
+use crate::rpc::{Rpc, ServerRpc, State};
+use crate::time::Instant;
+use crate::wire::RpcId;
+
+/// A peer as the engine knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerView {
+    /// Where it is.
+    pub address: Address,
+    /// Whether it has proven to be there.
+    pub is_proven: bool,
+    /// RPCs with it, either way.
+    pub rpcs: u32,
+    /// Those of them that this host serves.
+    pub server_rpcs: u32,
+    /// When its last packet came.
+    pub heard: Instant,
+    /// From a question to its answer, smoothed; `None`: nothing had to be asked.
+    pub round_trip: Option<Duration>,
+    /// From a request to the first bytes of its response, smoothed: path, queue and service.
+    pub response_time: Option<Duration>,
+    /// The largest length of each priority, lowest first, that it wants unscheduled bytes sent at;
+    /// `None`: it never said.
+    pub cutoffs: Option<[u32; 8]>,
+    /// Bytes of a message that it is sent unasked: the configured ones, less what loss took.
+    pub unscheduled_bytes: u32,
+    /// Thousandths of the window that it is granted: all, less what loss took.
+    pub window_permille: u32,
+    /// Bytes of requests on their way to it, as its buffer counts them.
+    pub in_flight_bytes: u32,
+    /// Acks that it is owed.
+    pub acks_owed: u32,
+}
+
+/// What an RPC is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Ours: no byte of the response came yet.
+    Asking,
+    /// Ours: the response is coming in.
+    Hearing,
+    /// A client's: the request is coming in.
+    Receiving,
+    /// A client's: the application has the request.
+    InService,
+    /// A client's: the response is going out.
+    Responding,
+    /// A client's: all of the response was sent, and its client is to say that it has it.
+    AwaitingAck,
+    /// A client's: there is no response, and its client is to say that it knows.
+    Refused,
+}
+
+impl Stage {
+    /// The stage as one word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Asking => "asking",
+            Self::Hearing => "hearing",
+            Self::Receiving => "receiving",
+            Self::InService => "in-service",
+            Self::Responding => "responding",
+            Self::AwaitingAck => "awaiting-ack",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A message that goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendingView {
+    /// Its bytes.
+    pub length: u32,
+    /// Bytes sent at least once.
+    pub sent: u32,
+    /// End of the bytes that may be sent.
+    pub granted: u32,
+    /// Whether bytes are to be sent again.
+    pub resends: bool,
+}
+
+/// A message that comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceivingView {
+    /// Its bytes.
+    pub length: u32,
+    /// Bytes that are there.
+    pub received: u32,
+    /// Bytes that are there from the start on, without a gap.
+    pub whole: u32,
+    /// End of the bytes that its sender may send.
+    pub granted: u32,
+    /// Whether it waits for receive budget.
+    pub stalled: bool,
+}
+
+/// An RPC under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RpcView {
+    /// Names it.
+    pub rpc: RpcKey,
+    /// Its number: even where this host is the client.
+    pub id: RpcId,
+    /// The other end.
+    pub peer: Address,
+    /// The socket of this end.
+    pub socket: SocketId,
+    /// What it is at.
+    pub stage: Stage,
+    /// What this host sends.
+    pub sending: Option<SendingView>,
+    /// What this host receives.
+    pub receiving: Option<ReceivingView>,
+    /// Whether anything had to be asked or sent again.
+    pub retried: bool,
+}
+
+/// A port of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketView {
+    /// Names it.
+    pub socket: SocketId,
+    /// Its port.
+    pub port: u16,
+    /// Whether requests to it make RPCs.
+    pub accepts_requests: bool,
+}
+
+impl Engine {
+    /// Places in the table of RPCs, of which some may be empty.
+    pub fn rpc_places(&self) -> u32 {
+        self.rpcs.end_index()
+    }
+
+    /// The RPC under way in a place below [`rpc_places`](Self::rpc_places), if there is one.
+    pub fn rpc_at(&self, place: u32) -> Option<RpcView> {
+        let (rpc, it) = self.rpcs.keyed_at(place)?;
+        let stage = stage_of(it)?;
+        let (outbound, inbound) = messages_of(it);
+        Some(RpcView {
+            rpc,
+            id: it.id,
+            peer: self.peers[it.peer].address,
+            socket: it.socket,
+            stage,
+            sending: outbound.map(sending),
+            receiving: inbound.map(|inbound| self.receiving(inbound)),
+            retried: it.progress.was_retried(),
+        })
+    }
+
+    /// Bytes of the message that an RPC receives that are there from the start on, without a gap;
+    /// `None` once no message is coming in.
+    pub fn whole_bytes(&self, rpc: RpcKey) -> Option<u32> {
+        let index = self.rpcs.resolve(rpc)?;
+        let (_, inbound) = messages_of(&self.rpcs[index]);
+        inbound.map(|inbound| inbound.whole(&self.ranges))
+    }
+
+    /// Places in the table of peers, of which some may be empty.
+    pub fn peer_places(&self) -> u32 {
+        self.peers.end_index()
+    }
+
+    /// The peer in a place below [`peer_places`](Self::peer_places), if there is one.
+    pub fn peer_at(&self, place: u32) -> Option<PeerView> {
+        let peer = self.peers.get(place)?;
+        Some(PeerView {
+            address: peer.address,
+            is_proven: peer.is_proven(),
+            rpcs: peer.rpc_count,
+            server_rpcs: peer.server_rpcs,
+            heard: peer.heard,
+            round_trip: peer.patience.round_trip.smoothed(),
+            response_time: peer.patience.response.smoothed(),
+            cutoffs: peer.cutoffs,
+            unscheduled_bytes: peer.sending.of(self.config().unscheduled_bytes),
+            window_permille: peer.granting.of(1_000),
+            in_flight_bytes: peer.flight.used(),
+            acks_owed: peer.debt.count(),
+        })
+    }
+
+    /// The sockets that are open.
+    pub fn sockets(&self) -> impl Iterator<Item = SocketView> {
+        let places = (0..=u16::MAX).zip(&self.sockets);
+        places.filter_map(|(index, socket)| {
+            let socket = socket.as_ref()?;
+            Some(SocketView {
+                socket: SocketId(index),
+                port: socket.port,
+                accepts_requests: socket.accepts_requests,
+            })
+        })
+    }
+
+    fn receiving(&self, inbound: &Inbound) -> ReceivingView {
+        ReceivingView {
+            length: inbound.length,
+            received: inbound.received,
+            whole: inbound.whole(&self.ranges),
+            granted: inbound.granted,
+            stalled: inbound.storage == Storage::Stalled,
+        }
+    }
+}
+
+fn sending(outbound: &Outbound) -> SendingView {
+    SendingView {
+        length: outbound.length,
+        sent: outbound.sent,
+        granted: outbound.granted,
+        resends: outbound.is_wanted_again(),
+    }
+}
+
+/// What an RPC is at; `None`: it is over.
+fn stage_of(rpc: &Rpc) -> Option<Stage> {
+    Some(match &rpc.state {
+        State::Client(client) if client.response.is_none() => Stage::Asking,
+        State::Client(_) => Stage::Hearing,
+        State::Server(ServerRpc::Receiving(_)) => Stage::Receiving,
+        State::Server(ServerRpc::InService(_)) => Stage::InService,
+        State::Server(ServerRpc::Sending(response)) if response.is_all_sent() => Stage::AwaitingAck,
+        State::Server(ServerRpc::Sending(_)) => Stage::Responding,
+        State::Server(ServerRpc::Refused(_)) => Stage::Refused,
+        State::Over(_) => return None,
+    })
+}
+
+fn messages_of(rpc: &Rpc) -> (Option<&Outbound>, Option<&Inbound>) {
+    match &rpc.state {
+        State::Client(client) => (Some(&client.request), client.response.as_ref()),
+        State::Server(ServerRpc::Receiving(request)) => (None, Some(request)),
+        State::Server(ServerRpc::Sending(response)) => (Some(response), None),
+        _ => (None, None),
+    }
+}
