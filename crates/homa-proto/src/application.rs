@@ -185,6 +185,7 @@ impl Engine {
         };
         let is_short = response.is_short(self.config.short_message_bytes);
         rpc.is_due = is_short;
+        rpc.deadline = Instant::NEVER;
         rpc.state = State::Server(ServerRpc::Sending(response));
         rpc.progress = Progress::new(now);
         self.enqueue_new(index, is_short);
@@ -196,11 +197,18 @@ impl Engine {
         let Some(index) = self.in_service(rpc) else {
             return false;
         };
-        self.rpcs[index].state = State::Server(ServerRpc::Refused(UnknownReason::Dropped));
-        self.rpcs[index].progress = Progress::new(now);
+        self.refuse(now, index);
+        true
+    }
+
+    /// A request will not be answered: its client is told.
+    pub(crate) fn refuse(&mut self, now: Instant, index: u32) {
+        let rpc = &mut self.rpcs[index];
+        rpc.state = State::Server(ServerRpc::Refused(UnknownReason::Dropped));
+        rpc.progress = Progress::new(now);
+        rpc.deadline = Instant::NEVER;
         self.want(index, Pending::REFUSE);
         self.watch(now, index);
-        true
     }
 
     /// Ends a client RPC: the event `Failed` with [`Failure::Aborted`] follows. Returns whether

@@ -99,6 +99,11 @@ pub struct Config {
     /// How long a client may stay silent while the application works on its request. Past it the
     /// client is taken for gone. At least 4 × `ping_interval_max`.
     pub service_silence: Duration,
+    /// How long the application may work on a request; past it the request is dropped and its client
+    /// told, as if the application had dropped it. Too low: work that is nearly done is lost; too
+    /// high: an application that forgets requests keeps their places until their clients go.
+    /// `None`: for as long as the client waits.
+    pub service_deadline: Option<Duration>,
     /// A packet's maximum lifetime: how long the ids of finished RPCs are remembered so that a
     /// late duplicate never runs again.
     pub packet_lifetime: Duration,
@@ -166,6 +171,7 @@ impl Default for Config {
             ack_interval: Duration::from_millis(2),
             ping_interval_max: Duration::from_secs(1),
             service_silence: Duration::from_secs(5),
+            service_deadline: None,
             packet_lifetime: Duration::from_secs(1),
             quiet_start: Duration::ZERO,
             max_message_bytes: 1_000_000,
@@ -287,6 +293,7 @@ impl Config {
             self.ack_interval,
             self.ping_interval_max,
             self.service_silence,
+            self.service_deadline.unwrap_or(Duration::ZERO),
             self.packet_lifetime,
             self.quiet_start,
             self.peer_idle,
@@ -299,7 +306,7 @@ impl Config {
         )
     }
 
-    fn rules_of_times(&self) -> [Rule; 3] {
+    fn rules_of_times(&self) -> [Rule; 4] {
         [
             (
                 self.resend_interval >= Duration::from_millis(1)
@@ -314,6 +321,10 @@ impl Config {
             (
                 self.service_silence >= 4 * self.ping_interval_max,
                 "service_silence must be four ping_interval_max",
+            ),
+            (
+                self.service_deadline.is_none_or(|time| !time.is_zero()),
+                "service_deadline must be above 0, or None",
             ),
         ]
     }

@@ -15,6 +15,14 @@ macro_rules! counters {
         }
 
         impl Counters {
+            /// What the counter of that name counts.
+            pub fn help(name: &str) -> Option<&'static str> {
+                match name {
+                    $(stringify!($name) => Some(concat!($($text),+)),)*
+                    _ => None,
+                }
+            }
+
             /// All counters with their names, those of `malformed` left out.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name),)*].into_iter()
@@ -135,6 +143,8 @@ counters! {
     client_timeouts,
     /// Server RPCs ended because the client fell silent.
     server_timeouts,
+    /// Requests dropped because the application did not answer by the service deadline.
+    requests_overdue,
     /// Server RPCs whose client never acknowledged the response.
     acks_given_up,
     /// Requests sent again from the start after RPC_UNKNOWN.

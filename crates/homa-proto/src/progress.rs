@@ -199,7 +199,12 @@ impl Engine {
     /// An RPC's timer fired.
     fn check(&mut self, now: Instant, index: u32) {
         if self.rpcs[index].deadline <= now {
-            self.abandon(now, index, Failure::DeadlineExceeded);
+            if self.rpcs[index].is_client() {
+                self.abandon(now, index, Failure::DeadlineExceeded);
+            } else {
+                self.counters.requests_overdue += 1;
+                self.refuse(now, index);
+            }
             return;
         }
         match self.turn(index) {

@@ -549,6 +549,10 @@ impl Engine {
         } else {
             // The timer is that of a request on its way, which is the earlier one.
             rpc.state = State::Server(ServerRpc::InService(length));
+            if let Some(limit) = self.config.service_deadline {
+                rpc.deadline = now + limit;
+                self.timers.set_at_latest(index, rpc.deadline);
+            }
         }
         let is_client = rpc.is_client();
         if entry.is_proven() {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use homa_proto::wire::{Body, RpcUnknown, UnknownReason};
-use homa_proto::{Config, Failure};
+use homa_proto::{Config, Failure, ReplyError};
 
 use crate::world::{Fate, World};
 
@@ -486,5 +486,33 @@ fn bytes_after_a_long_silence_make_questions_frequent_again() {
     world.heal();
     world.run_ms(10);
     assert_eq!(world.hosts[0].failures(), []);
+    world.assert_forgotten_later();
+}
+
+#[test]
+fn a_request_that_the_application_does_not_answer_by_the_service_deadline_is_dropped() {
+    let strict = Config {
+        service_deadline: Some(Duration::from_millis(30)),
+        ..Config::default()
+    };
+    let mut world = World::new([Config::default(), strict]);
+    world.call(0, 1, 100);
+    world.call(0, 1, 20_000);
+    world.run_ms(20);
+    // One is answered in time, and its response is not hurried.
+    let (answered, _) = world.hosts[1].requests[0];
+    world.on_wire(|_, flight| Fate::drop_if(flight.from == 1));
+    world.reply(1, answered, 100);
+    world.run_ms(20);
+    world.heal();
+    world.run_ms(20);
+    assert_eq!(world.hosts[0].responses(), 1);
+    assert_eq!(world.hosts[0].failures(), [Failure::Dropped]);
+    assert_eq!(world.counters(1).requests_overdue, 1);
+    let (late, _) = world.hosts[1].requests[0];
+    let reply = world.with(1, |engine, now| engine.reply(now, late, 100, 1_400));
+    assert_eq!(reply, Err(ReplyError::Gone));
+    world.run_ms(1_000);
+    world.assert_empty();
     world.assert_forgotten_later();
 }
