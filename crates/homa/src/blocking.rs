@@ -32,8 +32,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod arriving;
 mod client;
 mod server;
 
+pub use arriving::Arriving;
 pub use client::{Client, Pending};
 pub use server::{Request, Responder, Server};

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use homa_net::Link;
 use homa_proto::{Address, Call, Instant, Path, RpcKey, SocketId};
 
+use crate::arriving::copy;
 use crate::error::{BindError, CallError, RecvError, ResolveError};
 use crate::host::{Host, add_link};
 use crate::messages::Party;
@@ -189,6 +190,7 @@ impl ClientCore {
             call,
             peer: terms.peer,
             over: false,
+            read: 0,
         };
         Ok((state, handle, now))
     }
@@ -346,7 +348,7 @@ impl ClientCore {
         let request = state.outbound(request).ok_or(CallError::TooManyRpcs)?;
         match self.try_launch(state, terms, request.len()) {
             Ok((rpc, now)) => {
-                state.start(rpc, party, request);
+                state.start(now, rpc, party, request);
                 Ok((rpc, now))
             }
             Err(error) => {
@@ -442,6 +444,8 @@ pub(crate) struct RawCall {
     pub(crate) peer: SocketAddr,
     /// Whether the result was taken.
     over: bool,
+    /// Bytes of the response handed out while it arrived.
+    read: usize,
 }
 
 impl RawCall {
@@ -467,6 +471,35 @@ impl RawCall {
             Some(CallEntry::Done(result)) => Some(result),
             _ => None,
         }
+    }
+
+    /// Copies the next bytes of the response that are there, zero of them behind its end, or has
+    /// `waker` called when there may be more.
+    pub(crate) fn read(
+        &mut self,
+        state: &mut State,
+        into: &mut [u8],
+        waker: Option<&Waker>,
+    ) -> Option<Result<usize, CallError>> {
+        let count = match state.parties.calls.get(self.call) {
+            Some(CallEntry::Waiting(_)) => state.read(self.rpc, self.read, into).unwrap_or(0),
+            Some(CallEntry::Done(Ok(message))) => {
+                let count = copy(message.get(self.read..).unwrap_or_default(), into);
+                self.read += count;
+                return Some(Ok(count));
+            }
+            Some(CallEntry::Done(Err(_))) => return Some(self.result(state, None)?.map(|_| 0)),
+            Some(CallEntry::Abandoned) | None => return Some(Ok(0)),
+        };
+        if count == 0 && !into.is_empty() {
+            state.messages_mut().watch(self.rpc, waker);
+            if let Some(CallEntry::Waiting(waiting)) = state.parties.calls.get_mut(self.call) {
+                *waiting = waker.cloned().or_else(|| waiting.take());
+            }
+            return None;
+        }
+        self.read += count;
+        Some(Ok(count))
     }
 
     /// Whether the call is over, so that waiting would not block.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use homa_net::Link;
 use tokio::net::ToSocketAddrs;
 
-use crate::calls::{ClientCore, Completion, RawCall, Terms, no_address};
+use crate::calls::{ClientCore, Completion, RawCall, Submission, Terms, no_address};
 use crate::error::{BindError, CallError, RecvError};
 use crate::host::Host;
 use crate::options::CallOptions;
@@ -199,6 +199,41 @@ impl Client {
         .await
     }
 
+    /// Submits many calls, with little more effort than one takes; it waits for nothing. Each gets its
+    /// completion, those that cannot be started too; such a one did not run.
+    ///
+    /// # Errors
+    ///
+    /// The host is broken.
+    pub fn submit_all<'a>(
+        &self,
+        calls: impl IntoIterator<Item = Submission<'a>>,
+    ) -> Result<(), CallError> {
+        Ok(self.core.submit_all(calls)?)
+    }
+
+    /// Waits until a submitted call ends, appends the completions of all that have to `into`, and
+    /// returns how many those are. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_completion`](Self::next_completion).
+    pub async fn completions(&self, into: &mut Vec<Completion>) -> Result<usize, RecvError> {
+        let mut taker = Taker {
+            core: &self.core,
+            ticket: Ticket::default(),
+        };
+        poll_fn(|context| {
+            let mut state = self.core.shared().lock()?;
+            let waker = Some(context.waker());
+            let came = self
+                .core
+                .completions(&mut state, into, &mut taker.ticket, waker);
+            came.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
     /// Takes no more calls, waits until those under way are over or `timeout` has passed, and
     /// closes the client. Returns whether all were over. Doing it again changes nothing.
     pub async fn shutdown(&self, timeout: Duration) -> bool {
@@ -317,7 +352,7 @@ async fn first(server: impl ToSocketAddrs) -> Result<SocketAddr, CallError> {
 /// A call under way: a future of its response. Dropping it aborts the call.
 #[must_use = "dropping it aborts the call"]
 pub struct Pending {
-    raw: RawCall,
+    pub(crate) raw: RawCall,
 }
 
 impl Pending {

@@ -47,6 +47,38 @@ pub struct HostCounters {
 }
 
 impl HostCounters {
+    fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let Self {
+            bursts_sent,
+            bursts_stale,
+            refused_unreachable,
+            refused_too_big,
+            refused_dropped,
+            refused_other,
+            receive_errors,
+            reports_ignored,
+            handed_over,
+            hand_over_full,
+            background_failures,
+            capture_lost,
+        } = *self;
+        [
+            ("host_bursts_sent", bursts_sent),
+            ("host_bursts_stale", bursts_stale),
+            ("host_refused_unreachable", refused_unreachable),
+            ("host_refused_too_big", refused_too_big),
+            ("host_refused_dropped", refused_dropped),
+            ("host_refused_other", refused_other),
+            ("host_receive_errors", receive_errors),
+            ("host_reports_ignored", reports_ignored),
+            ("host_handed_over", handed_over),
+            ("host_hand_over_full", hand_over_full),
+            ("host_background_failures", background_failures),
+            ("host_capture_lost", capture_lost),
+        ]
+        .into_iter()
+    }
+
     pub(crate) fn count_refusal(&mut self, refusal: Refusal) {
         let counter = match refusal {
             Refusal::Unreachable(_) | Refusal::Forbidden => &mut self.refused_unreachable,
@@ -57,6 +89,22 @@ impl HostCounters {
             }
         };
         *counter += 1;
+    }
+}
+
+impl Counters {
+    /// All counters with their names, those of malformed packets as one.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let malformed: u64 = self.engine.malformed.iter().sum();
+        let engine = self.engine.iter().chain([("packets_malformed", malformed)]);
+        let links = link_counters(&self.links).into_iter();
+        engine.chain(links).chain(self.host.iter())
+    }
+
+    /// What a counter counts, where a sentence says it.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn help(name: &str) -> Option<&'static str> {
+        homa_proto::Counters::help(name)
     }
 }
 
@@ -88,4 +136,36 @@ pub(crate) fn add(sum: &mut homa_net::Counters, link: &homa_net::Counters) {
     sum.faults_dropped += faults_dropped;
     sum.faults_reordered += faults_reordered;
     sum.faults_duplicated += faults_duplicated;
+}
+
+/// What links counted, with the names of the counters.
+fn link_counters(link: &homa_net::Counters) -> [(&'static str, u64); 12] {
+    let homa_net::Counters {
+        datagrams_sent,
+        datagrams_received,
+        transmits_refused,
+        send_full,
+        segmentation_refused,
+        pending_errors,
+        undeliverable,
+        receive_overflows,
+        malformed,
+        faults_dropped,
+        faults_reordered,
+        faults_duplicated,
+    } = *link;
+    [
+        ("link_datagrams_sent", datagrams_sent),
+        ("link_datagrams_received", datagrams_received),
+        ("link_transmits_refused", transmits_refused),
+        ("link_send_full", send_full),
+        ("link_segmentation_refused", segmentation_refused),
+        ("link_pending_errors", pending_errors),
+        ("link_undeliverable", undeliverable),
+        ("link_receive_overflows", receive_overflows),
+        ("link_malformed", malformed),
+        ("link_faults_dropped", faults_dropped),
+        ("link_faults_reordered", faults_reordered),
+        ("link_faults_duplicated", faults_duplicated),
+    ]
 }

@@ -4,6 +4,7 @@
 //! them. Who drives the engine is decided in `seat`.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use homa_net::{Link, LinkKind, faults, udp};
@@ -13,10 +14,11 @@ use homa_proto::{Config, Engine, Seed, SocketId, Usage};
 use crate::budget::SendBudget;
 use crate::capture::Recorder;
 use crate::clock::Clock;
-use crate::counters::{Counters, HostCounters};
+use crate::counters::Counters;
 use crate::driver;
 use crate::error::{BindError, ConfigError};
 use crate::group::{Group, Member};
+use crate::inspect::Door;
 use crate::links::Socket;
 use crate::options::{Builder, default_config};
 use crate::outgoing;
@@ -57,6 +59,8 @@ struct Inner {
     /// Of the sockets that the engines of a group share an address with.
     steering: Option<udp::Steering>,
     faults: faults::Config,
+    /// Where other processes ask what it does.
+    _door: Option<Door>,
 }
 
 impl Host {
@@ -128,6 +132,7 @@ impl Host {
             pool: Arc::new(Pool::new(builder.pool_bytes, Arc::clone(&alarm))),
             alarm,
             budget: SendBudget::new(builder.send_budget_bytes),
+            news: AtomicU64::new(0),
             recorder: recorder.clone(),
         });
         // Short messages and control packets, which are most, leave at the highest level.
@@ -144,9 +149,12 @@ impl Host {
             .links
             .readiness()
             .map_err(system("duplicate a descriptor"))?;
+        let shared = Arc::new(Shared::new(state, parts, readiness));
+        let door = Door::asked_for(builder.inspectable, &shared);
         Ok(Self {
             inner: Arc::new(Inner {
-                shared: Arc::new(Shared::new(state, parts, readiness)),
+                _door: door.map_err(system("open a socket for `homa ss`"))?,
+                shared,
                 link: builder.link,
                 udp,
                 steering,
@@ -177,16 +185,7 @@ impl Host {
     ///
     /// The host is broken.
     pub fn counters(&self) -> Result<Counters, BindError> {
-        let state = self.lock()?;
-        let recorder = self.inner.shared.parts.recorder.as_ref();
-        Ok(Counters {
-            engine: state.engine.counters().clone(),
-            links: state.links.counters(),
-            host: HostCounters {
-                capture_lost: recorder.map_or(0, |recorder| recorder.lost()),
-                ..state.counters
-            },
-        })
+        Ok(self.inner.shared.counters()?)
     }
 
     /// How full the engine's tables are.
@@ -204,6 +203,14 @@ impl Host {
     /// Bytes of outbound messages held at the moment; see [`Builder::send_budget_bytes`].
     pub fn send_bytes_held(&self) -> u64 {
         self.inner.shared.parts.budget.held()
+    }
+
+    /// A number that changes when a request came or a call or response of this host is over.
+    ///
+    /// It is read from memory, without a lock or a system call: a thread that polls may look here
+    /// until there is something to take, while another thread or a runtime drives the host.
+    pub fn news(&self) -> u64 {
+        self.inner.shared.parts.news.load(Ordering::Acquire)
     }
 
     /// Bytes of idle message buffers kept at the moment; see [`Builder::pool_bytes`].

@@ -111,7 +111,7 @@ impl Placer<'_> {
         };
         if self
             .messages
-            .store(&placement.place(), packet, self.stock, server)
+            .store(self.now, &placement.place(), packet, self.stock, server)
         {
             placement.commit();
         } else {

@@ -42,9 +42,13 @@
 //! With `HOMA_CAPTURE=FILE` in its environment every program on this library writes its packets to
 //! FILE, as pcapng ([`Builder::capture`] does so from inside). `homa dump` and Wireshark read it.
 //!
+//! With `HOMA_INSPECT=1` there ([`Builder::inspectable`]), `homa ss` shows what such a program has under
+//! way.
+//!
 //! Over UDP, by default, no privileges are needed. [`LinkKind::Ip`] speaks with Homa in kernels.
 #![forbid(unsafe_code)]
 
+mod arriving;
 pub mod blocking;
 mod budget;
 mod calls;
@@ -59,8 +63,11 @@ mod group;
 mod hold;
 mod host;
 mod incoming;
+pub mod inspect;
 mod links;
 mod messages;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod options;
 mod outgoing;
 mod parties;
@@ -80,6 +87,8 @@ mod stock;
 mod timer;
 mod waiting;
 
+#[cfg(feature = "tokio")]
+pub use arriving::tasks::Arriving;
 pub use calls::{Completion, Submission};
 #[cfg(feature = "tokio")]
 pub use client::{Client, Pending};

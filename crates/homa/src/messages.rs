@@ -2,9 +2,11 @@
 //!
 //! It decides nothing: the engine says where bytes go, events say when buffers are free.
 
+use core::task::Waker;
+use core::time::Duration;
 use std::sync::Arc;
 
-use homa_proto::{Address, Payload, Place, RpcKey};
+use homa_proto::{Address, Instant, Payload, Place, RpcKey};
 
 use crate::pool::Buffer;
 use crate::stock::Stock;
@@ -63,6 +65,25 @@ struct Slot {
     inbound: Option<Buffer>,
     /// Whether the application knows of the RPC, so that its end counts.
     live: bool,
+    /// When the call was made, or the first bytes of the request came.
+    since: Instant,
+    /// When the application got the request.
+    handed_over: Instant,
+    /// How its server hears of a request.
+    telling: Telling,
+    /// Who waits for more bytes of the message that comes in.
+    watcher: Option<Waker>,
+}
+
+/// How a server hears of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    /// When it is whole.
+    Whole,
+    /// It has heard already, when the first bytes came.
+    Announced,
+    /// It has heard, and wants no more of it.
+    Unwanted,
 }
 
 /// What is left of an RPC that is over, or of a request that goes to the application.
@@ -77,17 +98,27 @@ pub(crate) struct Remains {
 #[derive(Default)]
 pub(crate) struct Messages {
     slots: Vec<Option<Slot>>,
+    /// Servers that hear of requests when their first bytes come.
+    announced_to: Vec<u32>,
+    /// Requests of which first bytes came, with their servers.
+    begun: Vec<(u32, RpcKey)>,
+    /// Who waited for bytes that came.
+    stirred: Vec<Waker>,
 }
 
 impl Messages {
     /// A call that the engine took.
-    pub(crate) fn start(&mut self, key: RpcKey, party: Party, request: Outbound) {
+    pub(crate) fn start(&mut self, now: Instant, key: RpcKey, party: Party, request: Outbound) {
         *self.entry(key) = Some(Slot {
             key,
             party,
             outbound: Some(request),
             inbound: None,
             live: true,
+            since: now,
+            handed_over: now,
+            telling: Telling::Whole,
+            watcher: None,
         });
     }
 
@@ -95,6 +126,7 @@ impl Messages {
     /// the socket it came in by. Returns `false` if there is no memory for the message.
     pub(crate) fn store(
         &mut self,
+        now: Instant,
         place: &Place,
         packet: &[u8],
         stock: &mut Stock,
@@ -109,7 +141,11 @@ impl Messages {
             );
             return false;
         };
-        let Some(buffer) = self.inbound(place, stock, server) else {
+        let Some(slot) = self.receiving(now, place, stock, server) else {
+            return false;
+        };
+        let watcher = slot.watcher.take();
+        let Some(buffer) = slot.inbound.as_mut() else {
             return false;
         };
         let Some(target) = buffer.bytes_mut().get_mut(start..start + length) else {
@@ -117,17 +153,23 @@ impl Messages {
             return false;
         };
         target.copy_from_slice(payload);
+        self.stirred.extend(watcher);
         true
     }
 
-    fn inbound(
+    fn receiving(
         &mut self,
+        now: Instant,
         place: &Place,
         stock: &mut Stock,
         server: Option<u32>,
-    ) -> Option<&mut Buffer> {
+    ) -> Option<&mut Slot> {
         if place.new {
             let buffer = stock.take(place.message_length as usize)?;
+            let telling = match server.is_some_and(|it| self.announced_to.contains(&it)) {
+                true => Telling::Announced,
+                false => Telling::Whole,
+            };
             let entry = self.entry(place.rpc);
             if entry.as_ref().is_none_or(|slot| slot.key != place.rpc) {
                 *entry = Some(Slot {
@@ -136,34 +178,45 @@ impl Messages {
                     outbound: None,
                     inbound: None,
                     live: false,
+                    since: now,
+                    handed_over: now,
+                    telling,
+                    watcher: None,
                 });
             }
+            let mut announced = false;
             if let Some(slot) = entry {
                 slot.inbound = Some(buffer);
+                announced = slot.telling == Telling::Announced;
+            }
+            if announced {
+                self.begun.extend(server.map(|server| (server, place.rpc)));
             }
         }
-        self.get_mut(place.rpc)?.inbound.as_mut()
+        self.get_mut(place.rpc)
     }
 
     /// A request is whole: its bytes go to the application, the RPC lives on.
-    pub(crate) fn take_request(&mut self, key: RpcKey) -> Option<(Party, Buffer)> {
+    pub(crate) fn take_request(&mut self, now: Instant, key: RpcKey) -> Option<(Party, Buffer)> {
         let slot = self.get_mut(key)?;
         let buffer = slot.inbound.take()?;
         slot.live = true;
+        slot.handed_over = now;
         Some((slot.party, buffer))
     }
 
-    /// The application's response.
-    pub(crate) fn set_response(&mut self, key: RpcKey, response: Outbound) {
-        if let Some(slot) = self.get_mut(key) {
-            slot.outbound = Some(response);
-        }
+    /// The application's response. Returns when it got the request.
+    pub(crate) fn set_response(&mut self, key: RpcKey, response: Outbound) -> Option<Instant> {
+        let slot = self.get_mut(key)?;
+        slot.outbound = Some(response);
+        Some(slot.handed_over)
     }
 
     /// An RPC is over.
     pub(crate) fn finish(&mut self, key: RpcKey) -> Option<Remains> {
         self.get_mut(key)?;
         let slot = self.entry(key).take()?;
+        self.stirred.extend(slot.watcher);
         Some(Remains {
             party: slot.party,
             outbound: slot.outbound,
@@ -181,6 +234,91 @@ impl Messages {
         let start = payload.offset as usize;
         let bytes = slot.outbound.as_ref()?.bytes();
         bytes.get(start..start + payload.length as usize)
+    }
+
+    /// From now on the server hears of requests when their first bytes come.
+    pub(crate) fn announce_for(&mut self, server: u32) {
+        if !self.announced_to.contains(&server) {
+            self.announced_to.push(server);
+        }
+    }
+
+    /// The server is gone.
+    pub(crate) fn announce_no_more(&mut self, server: u32) {
+        self.announced_to.retain(|&it| it != server);
+    }
+
+    /// Whether anybody is to hear of bytes that came.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.begun.is_empty() || !self.stirred.is_empty()
+    }
+
+    /// A request of which first bytes came, with its server and its length.
+    pub(crate) fn next_begun(&mut self) -> Option<(u32, RpcKey, usize)> {
+        while let Some((server, rpc)) = self.begun.pop() {
+            // It may be over by now.
+            let slot = self.get_mut(rpc);
+            if let Some(buffer) = slot.and_then(|slot| slot.inbound.as_ref()) {
+                return Some((server, rpc, buffer.len()));
+            }
+        }
+        None
+    }
+
+    /// One who waited for bytes that came.
+    pub(crate) fn next_stirred(&mut self) -> Option<Waker> {
+        self.stirred.pop()
+    }
+
+    /// Has `waker` called when more bytes of the message come in.
+    pub(crate) fn watch(&mut self, key: RpcKey, waker: Option<&Waker>) {
+        if let (Some(slot), Some(waker)) = (self.get_mut(key), waker) {
+            slot.watcher = Some(waker.clone());
+        }
+    }
+
+    /// An announced request is whole; `None`: it was not announced, `Some(false)`: it is not wanted.
+    pub(crate) fn complete(&mut self, now: Instant, key: RpcKey) -> Option<(u32, bool)> {
+        let slot = self.get_mut(key)?;
+        let Party::Server(server) = slot.party else {
+            return None;
+        };
+        if slot.telling == Telling::Whole {
+            return None;
+        }
+        slot.live = true;
+        slot.handed_over = now;
+        let (wanted, watcher) = (slot.telling == Telling::Announced, slot.watcher.take());
+        self.stirred.extend(watcher);
+        Some((server, wanted))
+    }
+
+    /// Nobody wants an announced request any more.
+    pub(crate) fn forget(&mut self, key: RpcKey) {
+        if let Some(slot) = self.get_mut(key) {
+            slot.telling = Telling::Unwanted;
+        }
+    }
+
+    /// The message of an announced request that is whole.
+    pub(crate) fn take_announced(&mut self, key: RpcKey) -> Option<Buffer> {
+        let slot = self.get_mut(key)?;
+        slot.live.then(|| slot.inbound.take())?
+    }
+
+    /// The bytes of a message that comes in, those included that did not come yet.
+    pub(crate) fn incoming(&self, key: RpcKey) -> Option<(&[u8], bool)> {
+        let slot = self.slots.get(key.index())?.as_ref()?;
+        let known = slot.key == key;
+        let is_whole = slot.live && matches!(slot.party, Party::Server(_));
+        let bytes = slot.inbound.as_ref().map_or(&[][..], Buffer::bytes);
+        known.then_some((bytes, is_whole))
+    }
+
+    /// Time since an RPC began.
+    pub(crate) fn age(&self, key: RpcKey, now: Instant) -> Option<Duration> {
+        let slot = self.slots.get(key.index())?.as_ref()?;
+        (slot.key == key).then(|| now - slot.since)
     }
 
     /// The calls of a client that are under way.

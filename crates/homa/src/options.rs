@@ -38,6 +38,7 @@ pub struct Builder {
     pub(crate) send_budget_bytes: u64,
     pub(crate) pool_bytes: usize,
     pub(crate) capture: Option<PathBuf>,
+    pub(crate) inspectable: bool,
 }
 
 /// The numbers of the protocol engine that suit a kind of link: over UDP [`Config::user_space`];
@@ -61,6 +62,7 @@ impl Default for Builder {
             send_budget_bytes: 64 << 20,
             pool_bytes: 64 << 20,
             capture: None,
+            inspectable: false,
         }
     }
 }
@@ -131,6 +133,16 @@ impl Builder {
     /// ([`HostCounters::capture_lost`](crate::HostCounters::capture_lost)) and sent all the same.
     pub fn capture(mut self, file: impl Into<PathBuf>) -> Self {
         self.capture = Some(file.into());
+        self
+    }
+
+    /// Whether `homa ss` may ask the host what it has under way; default no, or yes where the
+    /// environment has `HOMA_INSPECT=1`.
+    ///
+    /// A thread waits at an abstract Unix socket and answers processes of the same user and of root
+    /// ([`inspect`](crate::inspect) says what).
+    pub fn inspectable(mut self, inspectable: bool) -> Self {
+        self.inspectable = inspectable;
         self
     }
 

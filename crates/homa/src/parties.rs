@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use homa_proto::{Address, RpcKey, SocketId};
 
+use crate::arriving::Announced;
 use crate::error::CallError;
 use crate::pool::{Message, Pool};
 use crate::slab::Slab;
@@ -67,6 +68,8 @@ pub(crate) enum CallEntry {
 pub(crate) struct ServerEntry {
     /// Requests that no thread or task has taken.
     pub(crate) requests: VecDeque<RawRequest>,
+    /// Those that are announced while they arrive, until taken.
+    pub(crate) announced: VecDeque<Announced>,
     /// Who waits for one.
     pub(crate) takers: WaitList,
     /// Requests handed over or queued whose RPC is not over.
@@ -122,6 +125,7 @@ impl ServerEntry {
     pub(crate) fn new() -> Self {
         Self {
             requests: VecDeque::new(),
+            announced: VecDeque::new(),
             takers: WaitList::default(),
             live: 0,
             drainers: WaitList::default(),
@@ -140,7 +144,8 @@ impl ServerEntry {
 
     /// Takes back what a taker that leaves had entered.
     pub(crate) fn leave(&mut self, ticket: &mut Ticket, woken: &mut Woken) {
-        if self.takers.leave(ticket) && !self.requests.is_empty() {
+        let left = !self.requests.is_empty() || !self.announced.is_empty();
+        if self.takers.leave(ticket) && left {
             woken.push(self.takers.pop());
         }
     }

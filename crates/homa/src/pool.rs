@@ -350,6 +350,49 @@ mod tests {
     }
 
     #[test]
+    fn random_sizes_held_for_random_times_waste_no_more_than_the_classes_do() {
+        let idle_max = 4 << 20;
+        let pool = pool(idle_max);
+        let mut seed: u64 = 1;
+        let mut random = move |below: usize| {
+            // Knuth's MMIX generator; the upper half is random enough.
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % below
+        };
+        let mut held: Vec<Buffer> = Vec::new();
+        let (mut bytes, mut capacity) = (0, 0);
+        for _ in 0..200_000 {
+            if held.len() < 500 && random(2) == 0 {
+                // As many of each magnitude.
+                let magnitude = random(14);
+                let length = 1 + random(64 << magnitude);
+                let buffer = pool.take(length).unwrap();
+                assert!(buffer.capacity() <= 2 * class_bytes(class_of(length).unwrap()));
+                (bytes, capacity) = (bytes + buffer.len(), capacity + buffer.capacity());
+                held.push(buffer);
+            } else if !held.is_empty() {
+                let buffer = held.swap_remove(random(held.len()));
+                (bytes, capacity) = (bytes - buffer.len(), capacity - buffer.capacity());
+                pool.put(buffer);
+            }
+            assert!(pool.idle_bytes() <= idle_max);
+            // Besides the smallest buffers, which may be almost empty.
+            assert!(
+                capacity <= 2 * bytes + held.len() * SMALLEST,
+                "{capacity} for {bytes}"
+            );
+        }
+        held.drain(..).for_each(|buffer| pool.put(buffer));
+        assert!(pool.idle_bytes() <= idle_max);
+        let largest = pool.take(idle_max).unwrap();
+        assert_eq!(
+            largest.len(),
+            idle_max,
+            "there is room for what is larger than all before"
+        );
+    }
+
+    #[test]
     fn a_dropped_message_gives_its_bytes_back_and_wakes_who_wants_them() {
         let pool = pool(1 << 20);
         let message = Message::new(pool.copy(b"hello").unwrap(), &pool);

@@ -8,7 +8,7 @@ use core::task::Waker;
 use std::sync::Arc;
 
 use homa_net::Link;
-use homa_proto::{Instant, RpcKey, SocketId};
+use homa_proto::{Address, Instant, RpcKey, SocketId};
 
 use crate::error::{BindError, RecvError, ReplyError, ResolveError};
 use crate::host::{Host, add_link};
@@ -49,6 +49,11 @@ impl ServerCore {
                 Err(error)
             }
         }
+    }
+
+    /// Names it in the host.
+    pub(crate) fn index(&self) -> u32 {
+        self.server
     }
 
     pub(crate) fn host(&self) -> &Host {
@@ -153,12 +158,16 @@ impl ServerCore {
 
     /// The handle that answers a request.
     pub(crate) fn responder(&self, request: &RawRequest) -> RawResponder {
+        self.responder_of(request.rpc, request.peer)
+    }
+
+    pub(crate) fn responder_of(&self, rpc: RpcKey, peer: Address) -> RawResponder {
         RawResponder {
             shared: Arc::clone(self.shared()),
-            rpc: request.rpc,
+            rpc,
             server: self.server,
             socket: self.socket,
-            peer: request.peer.to_socket_addr(),
+            peer: peer.to_socket_addr(),
             answered: false,
         }
     }
@@ -218,6 +227,11 @@ impl ServerCore {
         for request in core::mem::take(&mut entry.requests) {
             state.engine.drop_request(now, request.rpc);
         }
+        // Those that are not whole are refused when they are.
+        for announced in core::mem::take(&mut entry.announced) {
+            state.engine.drop_request(now, announced.rpc);
+            state.messages_mut().forget(announced.rpc);
+        }
         state.settle_and_alert(now);
     }
 }
@@ -227,9 +241,13 @@ impl Drop for ServerCore {
         self.close();
         if let Ok(mut state) = self.shared().lock() {
             state.parties.servers.remove(self.server);
+            state.messages_mut().announce_no_more(self.server);
         }
     }
 }
+
+/// Responses that leave together: what one segmented send takes.
+pub(crate) const REPLIES_TOGETHER: usize = 64;
 
 /// The first of `addresses` that can be bound.
 pub(crate) fn bind_first(
@@ -326,7 +344,7 @@ impl RawResponder {
         let segment_bytes = state.segment_bytes(now, self.socket, self.peer.ip());
         match state.engine.reply(now, self.rpc, length, segment_bytes) {
             Ok(()) => {
-                state.set_response(self.rpc, response);
+                state.set_response(now, self.rpc, response);
                 Ok(())
             }
             Err(error) => {

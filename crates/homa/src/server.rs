@@ -13,8 +13,9 @@ use crate::calls::ClientCore;
 use crate::client::{Client, Sender, until_ready};
 use crate::error::{BindError, RecvError, ReplyError};
 use crate::host::Host;
+use crate::parties::RawRequest;
 use crate::pool::Message;
-use crate::requests::{RawResponder, ServerCore, bind_first};
+use crate::requests::{REPLIES_TOGETHER, RawResponder, ServerCore, bind_first};
 use crate::runtime::attach;
 use crate::shared::Source;
 use crate::waiting::Ticket;
@@ -25,7 +26,7 @@ use crate::waiting::Ticket;
 /// told; [`shutdown`](Self::shutdown) answers what is under way first.
 #[derive(Clone)]
 pub struct Server {
-    core: Arc<ServerCore>,
+    pub(crate) core: Arc<ServerCore>,
 }
 
 impl Server {
@@ -104,14 +105,68 @@ impl Server {
             next.map_or(Poll::Pending, Poll::Ready)
         })
         .await?;
-        Ok(Request {
+        Ok(self.request(raw))
+    }
+
+    fn request(&self, raw: RawRequest) -> Request {
+        Request {
             peer: raw.peer.to_socket_addr(),
             id: raw.id,
             responder: Responder {
                 raw: self.core.responder(&raw),
             },
             message: raw.message,
+        }
+    }
+
+    /// Waits for requests, appends all that there are to `into`, and returns how many those are. For
+    /// short requests that come many at a time this and [`reply_all`](Self::reply_all) take less
+    /// effort than one by one. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// The server is closed.
+    pub async fn recv_all(&self, into: &mut Vec<Request>) -> Result<usize, RecvError> {
+        let mut taker = Taker {
+            core: &self.core,
+            ticket: Ticket::default(),
+        };
+        let mut raw = Vec::new();
+        core::future::poll_fn(|context| {
+            let mut state = self.core.shared().lock()?;
+            let waker = Some(context.waker());
+            let came = self
+                .core
+                .requests(&mut state, &mut raw, &mut taker.ticket, waker);
+            came.map_or(Poll::Pending, Poll::Ready)
         })
+        .await?;
+        let count = raw.len();
+        into.extend(raw.into_iter().map(|raw| self.request(raw)));
+        Ok(count)
+    }
+
+    /// Sends many responses; short ones together. While the send budget is used up it waits for
+    /// room. Returns how many were taken; the others are those that [`reply`](Responder::reply) would
+    /// have failed for. Dropping the future drops the requests that it did not come to.
+    pub async fn reply_all<R: AsRef<[u8]>>(
+        &self,
+        replies: impl IntoIterator<Item = (Responder, R)>,
+    ) -> usize {
+        let mut sent = 0;
+        let mut ready = Vec::new();
+        for (responder, response) in replies {
+            if self.core.admit(&responder.raw, response.as_ref()) {
+                ready.push((responder.raw, response));
+                if ready.len() == REPLIES_TOGETHER {
+                    sent += self.core.reply_all(&mut ready);
+                }
+            } else {
+                sent += self.core.reply_all(&mut ready);
+                sent += usize::from(responder.reply(response.as_ref()).await.is_ok());
+            }
+        }
+        sent + self.core.reply_all(&mut ready)
     }
 
     /// Takes no more requests, waits until those under way are answered and their responses
@@ -144,9 +199,9 @@ impl fmt::Debug for Server {
 }
 
 /// Leaves the queue for requests, wherever the future that entered it was dropped.
-struct Taker<'a> {
-    core: &'a ServerCore,
-    ticket: Ticket,
+pub(crate) struct Taker<'a> {
+    pub(crate) core: &'a ServerCore,
+    pub(crate) ticket: Ticket,
 }
 
 impl Drop for Taker<'_> {
@@ -186,6 +241,10 @@ pub struct Responder {
 }
 
 impl Responder {
+    pub(crate) fn of(raw: RawResponder) -> Self {
+        Self { raw }
+    }
+
     /// Sends the response.
     ///
     /// It is ready before the response is sent; `response` has been copied. While the send budget

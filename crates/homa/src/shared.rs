@@ -9,6 +9,7 @@ use core::task::Waker;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
+use crate::counters::{Counters, HostCounters};
 use crate::error::{BindError, CallError, RecvError, ReplyError};
 use crate::messages::Outbound;
 use crate::parties::wake_all;
@@ -103,6 +104,24 @@ impl Shared {
             self.parts.budget.release(message.len());
         }
         copy.map(|copy| Outgoing::Ready(Outbound::Pooled(copy)))
+    }
+
+    /// What engine, links and host counted.
+    ///
+    /// # Errors
+    ///
+    /// A thread panicked while it had the state.
+    pub(crate) fn counters(&self) -> Result<Counters, Broken> {
+        let state = self.lock()?;
+        let recorder = self.parts.recorder.as_ref();
+        Ok(Counters {
+            engine: state.engine.counters().clone(),
+            links: state.links.counters(),
+            host: HostCounters {
+                capture_lost: recorder.map_or(0, |recorder| recorder.lost()),
+                ..state.counters
+            },
+        })
     }
 
     /// Lets other threads have the lock, if any wants it.

@@ -4,12 +4,14 @@
 //! It decides nothing about the protocol, nor about who takes the turns.
 
 use core::net::IpAddr;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
 
 use homa_net::Link;
 use homa_proto::{Address, Engine, Event, Instant, Reason, RpcKey, SocketId};
 
+use crate::arriving::{Announced, copy};
 use crate::budget::SendBudget;
 use crate::capture::Recorder;
 use crate::clock::Clock;
@@ -20,6 +22,8 @@ use crate::hold::Hold;
 use crate::incoming::{receive, receive_reports};
 use crate::links::Links;
 use crate::messages::{Messages, Outbound, Party, Remains};
+#[cfg(feature = "metrics")]
+use crate::metrics::Times;
 use crate::outgoing::Outbox;
 use crate::parties::{Parties, Phase, RawCompletion, RawRequest, response, wake_all};
 use crate::pool::{Buffer, Message, Pool};
@@ -41,6 +45,8 @@ pub(crate) struct Parts {
     /// Ends that of the background thread.
     pub(crate) background_timer: Timer,
     pub(crate) budget: SendBudget,
+    /// Counts what the engine told.
+    pub(crate) news: AtomicU64,
     /// Writes packets down, if that was asked for.
     pub(crate) recorder: Option<Arc<Recorder>>,
 }
@@ -57,6 +63,8 @@ pub(crate) struct State {
     /// Who waits for room in the send budget.
     pub(crate) senders: WaitList,
     pub(crate) counters: HostCounters,
+    #[cfg(feature = "metrics")]
+    pub(crate) times: Times,
     /// Whether the background thread was started.
     pub(crate) background: bool,
     /// Whether the host is gone.
@@ -106,6 +114,8 @@ impl State {
             woken: Woken::default(),
             senders: WaitList::default(),
             counters: HostCounters::default(),
+            #[cfg(feature = "metrics")]
+            times: Times::default(),
             background: false,
             closed: false,
             messages: Messages::default(),
@@ -147,6 +157,9 @@ impl State {
                 &mut self.counters,
             )
         });
+        if self.messages.has_news() {
+            self.announce();
+        }
         active |= receive_reports(
             now,
             &mut self.engine,
@@ -232,6 +245,9 @@ impl State {
                 break more;
             }
         };
+        if self.messages.has_news() {
+            self.announce();
+        }
         if let Some(member) = &mut self.member {
             member.publish(&self.engine);
             while let Some(ack) = self.engine.poll_foreign_ack() {
@@ -311,18 +327,90 @@ impl State {
     }
 
     /// A call of `party` that the engine took.
-    pub(crate) fn start(&mut self, rpc: RpcKey, party: Party, request: Outbound) {
+    pub(crate) fn start(&mut self, now: Instant, rpc: RpcKey, party: Party, request: Outbound) {
         if let Party::Call { client, .. } | Party::Submitted { client, .. } = party
             && let Some(client) = self.parties.clients.get_mut(client)
         {
             client.live += 1;
         }
-        self.messages.start(rpc, party, request);
+        self.messages.start(now, rpc, party, request);
     }
 
     /// The application's response to a request.
-    pub(crate) fn set_response(&mut self, rpc: RpcKey, response: Outbound) {
-        self.messages.set_response(rpc, response);
+    pub(crate) fn set_response(&mut self, now: Instant, rpc: RpcKey, response: Outbound) {
+        let handed_over = self.messages.set_response(rpc, response);
+        #[cfg(feature = "metrics")]
+        if let Some(since) = handed_over {
+            self.times.service.observe(now - since);
+        }
+        #[cfg(not(feature = "metrics"))]
+        let _ = (handed_over, now);
+    }
+
+    /// The bytes of the messages under way.
+    pub(crate) fn messages(&self) -> &Messages {
+        &self.messages
+    }
+
+    pub(crate) fn messages_mut(&mut self) -> &mut Messages {
+        &mut self.messages
+    }
+
+    /// Whether the RPC is under way.
+    pub(crate) fn is_known(&self, rpc: RpcKey) -> bool {
+        self.messages.incoming(rpc).is_some()
+    }
+
+    /// Copies what is there of a message that comes in, from `from` on without a gap; `None`: its RPC
+    /// is over.
+    pub(crate) fn read(&self, rpc: RpcKey, from: usize, into: &mut [u8]) -> Option<usize> {
+        let (bytes, is_whole) = self.messages.incoming(rpc)?;
+        let whole = match is_whole {
+            true => bytes.len(),
+            false => self.engine.whole_bytes(rpc).unwrap_or(0) as usize,
+        };
+        let there = bytes.get(from..whole).unwrap_or_default();
+        Some(copy(there, into))
+    }
+
+    /// The message of an announced request, once it is whole.
+    pub(crate) fn take_announced(&mut self, rpc: RpcKey) -> Option<Message> {
+        let buffer = self.messages.take_announced(rpc)?;
+        Some(Message::new(buffer, &self.parts.pool))
+    }
+
+    /// Tells whom bytes concern that came.
+    #[cold]
+    fn announce(&mut self) {
+        let Self {
+            messages,
+            parties,
+            woken,
+            engine,
+            ..
+        } = self;
+        while let Some(waker) = messages.next_stirred() {
+            woken.push(Some(waker));
+        }
+        while let Some((server, rpc, length)) = messages.next_begun() {
+            let place = u32::try_from(rpc.index()).unwrap_or(u32::MAX);
+            let view = engine.rpc_at(place).filter(|view| view.rpc == rpc);
+            let entry = parties.servers.get_mut(server);
+            let (Some(view), Some(entry)) = (view, entry) else {
+                continue;
+            };
+            if entry.phase > Phase::Open {
+                messages.forget(rpc);
+                continue;
+            }
+            entry.announced.push_back(Announced {
+                rpc,
+                id: view.id.get(),
+                peer: view.peer,
+                length,
+            });
+            woken.push(entry.takers.pop());
+        }
     }
 
     /// The calls of a client that are under way.
@@ -353,25 +441,47 @@ impl State {
     /// Tells whom events concern. Returns whether the engine was told something in turn.
     fn deliver(&mut self, now: Instant) -> bool {
         let mut answered = false;
+        let mut told = 0;
         while let Some(event) = self.engine.poll_event() {
+            told += 1;
             match event {
                 Event::Request { rpc, id, peer, .. } => {
-                    if !self.request(rpc, id.get(), peer) {
+                    if !self.request(now, rpc, id.get(), peer) {
                         self.engine.drop_request(now, rpc);
                         answered = true;
                     }
                 }
-                Event::Response { rpc, .. } => self.end(rpc, None),
+                Event::Response { rpc, .. } => {
+                    #[cfg(feature = "metrics")]
+                    if let Some(age) = self.messages.age(rpc, now) {
+                        self.times.calls.observe(age);
+                    }
+                    self.end(rpc, None);
+                }
                 Event::Failed { rpc, failure } => self.end(rpc, Some(failure.into())),
                 Event::Ended { rpc, .. } => self.end(rpc, None),
             }
+        }
+        if told > 0 {
+            // Whoever sees the new number finds under the lock what it is about, or waits for it.
+            self.parts.news.fetch_add(told, Ordering::Release);
         }
         answered
     }
 
     /// Hands a request to its server; `false` if that takes none.
-    fn request(&mut self, rpc: RpcKey, id: u64, peer: Address) -> bool {
-        let Some((Party::Server(server), buffer)) = self.messages.take_request(rpc) else {
+    fn request(&mut self, now: Instant, rpc: RpcKey, id: u64, peer: Address) -> bool {
+        if let Some((server, wanted)) = self.messages.complete(now, rpc) {
+            while let Some(waker) = self.messages.next_stirred() {
+                self.woken.push(Some(waker));
+            }
+            let entry = self.parties.servers.get_mut(server);
+            return entry.is_some_and(|entry| {
+                entry.live += 1;
+                wanted
+            });
+        }
+        let Some((Party::Server(server), buffer)) = self.messages.take_request(now, rpc) else {
             debug_assert!(false, "the engine tells of a request that was placed");
             return false;
         };

@@ -182,3 +182,34 @@ fn one_shared_response_answers_many_requests_and_is_given_back() {
     assert!(server.shutdown(Duration::from_secs(20)), "all are acked");
     assert_eq!(Arc::strong_count(&page), 1);
 }
+
+#[cfg(feature = "tokio")]
+#[tokio::test(flavor = "current_thread")]
+async fn tasks_submit_receive_answer_and_complete_many_together() {
+    let server = homa::Server::bind("127.0.0.1:0").await.unwrap();
+    let client = homa::Client::new().unwrap();
+    let long = vec![9; 50_000];
+    let calls = (0..CALLS).map(|cookie| Submission::new(server.local_addr(), &long[..100], cookie));
+    let last = Submission::new(server.local_addr(), &long[..], CALLS);
+    client.submit_all(calls.chain([last])).unwrap();
+    let (mut requests, mut answered) = (Vec::new(), 0);
+    while answered < CALLS as usize + 1 {
+        let came = server.recv_all(&mut requests).await.unwrap();
+        assert_eq!(came, requests.len());
+        let replies = requests.drain(..);
+        let replies = replies.map(|request| (request.responder, request.message));
+        answered += server.reply_all(replies).await;
+    }
+    let mut done = Vec::new();
+    while done.len() < CALLS as usize + 1 {
+        assert!(client.completions(&mut done).await.unwrap() > 0);
+    }
+    for completion in done {
+        let length = if completion.cookie == CALLS {
+            50_000
+        } else {
+            100
+        };
+        assert_eq!(completion.result.unwrap().len(), length);
+    }
+}

@@ -303,7 +303,7 @@ fn first(server: impl ToSocketAddrs) -> Result<SocketAddr, CallError> {
 /// A call under way. Dropping it aborts the call.
 #[must_use = "dropping it aborts the call"]
 pub struct Pending {
-    raw: RawCall,
+    pub(super) raw: RawCall,
 }
 
 impl Pending {

@@ -14,7 +14,7 @@ use crate::error::{BindError, RecvError, ReplyError};
 use crate::host::Host;
 use crate::parties::RawRequest;
 use crate::pool::Message;
-use crate::requests::{RawResponder, ServerCore, bind_first};
+use crate::requests::{REPLIES_TOGETHER, RawResponder, ServerCore, bind_first};
 use crate::shared::Source;
 use crate::waiting::Ticket;
 
@@ -66,6 +66,10 @@ impl Server {
         Self {
             core: Arc::new(core),
         }
+    }
+
+    pub(super) fn core(&self) -> &ServerCore {
+        &self.core
     }
 
     /// The address it receives at, with the port that the system chose.
@@ -204,9 +208,6 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Responses that leave together: what one segmented send takes.
-const REPLIES_TOGETHER: usize = 64;
-
 /// A request, with the handle that must answer it.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -246,6 +247,10 @@ pub struct Responder {
 }
 
 impl Responder {
+    pub(super) fn of(raw: RawResponder) -> Self {
+        Self { raw }
+    }
+
     /// Sends the response.
     ///
     /// It returns before the response is sent; `response` has been copied. While the send budget
