@@ -6,6 +6,7 @@
 
 mod command;
 mod kernel;
+mod metrics;
 mod mutants;
 mod namespaces;
 mod needs;

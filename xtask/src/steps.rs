@@ -4,7 +4,7 @@ use core::fmt;
 use std::process::Command;
 
 use crate::needs::Need;
-use crate::{kernel, namespaces, paths, wireshark};
+use crate::{kernel, metrics, namespaces, paths, wireshark};
 
 /// One thing to check.
 pub(crate) struct Step {
@@ -102,6 +102,7 @@ pub(crate) const STEPS: &[Step] = &[
             line("homa bench rate --rounds 1 --seconds 0.05 --allow-dirty"),
             line("homa bench mix --rounds 1 --seconds 0.05 --allow-dirty"),
             line("homa bench engine --rounds 1"),
+            line("homa bench overload --seconds 3 --least 0.5"),
         ],
     },
     Step {
@@ -156,6 +157,15 @@ pub(crate) const STEPS: &[Step] = &[
             // It talks with the module.
             line("cargo build --package homa-cli --quiet"),
             Work::Function("every stock kernel whose headers are here", kernel::test),
+        ],
+    },
+    Step {
+        name: "metrics",
+        checks: "the OpenMetrics parser of Prometheus' own library reads what a server tells",
+        needs: &[Need::Packages(&["python3-prometheus-client"])],
+        work: &[
+            BUILD_RELEASE,
+            Work::Function("`homa serve --metrics`, after a few calls", metrics::check),
         ],
     },
     Step {

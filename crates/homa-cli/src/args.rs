@@ -16,6 +16,8 @@ use crate::failure::Failure;
 use crate::host::{HostOptions, LinkOption};
 use crate::lab::Lab;
 use crate::lab::host::LabHost;
+use crate::overload::OverloadServer;
+use crate::ss::Ss;
 use crate::workload;
 
 /// Loads above 1 are for looking at overload.
@@ -40,10 +42,13 @@ pub(crate) enum Command {
     Lab(Lab),
     Sim(Sim),
     Dump(Dump),
+    Ss(Ss),
     #[command(name = "internal-demo-server", hide = true)]
     DemoServer(DemoServer),
     #[command(name = "internal-lab-host", hide = true)]
     LabHost(LabHost),
+    #[command(name = "internal-overload-server", hide = true)]
+    OverloadServer(OverloadServer),
     #[command(name = "internal-bench-server", hide = true)]
     BenchServer(Process),
     #[command(name = "internal-bench-client", hide = true)]
@@ -75,6 +80,10 @@ pub(crate) struct Serve {
     /// Protocol engines, each with a thread of its own: no more than there are processors to spare.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) engines: u8,
+
+    /// Answer HTTP requests for /metrics at ADDR with OpenMetrics text, as Prometheus reads it.
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub(crate) metrics: Option<String>,
 
     #[command(flatten)]
     pub(crate) host: HostOptions,
@@ -503,11 +512,11 @@ mod tests {
     fn a_missing_command_lists_the_commands() {
         assert_eq!(
             problem("homa"),
-            "a command is missing; type: homa serve|call|demo|bench|lab|sim|dump"
+            "a command is missing; type: homa serve|call|demo|bench|lab|sim|dump|ss"
         );
         assert_eq!(
             problem("homa bench"),
-            "a command is missing; type: homa bench rtt|bulk|rate|mix|engine|doctor"
+            "a command is missing; type: homa bench rtt|bulk|rate|mix|engine|doctor|overload"
         );
     }
 
@@ -520,7 +529,7 @@ mod tests {
             ),
             (
                 "homa dome",
-                "there is no such command; type: homa serve|call|demo|bench|lab|sim|dump",
+                "there is no such command; type: homa serve|call|demo|bench|lab|sim|dump|ss",
             ),
             (
                 "homa demo --sceonds 3",

@@ -88,6 +88,7 @@ impl HostOptions {
             .config(config)
             .link(self.link.link)
             .faults(self.faults)
+            .inspectable(true)
             .send_budget_bytes(budget)
     }
 

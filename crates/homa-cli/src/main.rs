@@ -1,4 +1,4 @@
-//! The `homa` command: serve, call, demo, bench, sim and dump.
+//! The `homa` command: serve, call, demo, bench, sim, dump and ss.
 
 mod answer;
 mod args;
@@ -15,13 +15,16 @@ mod files;
 mod graph;
 mod host;
 mod lab;
+mod metrics;
 mod network;
 mod output;
+mod overload;
 mod page;
 mod progress;
 mod runtime;
 mod serve;
 mod sim;
+mod ss;
 mod stop;
 mod traffic;
 mod workload;
@@ -52,6 +55,7 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoServer(arguments) => demo::server::run(arguments.link),
         Command::Bench(arguments) => bench::run(&arguments.what),
+        Command::OverloadServer(arguments) => overload::server::run(&arguments),
         Command::BenchServer(arguments) => bench::process::server(&arguments),
         Command::BenchClient(arguments) => bench::process::client(&arguments),
         Command::EnginePoint(arguments) => bench::engine_point(&arguments),
@@ -70,6 +74,7 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
             what: Simulation::Contest(arguments),
         }) => sim::contest(&arguments),
         Command::Dump(arguments) => dump::run(&arguments),
+        Command::Ss(arguments) => ss::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Call(arguments) => call::run(&arguments),
     }

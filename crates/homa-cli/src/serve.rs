@@ -10,13 +10,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use homa::{BindError, Request, Server};
+use homa::{BindError, Host, Request, Server};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::args::Serve;
 use crate::failure::Failure;
 use crate::files::Directory;
+use crate::metrics;
 use crate::runtime;
 use crate::stop::Stop;
 
@@ -37,7 +38,11 @@ pub(crate) fn run(arguments: &Serve) -> Result<(), Failure> {
     let directory = arguments.dir.as_deref().map(open).transpose()?;
     let directory = directory.map(Arc::new);
     let limit = arguments.host.message_limit();
-    let mut engines = listen(arguments)?;
+    let hosts = arguments.host.build_engines(arguments.engines)?;
+    let mut engines = listen(arguments, &hosts)?;
+    if let Some(address) = &arguments.metrics {
+        metrics::serve(address, hosts)?;
+    }
     thread::scope(|scope| {
         let Some((first, others)) = engines.split_first_mut() else {
             return Ok(());
@@ -69,16 +74,16 @@ struct Engine {
 }
 
 /// Listens with every engine, and says where.
-fn listen(arguments: &Serve) -> Result<Vec<Engine>, Failure> {
+fn listen(arguments: &Serve, hosts: &[Host]) -> Result<Vec<Engine>, Failure> {
     let mut engines: Vec<Engine> = Vec::new();
-    for host in arguments.host.build_engines(arguments.engines)? {
+    for host in hosts {
         let runtime = runtime::current_thread().map_err(Failure::work("cannot start"))?;
         // The first may have been given a port by the system.
         let first = engines.first().map(|first| first.server.local_addr());
         let (server, stop) = runtime.block_on(async {
             let server = match first {
-                None => Server::bind_on(&host, &*arguments.listen).await,
-                Some(address) => Server::bind_on(&host, address).await,
+                None => Server::bind_on(host, &*arguments.listen).await,
+                Some(address) => Server::bind_on(host, address).await,
             };
             let stop = Stop::new().map_err(Failure::work("cannot watch for signals"))?;
             Ok((server.map_err(cannot_listen)?, stop))

@@ -29,7 +29,7 @@ fn refused(words: &[&str]) -> String {
 fn without_words_the_commands_are_told() {
     assert_eq!(
         refused(&[]),
-        "homa: a command is missing; type: homa serve|call|demo|bench|lab|sim|dump\n"
+        "homa: a command is missing; type: homa serve|call|demo|bench|lab|sim|dump|ss\n"
     );
 }
 

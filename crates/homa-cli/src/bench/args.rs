@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::rate::ENGINE_COUNTS;
 use crate::network::Over;
+use crate::overload::Overload;
 use crate::workload;
 
 /// Measure one thing on this machine.
@@ -30,6 +31,7 @@ pub(crate) enum Benchmark {
     Mix(Mix),
     Engine(BenchEngine),
     Doctor(Doctor),
+    Overload(Overload),
 }
 
 /// What all benchmarks have in common.

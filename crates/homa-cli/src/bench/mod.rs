@@ -37,6 +37,7 @@ use self::placement::Placement;
 use self::suite::{Extent, Suite};
 use crate::failure::Failure;
 use crate::output::OutputFile;
+use crate::overload;
 
 static SUITES: [Suite; 7] = [
     rtt::SUITE,
@@ -66,6 +67,7 @@ pub(crate) fn run(what: &Benchmark) -> Result<(), Failure> {
         Benchmark::Rate(arguments) => rate(arguments),
         Benchmark::Mix(arguments) => mix::run(arguments),
         Benchmark::Doctor(arguments) => doctor::run(arguments),
+        Benchmark::Overload(arguments) => overload::run(arguments),
         Benchmark::Engine(arguments) => engine::engine(arguments),
     }
 }

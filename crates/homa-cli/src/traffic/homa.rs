@@ -23,7 +23,8 @@ const COMPLETIONS_PER_TURN: usize = 64;
 /// The system refuses sockets or memory.
 pub(crate) fn host(link: LinkKind, config: Config, spin: Duration) -> io::Result<Host> {
     let budget = OUTSTANDING_MAX_BYTES as u64 + (16 << 20);
-    let builder = Host::builder().link(link).config(config).spin(spin);
+    let builder = Host::builder().link(link).config(config);
+    let builder = builder.spin(spin).inspectable(true);
     let built = builder.send_budget_bytes(budget).build();
     built.map_err(io::Error::other)
 }

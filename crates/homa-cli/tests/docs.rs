@@ -1,0 +1,170 @@
+//! The commands in the documents: those of the tour and the README's first ones are run, in their
+//! order, as a newcomer types them; all others, some of which take hours, must be understood.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+const HOMA: &str = env!("CARGO_BIN_EXE_homa");
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// Where the documents' servers listen.
+const ADDRESS: &str = "127.0.0.1:4000";
+
+/// How documents call the command.
+const NAMES: [&str; 3] = ["homa ", "target/release/homa ", "cargo run --release -- "];
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(name)).unwrap()
+}
+
+/// The lines of all blocks of shell commands, without what is said about them.
+fn commands(document: &str) -> Vec<String> {
+    let blocks = ["```sh\n", "```console\n"].map(|fence| document.split(fence).skip(1));
+    let lines = blocks
+        .into_iter()
+        .flatten()
+        .flat_map(|block| block.split("```").next().unwrap().lines());
+    lines
+        .map(|line| line.split(" #").next().unwrap().trim())
+        .map(|line| line.strip_prefix("$ ").unwrap_or(line).to_owned())
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+/// All documents of the project.
+fn documents() -> Vec<PathBuf> {
+    let listed = fs::read_dir(Path::new(ROOT).join("docs")).unwrap();
+    let documents = listed.map(|entry| entry.unwrap().path());
+    let documents = documents.filter(|path| path.extension().is_some_and(|it| it == "md"));
+    let more = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"];
+    let more = more.map(|name| Path::new(ROOT).join(name));
+    documents.chain(more).collect()
+}
+
+/// An address at which nobody listens.
+fn free_address() -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().to_string()
+}
+
+fn shell(line: &str, directory: &Path) -> Command {
+    let homa = Path::new(HOMA).parent().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", line])
+        .env("PATH", format!("{}:{path}", homa.display()))
+        .current_dir(directory);
+    command
+}
+
+/// Ends what runs in the background, however the test ends.
+struct Background(Vec<Child>);
+
+impl Background {
+    /// Starts a server, and waits until it listens.
+    fn serve(&mut self, line: &str, directory: &Path) {
+        // In place of the shell, so that it can be ended.
+        let mut command = shell(&format!("exec {line}"), directory);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        self.0.push(child);
+        output.read_line(&mut said).unwrap();
+        assert!(said.starts_with("listening on"), "{line}: {said}");
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn succeed(line: &str, directory: &Path) {
+    let output = shell(line, directory).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}: {errors}");
+}
+
+#[test]
+fn every_command_of_the_tour_works() {
+    let (directory, address) = (tempfile::tempdir().unwrap(), free_address());
+    let mut background = Background(Vec::new());
+    for line in commands(&read("docs/tour.md")) {
+        let typed = line.replace(ADDRESS, &address);
+        match typed.strip_suffix('&') {
+            Some(served) => background.serve(served, directory.path()),
+            None => succeed(&typed, directory.path()),
+        }
+    }
+    assert!(!background.0.is_empty(), "the tour starts a server");
+}
+
+#[test]
+fn the_readme_serves_a_file_and_shows_it() {
+    let address = free_address();
+    let mut background = Background(Vec::new());
+    let lines = commands(&read("README.md"));
+    let first = |begin: &str| {
+        let line = lines.iter().find(|line| line.starts_with(begin)).unwrap();
+        line.replace(ADDRESS, &address)
+    };
+    background.serve(&first("homa serve"), Path::new(ROOT));
+    succeed(&first("homa call"), Path::new(ROOT));
+    succeed(&first("homa ss"), Path::new(ROOT));
+}
+
+#[test]
+fn every_command_of_every_document_is_understood() {
+    let mut understood = 0;
+    for path in documents() {
+        for line in commands(&fs::read_to_string(&path).unwrap()) {
+            let line = line
+                .trim_end_matches('&')
+                .trim_start_matches("HOMA_CAPTURE=call.pcapng ");
+            let Some(words) = NAMES.iter().find_map(|name| line.strip_prefix(name)) else {
+                continue;
+            };
+            // All words are read, bad ones refused, and nothing is done.
+            let mut command = shell(&format!("homa {words} --help"), Path::new(ROOT));
+            let output = command.output().unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success(),
+                "{}: {line}: {errors}",
+                path.display()
+            );
+            understood += 1;
+        }
+    }
+    assert!(understood > 40, "{understood}");
+}
+
+#[test]
+fn every_task_that_documents_name_is_there() {
+    let tasks = read("xtask/src/main.rs");
+    for path in documents() {
+        let text = fs::read_to_string(&path).unwrap();
+        for named in text.split("cargo xtask ").skip(1) {
+            let end = named.find(|it: char| it != '-' && !it.is_ascii_alphabetic());
+            let name = &named[..end.unwrap_or(named.len())];
+            assert!(
+                tasks.contains(&format!("\"{name}\"")),
+                "{}: {name}",
+                path.display()
+            );
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `homa ss` beside running processes.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+use core::net::SocketAddr;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+
+use homa::Host;
+use homa::blocking::{Client, Server};
+use serde_json::Value;
+
+const HOMA: &str = env!("CARGO_BIN_EXE_homa");
+
+/// Ends a process however the test ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn ss(words: &[&str]) -> Output {
+    Command::new(HOMA).arg("ss").args(words).output().unwrap()
+}
+
+fn told(pid: u32) -> Vec<Value> {
+    let output = ss(&["--json", "--pid", &pid.to_string()]);
+    assert!(output.status.success(), "{output:?}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let parse = |line| serde_json::from_str(line).unwrap();
+    lines.lines().map(parse).collect()
+}
+
+fn of<'a>(objects: &'a [Value], kind: &'a str) -> Vec<&'a Value> {
+    objects.iter().filter(|it| it["kind"] == kind).collect()
+}
+
+#[test]
+fn a_running_server_shows_its_socket_its_peers_and_its_limits() {
+    let mut child = Command::new(HOMA)
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let output = child.stdout.take().unwrap();
+    let server = Running(child);
+    BufReader::new(output).read_line(&mut line).unwrap();
+    let address = line.trim_end().strip_prefix("listening on ").unwrap();
+
+    let client = Client::new().unwrap();
+    let response = client.call(address, b"hello").unwrap();
+    assert_eq!(*response, *b"hello");
+
+    let objects = told(server.0.id());
+    let host = of(&objects, "host")[0];
+    assert_eq!(
+        (&host["program"], &host["engine"]),
+        (&"homa".into(), &0.into())
+    );
+    assert_eq!(host["pid"], server.0.id());
+    assert!(host["receive_bytes_max"].as_u64().unwrap() > 0);
+    let sockets = of(&objects, "socket");
+    assert_eq!((sockets.len(), &sockets[0]["local"]), (1, &address.into()));
+    assert_eq!(sockets[0]["accepts_requests"], true);
+    assert_eq!(of(&objects, "peer").len(), 1);
+    assert_eq!(of(&objects, "counters")[0]["requests_delivered"], 1);
+
+    let text = ss(&["--counters", "--pid", &server.0.id().to_string()]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        text.contains(&format!("socket {address}  takes requests")),
+        "{text}"
+    );
+    assert!(text.contains("1 requests_delivered"), "{text}");
+}
+
+#[test]
+fn rpcs_under_way_show_how_far_they_are() {
+    let build = || Host::builder().inspectable(true).build().unwrap();
+    let (near, far) = (build(), build());
+    let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let server = Server::bind_on(&far, local).unwrap();
+    let client = Client::on(&near).unwrap();
+    let call = client.start(server.local_addr(), &[7; 3_000]).unwrap();
+    let request = server.recv().unwrap();
+
+    let objects = told(std::process::id());
+    let rpcs = of(&objects, "rpc");
+    let state = |state: &str| *rpcs.iter().find(|it| it["state"] == state).unwrap();
+    let (asking, served) = (state("asking"), state("in-service"));
+    assert_eq!(
+        (&asking["send_bytes"], &asking["sent"]),
+        (&3_000.into(), &3_000.into())
+    );
+    assert_eq!(asking["peer"], server.local_addr().to_string());
+    assert!(asking["age_us"].is_u64() && served["age_us"].is_u64());
+    assert_eq!(served["id"], request.id.to_string());
+    assert_eq!(served["local"], server.local_addr().to_string());
+    assert_eq!(of(&objects, "host").len(), 2);
+
+    request.responder.reply(b"done").unwrap();
+    call.wait().unwrap();
+    drop((near, far, client, server));
+    let nobody = ss(&["--pid", &std::process::id().to_string()]);
+    let errors = String::from_utf8(nobody.stderr).unwrap();
+    assert!(errors.lines().count() <= 1, "{errors}");
+}
+
+#[test]
+fn where_nobody_can_be_asked_one_line_says_so() {
+    // Process ids end below 2^22.
+    let output = ss(&["--pid", "4194304"]);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        errors,
+        "homa: process 4194304 has no host that can be asked: `homa` commands can, other programs if \
+         started with HOMA_INSPECT=1\n"
+    );
+}
