@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
@@ -166,5 +167,73 @@ fn every_task_that_documents_name_is_there() {
                 path.display()
             );
         }
+    }
+}
+
+/// The names of all tests of the project.
+fn tests() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut directories = ["crates", "kernel", "xtask"]
+        .map(|it| Path::new(ROOT).join(it))
+        .to_vec();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && path.file_name().is_some_and(|it| it != "target") {
+                directories.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                let code = fs::read_to_string(&path).unwrap();
+                // What stands between the attribute and the name: other attributes, `async`.
+                let marked = code.split("test]\n").chain(code.split("\")]\n")).skip(1);
+                let named = marked.filter_map(|rest| rest.split("fn ").nth(1));
+                names.extend(named.filter_map(|it| Some(it.split_once('(')?.0.to_owned())));
+            }
+        }
+    }
+    names
+}
+
+/// The rows of all tables of a document that have so many cells.
+fn rows(document: &str, cells: usize) -> Vec<Vec<String>> {
+    let lines = document.lines().filter(|it| it.starts_with("| "));
+    let rows = lines.map(|line| {
+        let inner = line.trim_matches('|').split('|');
+        inner.map(|cell| cell.trim().to_owned()).collect()
+    });
+    rows.filter(|row: &Vec<String>| row.len() == cells)
+        .collect()
+}
+
+/// What stands in backticks.
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_test_that_the_seed_notes_and_the_threat_model_name_is_there() {
+    let tests = tests();
+    let seed = rows(&read("docs/seed.md"), 4);
+    let seed: Vec<_> = seed.iter().filter(|row| row[0] != "point").collect();
+    assert_eq!(seed.len(), 43);
+    let numbers: BTreeSet<_> = seed
+        .iter()
+        .map(|row| row[0].split(' ').next().unwrap())
+        .collect();
+    assert_eq!(numbers.len(), 43, "each point has one row");
+    for row in seed {
+        assert!(row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+        assert!(quoted(&row[3]).count() > 0, "{row:?}");
+        for name in quoted(&row[3]) {
+            assert!(
+                name.len() >= 12 && tests.contains(name),
+                "{}: {name}",
+                row[0]
+            );
+        }
+    }
+    let claims = rows(&read("docs/threat-model.md"), 3);
+    assert!(claims.len() > 20);
+    for name in claims.iter().flat_map(|row| quoted(&row[2])) {
+        assert!(tests.contains(name), "{name}");
     }
 }
