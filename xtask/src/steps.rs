@@ -184,6 +184,21 @@ pub(crate) const STEPS: &[Step] = &[
         ],
     },
     Step {
+        name: "asan",
+        checks: "the unsafe code of user space touches no memory but its own (AddressSanitizer)",
+        needs: &[Need::Cargo {
+            subcommand: &["+nightly"],
+            install: "rustup toolchain install nightly",
+        }],
+        work: &[
+            sanitized("cargo +nightly test --package homa-net --lib --tests --quiet"),
+            sanitized(
+                "cargo +nightly test --package homa-rpc --lib --test calls --test echo --test arriving \
+                 --quiet",
+            ),
+        ],
+    },
+    Step {
         name: "fuzz",
         checks: "nothing makes codec or engine panic (30 s each, beyond the committed corpus)",
         needs: &[Need::Cargo {
@@ -213,6 +228,19 @@ const HOMA: &str = "homa";
 const fn line(words: &'static str) -> Work {
     Work::Command(Line {
         environment: &[],
+        words,
+    })
+}
+
+/// A command of cargo whose programs watch their own memory. Naming the target keeps build scripts,
+/// which run before there is anything to watch, as they are.
+const fn sanitized(words: &'static str) -> Work {
+    Work::Command(Line {
+        environment: &[
+            ("CARGO_BUILD_TARGET", "x86_64-unknown-linux-gnu"),
+            ("CARGO_TARGET_DIR", "target/asan"),
+            ("RUSTFLAGS", "-Zsanitizer=address"),
+        ],
         words,
     })
 }
