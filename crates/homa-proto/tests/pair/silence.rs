@@ -500,7 +500,9 @@ fn a_request_that_the_application_does_not_answer_by_the_service_deadline_is_dro
     world.call(0, 1, 20_000);
     world.run_ms(20);
     // One is answered in time, and its response is not hurried.
-    let (answered, _) = world.hosts[1].requests[0];
+    let [(answered, _), (late, _)] = world.hosts[1].requests[..] else {
+        panic!("both requests came");
+    };
     world.on_wire(|_, flight| Fate::drop_if(flight.from == 1));
     world.reply(1, answered, 100);
     world.run_ms(20);
@@ -509,7 +511,6 @@ fn a_request_that_the_application_does_not_answer_by_the_service_deadline_is_dro
     assert_eq!(world.hosts[0].responses(), 1);
     assert_eq!(world.hosts[0].failures(), [Failure::Dropped]);
     assert_eq!(world.counters(1).requests_overdue, 1);
-    let (late, _) = world.hosts[1].requests[0];
     let reply = world.with(1, |engine, now| engine.reply(now, late, 100, 1_400));
     assert_eq!(reply, Err(ReplyError::Gone));
     world.run_ms(1_000);
