@@ -55,7 +55,7 @@ impl ServerCore {
         ticket: &mut Ticket,
         waker: Option<&Waker>,
     ) -> Option<Result<RawArriving, RecvError>> {
-        state.messages_mut().announce_for(self.index());
+        state.announce_for(self.index());
         let entry = state.parties.servers.get_mut(self.index())?;
         if let Some(request) = entry.requests.pop_front() {
             return Some(Ok(self.whole(request)));

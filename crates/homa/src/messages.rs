@@ -236,10 +236,19 @@ impl Messages {
         bytes.get(start..start + payload.length as usize)
     }
 
-    /// From now on the server hears of requests when their first bytes come.
+    /// From now on the server hears of requests when their first bytes come; of those that are coming
+    /// in already, at once.
     pub(crate) fn announce_for(&mut self, server: u32) {
-        if !self.announced_to.contains(&server) {
-            self.announced_to.push(server);
+        if self.announced_to.contains(&server) {
+            return;
+        }
+        self.announced_to.push(server);
+        for slot in self.slots.iter_mut().flatten() {
+            let theirs = matches!(slot.party, Party::Server(it) if it == server);
+            if theirs && !slot.live && slot.inbound.is_some() {
+                slot.telling = Telling::Announced;
+                self.begun.push((server, slot.key));
+            }
         }
     }
 

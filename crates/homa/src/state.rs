@@ -379,6 +379,14 @@ impl State {
         Some(Message::new(buffer, &self.parts.pool))
     }
 
+    /// From now on a server hears of requests when their first bytes come.
+    pub(crate) fn announce_for(&mut self, server: u32) {
+        self.messages.announce_for(server);
+        if self.messages.has_news() {
+            self.announce();
+        }
+    }
+
     /// Tells whom bytes concern that came.
     #[cold]
     fn announce(&mut self) {

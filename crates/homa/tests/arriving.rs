@@ -34,7 +34,8 @@ fn the_first_bytes_of_a_request_are_read_before_the_last_ones_came() {
         unscheduled_bytes: 2_000,
         ..Config::user_space()
     };
-    let server = Server::bind(LOCAL).unwrap();
+    let server_host = Host::builder().build().unwrap();
+    let server = Server::bind_on(&server_host, LOCAL).unwrap();
     let host = Host::builder()
         .config(config)
         .faults(lossy)
@@ -43,6 +44,10 @@ fn the_first_bytes_of_a_request_are_read_before_the_last_ones_came() {
     let client = Client::on(&host).unwrap();
     let bytes = pattern(200_000);
     let call = client.start(server.local_addr(), &bytes).unwrap();
+    // Its first bytes come before anybody asks for such requests.
+    while server_host.usage().unwrap().budget_used_bytes == 0 {
+        std::thread::yield_now();
+    }
     let mut arriving = server.recv_arriving().unwrap();
     let mut head = [0; 1_000];
     arriving.read_exact(&mut head).unwrap();
