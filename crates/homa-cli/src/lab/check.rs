@@ -216,6 +216,10 @@ mod tests {
             late_p50_us: 5.0,
             late_p99_us: 40.0,
             busy: 0.4,
+            taking_us: 0.0,
+            giving_us: 0.0,
+            away_us: 0.0,
+            preempted: 0,
         }
     }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 
+use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
 
 /// Counts since the namespace or the process began, whichever is later for the protocol.
@@ -13,6 +14,11 @@ pub(super) struct Counts {
     pub(super) retransmitted: u64,
     /// Packets that found the queue of the host's device full.
     pub(super) device_dropped: u64,
+    /// Packets that the host's device carried, both ways.
+    pub(super) packets: u64,
+    /// Times that threads of the process slept, and that they were taken from their processor.
+    pub(super) slept: u64,
+    pub(super) preempted: u64,
 }
 
 impl Counts {
@@ -29,9 +35,14 @@ impl Counts {
             None => tcp_retransmitted(&fs::read_to_string("/proc/self/net/snmp")?),
         };
         let devices = fs::read_to_string("/proc/self/net/dev")?;
+        let used = getrusage(UsageWho::RUSAGE_SELF)?;
+        let number = |column| device_count(&devices, device, column);
         Ok(Self {
             retransmitted,
-            device_dropped: dropped_at(&devices, device),
+            device_dropped: number(SENT_DROPPED),
+            packets: number(RECEIVED_PACKETS) + number(SENT_PACKETS),
+            slept: used.voluntary_context_switches() as u64,
+            preempted: used.involuntary_context_switches() as u64,
         })
     }
 
@@ -40,7 +51,19 @@ impl Counts {
         Self {
             retransmitted: self.retransmitted.saturating_sub(before.retransmitted),
             device_dropped: self.device_dropped.saturating_sub(before.device_dropped),
+            packets: self.packets.saturating_sub(before.packets),
+            slept: self.slept.saturating_sub(before.slept),
+            preempted: self.preempted.saturating_sub(before.preempted),
         }
+    }
+
+    /// Adds those of another host or turn.
+    pub(super) const fn add(&mut self, other: Self) {
+        self.retransmitted += other.retransmitted;
+        self.device_dropped += other.device_dropped;
+        self.packets += other.packets;
+        self.slept += other.slept;
+        self.preempted += other.preempted;
     }
 }
 
@@ -57,11 +80,16 @@ fn tcp_retransmitted(snmp: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// Packets that a device did not take: the fourth number of its sending half, which has eight before.
-fn dropped_at(devices: &str, device: &str) -> u64 {
+// Columns of /proc/net/dev: eight for what was received, then eight for what was sent.
+const RECEIVED_PACKETS: usize = 1;
+const SENT_PACKETS: usize = 9;
+const SENT_DROPPED: usize = 11;
+
+/// What a device counted in a column.
+fn device_count(devices: &str, device: &str, column: usize) -> u64 {
     let mut lines = devices.lines().filter_map(|line| line.split_once(':'));
     let found = lines.find(|(name, _)| name.trim() == device);
-    let number = found.and_then(|(_, numbers)| numbers.split_whitespace().nth(11));
+    let number = found.and_then(|(_, numbers)| numbers.split_whitespace().nth(column));
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
@@ -77,8 +105,10 @@ mod tests {
         let devices = "Inter-|   Receive\n face |bytes\n    lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n\
                        \x20 host: 1 2 3 4 5 6 7 8 9 10 11 42 13 14 15 16\n";
         assert_eq!(
-            (dropped_at(devices, "host"), dropped_at(devices, "eth0")),
-            (42, 0)
+            [RECEIVED_PACKETS, SENT_PACKETS, SENT_DROPPED]
+                .map(|column| device_count(devices, "host", column)),
+            [2, 10, 42]
         );
+        assert_eq!(device_count(devices, "eth0", SENT_DROPPED), 0);
     }
 }

@@ -65,14 +65,16 @@ struct Row {
     /// Packets that the switch dropped, and the most that it held.
     dropped_count: u64,
     buffer_max_bytes: u64,
-    /// Data packets that hosts sent again, and packets that found the queue of a host's own device
-    /// full.
-    retransmitted_count: u64,
-    device_dropped_count: u64,
+    /// What the hosts' own systems counted.
+    hosts: Counts,
     /// CPU seconds of all hosts together.
     cpu_s: f64,
+    /// How late 99 of 100 RPCs were started at most: for so long a host waited for its processor.
+    start_late_p99_us: f64,
     /// Largest lateness of a turn at the 99th percentile.
     late_p99_us: f64,
+    /// The switch's part of each turn.
+    spans: Vec<Span>,
     bins: Vec<Bin>,
     #[serde(skip)]
     offered_bytes: u64,
@@ -121,6 +123,7 @@ impl Case {
         row.dropped_count += span.dropped;
         row.buffer_max_bytes = row.buffer_max_bytes.max(span.buffer_max_bytes);
         row.late_p99_us = row.late_p99_us.max(span.late_p99_us);
+        row.spans.push(span.clone());
     }
 
     /// A host's part of a turn.
@@ -134,8 +137,7 @@ impl Case {
         let row = self.row(protocol.name());
         row.offered_bytes += offered_bytes;
         row.cpu_s += cpu_s;
-        row.retransmitted_count += counts.retransmitted;
-        row.device_dropped_count += counts.device_dropped;
+        row.hosts.add(counts);
     }
 
     /// RPCs of a host have failed.
@@ -154,6 +156,7 @@ impl Case {
         row.short_p50_us = short.p50_us;
         row.short_p99_us = short.p99_us;
         row.mean_slowdown = tally.mean_slowdown();
+        row.start_late_p99_us = tally.late_p99_us();
         row.delivered = tally.answered_bytes() as f64 / row.offered_bytes.max(1) as f64;
         row.unfinished_count = tally.unfinished_count();
         row.bins = figures
@@ -232,6 +235,13 @@ impl Case {
             ratios.push((key("tcp_cubic/homa_mean"), mean / homa.mean_slowdown));
         }
         ratios
+    }
+}
+
+impl Row {
+    /// The share of the switch's processor that its busiest turn took.
+    fn busy(&self) -> f64 {
+        self.spans.iter().map(|span| span.busy).fold(0.0, f64::max)
     }
 }
 
@@ -318,7 +328,7 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:16}{:>9}{:>11}{:>11}{:>10}{:>11}{:>9}{:>9}{:>9}{:>9}{:>8}",
+            "{:16}{:>9}{:>11}{:>11}{:>10}{:>11}{:>9}{:>9}{:>9}{:>11}{:>9}{:>7}{:>8}",
             "",
             "samples",
             "p50 µs",
@@ -328,13 +338,15 @@ impl fmt::Display for Case {
             "dropped",
             "at host",
             "resent",
+            "starts µs",
             "late µs",
+            "busy",
             "CPU s"
         )?;
         for row in &self.rows {
             writeln!(
                 f,
-                "{:16}{:>9}{:>11.0}{:>11.0}{:>10.2}{:>11.3}{:>9}{:>9}{:>9}{:>9.0}{:>8.1}",
+                "{:16}{:>9}{:>11.0}{:>11.0}{:>10.2}{:>11.3}{:>9}{:>9}{:>9}{:>11.0}{:>9.0}{:>7.2}{:>8.1}",
                 row.protocol,
                 row.short_count,
                 row.short_p50_us,
@@ -342,9 +354,11 @@ impl fmt::Display for Case {
                 row.mean_slowdown,
                 row.delivered,
                 row.dropped_count,
-                row.device_dropped_count,
-                row.retransmitted_count,
+                row.hosts.device_dropped,
+                row.hosts.retransmitted,
+                row.start_late_p99_us,
                 row.late_p99_us,
+                row.busy(),
                 row.cpu_s
             )?;
         }

@@ -18,6 +18,7 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 use homa_net::tun::Tun;
 use homa_sim::SwitchCounters;
+use nix::sys::resource::{UsageWho, getrusage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use thread_priority::ThreadPriority;
@@ -42,6 +43,9 @@ const EARLY: Duration = Duration::from_micros(5);
 /// How long the thread sleeps without looking at whether it is to end.
 const SLEEP_MAX: Duration = Duration::from_millis(5);
 
+/// A look that takes longer makes packets late.
+const STALL: Duration = Duration::from_micros(100);
+
 /// What the fabric did in a span of time.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Span {
@@ -57,6 +61,13 @@ pub(super) struct Span {
     pub(super) late_p99_us: f64,
     /// Share of the time in which it had something to do.
     pub(super) busy: f64,
+    /// What kept it from its next look for longer than [`STALL`], in microseconds together: taking
+    /// packets from hosts, giving them to hosts, and being away from its processor between the two.
+    pub(super) taking_us: f64,
+    pub(super) giving_us: f64,
+    pub(super) away_us: f64,
+    /// Times that it was taken from its processor.
+    pub(super) preempted: u64,
 }
 
 /// A running fabric. Dropping it ends the thread.
@@ -134,7 +145,35 @@ struct Shell {
     late_ns: Histogram<u64>,
     refused: u64,
     busy_ns: u64,
+    stalled: Stalled,
+    preempted_before: u64,
     span_began: u64,
+}
+
+/// Nanoseconds of looks longer than [`STALL`], by what they were spent on.
+#[derive(Default)]
+struct Stalled {
+    taking: u64,
+    giving: u64,
+    away: u64,
+}
+
+impl Stalled {
+    /// A look ended: it began to take at `begun` after one that ended at `before`, and gave from
+    /// `taken` to `end`.
+    fn look(&mut self, [before, begun, taken, end]: [u64; 4]) {
+        let stall = |from: u64, to: u64| {
+            let long = to.saturating_sub(from);
+            if long > STALL.as_nanos() as u64 {
+                long
+            } else {
+                0
+            }
+        };
+        self.away += stall(before, begun);
+        self.taking += stall(begun, taken);
+        self.giving += stall(taken, end);
+    }
 }
 
 impl Shell {
@@ -149,12 +188,14 @@ impl Shell {
             late_ns: Histogram::new_with_max(10_000_000_000, 3).expect("the range is valid"),
             refused: 0,
             busy_ns: 0,
+            stalled: Stalled::default(),
+            preempted_before: 0,
             span_began: 0,
         }
     }
 
     fn run(&mut self) -> io::Result<()> {
-        let mut active_at = 0;
+        let (mut active_at, mut looked_at) = (0, 0);
         loop {
             match self.asked.try_recv() {
                 Ok(tell) => {
@@ -166,14 +207,20 @@ impl Shell {
                 Err(TryRecvError::Empty) => {}
             }
             let begun = self.now();
-            let taken = self.take(begun)?;
-            if self.give() || taken {
-                active_at = self.now();
-                self.busy_ns += active_at - begun;
+            let took = self.take(begun)?;
+            let taken = self.now();
+            if self.give(taken) || took {
+                let end = self.now();
+                self.busy_ns += end - begun;
+                self.stalled.look([looked_at, begun, taken, end]);
+                (active_at, looked_at) = (end, end);
             } else if begun - active_at < self.spin_ns {
                 hint::spin_loop();
+                self.stalled.look([looked_at, begun, taken, taken]);
+                looked_at = taken;
             } else {
                 self.sleep()?;
+                looked_at = self.now();
             }
         }
     }
@@ -202,8 +249,8 @@ impl Shell {
     }
 
     /// Gives hosts what has arrived there; whether there was any.
-    fn give(&mut self) -> bool {
-        let (now, mut any) = (self.now(), false);
+    fn give(&mut self, now: u64) -> bool {
+        let mut any = false;
         while let Some((host, at, bytes)) = self.fabric.poll(now) {
             self.late_ns.saturating_record(now - at);
             self.refused += u64::from(self.tuns[host].send(bytes).is_err());
@@ -239,6 +286,7 @@ impl Shell {
 
     fn span(&mut self) -> Span {
         let now = self.now();
+        let preempted = preempted_count();
         let SwitchCounters {
             forwarded,
             dropped,
@@ -255,10 +303,20 @@ impl Shell {
             late_p50_us: micros(0.5),
             late_p99_us: micros(0.99),
             busy: self.busy_ns as f64 / (now - self.span_began).max(1) as f64,
+            taking_us: self.stalled.taking as f64 / 1e3,
+            giving_us: self.stalled.giving as f64 / 1e3,
+            away_us: self.stalled.away as f64 / 1e3,
+            preempted: preempted - self.preempted_before,
         };
         self.late_ns.reset();
         self.fabric.restart();
         (self.refused, self.busy_ns, self.span_began) = (0, 0, now);
+        (self.stalled, self.preempted_before) = (Stalled::default(), preempted);
         span
     }
+}
+
+/// How often the calling thread was taken from its processor.
+fn preempted_count() -> u64 {
+    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |used| used.involuntary_context_switches() as u64)
 }

@@ -92,6 +92,7 @@ pub(crate) struct Tally {
 pub(crate) struct Recorded {
     /// Values and their counts, of latency and of slowdown, bin by bin.
     bins: Vec<[Vec<(u64, u64)>; 2]>,
+    lateness: Vec<(u64, u64)>,
     answered_bytes: u64,
     unfinished_count: u64,
 }
@@ -172,6 +173,7 @@ impl Tally {
             bins: bins
                 .map(|bin| [counts(&bin.latency_ns), counts(&bin.slowdown)])
                 .collect(),
+            lateness: counts(&self.lateness_ns),
             answered_bytes: self.answered_bytes,
             unfinished_count: self.unfinished_count,
         }
@@ -186,6 +188,9 @@ impl Tally {
             for (value, count) in slowdown {
                 bin.slowdown.saturating_record_n(*value, *count);
             }
+        }
+        for (value, count) in &recorded.lateness {
+            self.lateness_ns.saturating_record_n(*value, *count);
         }
         self.answered_bytes += recorded.answered_bytes;
         self.unfinished_count += recorded.unfinished_count;
