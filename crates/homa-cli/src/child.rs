@@ -6,7 +6,8 @@
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{self, Child, ChildStdout, Command, Stdio};
+use std::thread;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -97,6 +98,21 @@ pub(crate) fn live_with_parent(what: &impl Serialize) -> Result<(), Failure> {
     parent_gone
         .map(drop)
         .map_err(Failure::work("cannot watch the parent"))
+}
+
+/// The other side: ends this process when the parent is gone, whatever it does then. To be called once
+/// no more words are awaited.
+///
+/// # Errors
+/// The system refuses a thread.
+pub(crate) fn end_with_parent() -> io::Result<()> {
+    thread::Builder::new()
+        .spawn(|| {
+            // Words are ignored; an end and an error are the same.
+            while io::stdin().read(&mut [0]).is_ok_and(|count| count > 0) {}
+            process::exit(1);
+        })
+        .map(drop)
 }
 
 /// The other side: tells its line.

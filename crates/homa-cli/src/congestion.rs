@@ -3,14 +3,32 @@
 use std::net::TcpStream;
 
 use rustix::net::sockopt;
+use serde::{Deserialize, Serialize};
 
-/// The default of most systems. Where the system prefers another (bbr on loopback is several times
-/// slower in bulk), the comparison would flatter Homa.
-const WANTED: &str = "cubic";
+/// A congestion control of the kernel.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) enum Congestion {
+    /// The default of most systems. Where the system prefers another (bbr on loopback is several
+    /// times slower in bulk), the comparison would flatter Homa.
+    #[default]
+    Cubic,
+    Bbr,
+}
 
-/// Chooses the wanted one; where it is not to be had, the system's own stays, and reports tell.
-pub(crate) fn choose(stream: &TcpStream) {
-    let _ = sockopt::set_tcp_congestion(stream, WANTED);
+impl Congestion {
+    /// What the kernel calls it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
+        }
+    }
+
+    /// Has the connection use it; where it is not to be had, the system's own stays, and reports
+    /// tell.
+    pub(crate) fn choose(self, stream: &TcpStream) {
+        let _ = sockopt::set_tcp_congestion(stream, self.name());
+    }
 }
 
 /// The one in force.

@@ -1,6 +1,11 @@
-//! Which processors a measuring thread runs on.
+//! Which processors a measuring thread runs on, and before whom.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{
+    RealtimeThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
 
 /// The processors that this process may use; none if the system does not tell.
 pub(crate) fn allowed() -> Vec<usize> {
@@ -26,4 +31,12 @@ pub(crate) fn pin(numbers: &[usize]) -> std::io::Result<()> {
         set.set(*number);
     }
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Has the calling thread, and threads it starts from now on, run before all others of their
+/// processors and until they sleep, first come first served among themselves; `false` where that is
+/// not allowed.
+pub(crate) fn go_first() -> bool {
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy).is_ok()
 }

@@ -33,6 +33,59 @@ pub(crate) fn slowdown_graph(
         .map_err(|error| Failure::Work(format!("cannot draw the graph: {error}")))
 }
 
+/// The share of messages that took no longer than a latency in microseconds, as lines of points
+/// (latency, share).
+///
+/// # Errors
+/// The graph cannot be drawn.
+pub(crate) fn latency_graph(lines: &[Line]) -> Result<String, Failure> {
+    draw_latency(lines).map_err(|error| Failure::Work(format!("cannot draw the graph: {error}")))
+}
+
+fn draw_latency(lines: &[Line]) -> Result<String, Box<dyn core::error::Error>> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, SIZE_PIXELS).into_drawing_area();
+        area.fill(&WHITE)?;
+        let latencies = lines
+            .iter()
+            .flat_map(|(_, points)| points)
+            .map(|point| point.0);
+        let (low, high) = latencies.fold((f64::MAX, 1.0_f64), |(low, high), latency| {
+            (low.min(latency), high.max(latency))
+        });
+        let mut chart = ChartBuilder::on(&area)
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(52)
+            .build_cartesian_2d((low.min(high) * 0.8..high * 1.5).log_scale(), 0.0..1.02)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .x_desc("latency of short messages, µs")
+            .y_desc("share")
+            .draw()?;
+        for ((name, points), color) in lines.iter().zip(COLORS.iter().cycle()) {
+            let color = *color;
+            chart
+                .draw_series(LineSeries::new(
+                    points.iter().copied(),
+                    color.stroke_width(2),
+                ))?
+                .label(name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerRight)
+            .background_style(WHITE.mix(0.8))
+            .border_style(BLACK.mix(0.3))
+            .draw()?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
 fn draw(
     lines: &[Line],
     sizes: &[usize],

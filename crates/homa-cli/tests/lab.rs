@@ -5,9 +5,14 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+use core::time::Duration;
 use std::fs;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Instant;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 #[test]
@@ -88,4 +93,122 @@ fn the_lab_compares_protocols_or_names_what_is_missing() {
         json["ratios"]["w1/256k/homa/delivered"].as_f64().unwrap() > 0.5,
         "{json}"
     );
+}
+
+/// What the lab wrote, for three hosts with slow links and little to do; nothing where it may not lay
+/// a network.
+fn figures(arguments: &[&str]) -> Option<Value> {
+    let directory = tempfile::tempdir().unwrap();
+    let [json, page] = ["lab.json", "lab.html"].map(|name| directory.path().join(name));
+    let output = slow_lab(arguments)
+        .args(["--seconds", "1", "--json"])
+        .arg(&json)
+        .arg("--html")
+        .arg(&page)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        assert!(errors.contains("cannot lay the network: "), "{errors}");
+        return None;
+    }
+    // Slowdowns and latencies.
+    let page = fs::read_to_string(page).unwrap();
+    assert_eq!(page.matches("<svg").count(), 2);
+    Some(serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap())
+}
+
+fn slow_lab(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_homa"));
+    let usual = "lab --workload w1 --hosts 3 --rate 4 --load 0.2 --buffer 256000 --rounds 1 \
+                 --allow-late";
+    command.args(usual.split_whitespace()).args(arguments);
+    command
+}
+
+fn names(json: &Value) -> Vec<&str> {
+    let rows = json["cases"][0]["rows"].as_array().unwrap();
+    rows.iter()
+        .map(|row| row["protocol"].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn several_processes_of_a_host_and_two_protocols_at_once_share_the_load() {
+    let protocols = "homa,homa_and_tcp,homa_1_level,tcp_cubic_ecn_pair";
+    let Some(json) = figures(&["--processes", "2", "--protocols", protocols]) else {
+        return;
+    };
+    let expected = [
+        "homa",
+        "homa_beside_tcp",
+        "tcp_beside_homa",
+        "homa_1_level",
+        "tcp_cubic_ecn_pair",
+    ];
+    assert_eq!(names(&json), expected);
+    for row in json["cases"][0]["rows"].as_array().unwrap() {
+        assert!(row["delivered"].as_f64().unwrap() > 0.5, "{row}");
+    }
+    for share in ["homa_of_its_half", "tcp_of_its_half"] {
+        let share = &json["ratios"][format!("w1/256k/homa_and_tcp/{share}")];
+        assert!(share.as_f64().unwrap() > 0.5, "{json}");
+    }
+}
+
+#[test]
+fn in_an_incast_one_host_is_called_by_all_others() {
+    let Some(json) = figures(&["--incast", "--protocols", "homa,tcp_cubic_rto5_pair"]) else {
+        return;
+    };
+    // Kernels before 6.11 cannot repeat that early, and the report says so.
+    let has_rto = Path::new("/proc/sys/net/ipv4/tcp_rto_min_us").exists();
+    assert_eq!(names(&json).len(), if has_rto { 2 } else { 1 });
+    assert_eq!(json["left_out"].as_array().unwrap().is_empty(), has_rto);
+    assert_eq!(json["incast"], true);
+    let delivered = &json["ratios"]["w1/256k/homa/delivered"];
+    assert!(delivered.as_f64().unwrap() > 0.5, "{json}");
+}
+
+#[test]
+fn nothing_is_left_of_a_lab_that_is_interrupted_or_killed() {
+    for signal in [Signal::INT, Signal::KILL] {
+        let mut command = slow_lab(&["--seconds", "60", "--protocols", "homa"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut lab = command.spawn().unwrap();
+        let hosts = hosts_of(&mut lab);
+        // Where networks may not be laid, it has ended by itself.
+        let _ = kill_process(Pid::from_child(&lab), signal);
+        assert!(!lab.wait().unwrap().success());
+        let begun = Instant::now();
+        while hosts.iter().any(|host| is_host(*host)) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{signal:?}");
+            thread::yield_now();
+        }
+    }
+}
+
+/// The processes of the three hosts, once all run; none if the lab ended before.
+fn hosts_of(lab: &mut Child) -> Vec<i32> {
+    loop {
+        let parent = format!("PPid:\t{}\n", lab.id());
+        let entries = fs::read_dir("/proc").unwrap();
+        let all = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let hosts: Vec<i32> = all
+            .filter(|process: &i32| {
+                let status = fs::read_to_string(format!("/proc/{process}/status"));
+                status.is_ok_and(|text| text.contains(&parent)) && is_host(*process)
+            })
+            .collect();
+        if hosts.len() == 3 || lab.try_wait().unwrap().is_some() {
+            return hosts;
+        }
+        thread::yield_now();
+    }
+}
+
+/// Whether a process is a host of a lab, still or again.
+fn is_host(process: i32) -> bool {
+    let line = fs::read_to_string(format!("/proc/{process}/cmdline"));
+    line.is_ok_and(|line| line.contains("internal-lab-host"))
 }

@@ -18,12 +18,13 @@ use server::Addresses;
 use crate::answer::Answer;
 use crate::args::{Demo, Which};
 use crate::child::ChildProcess;
+use crate::congestion::Congestion;
 use crate::failure::Failure;
 use crate::host::LinkOption;
 use crate::output::OutputFile;
 use crate::progress::Progress;
 use crate::traffic::SPIN;
-use crate::traffic::client::Client;
+use crate::traffic::client::{Client, DRAIN_MAX};
 use crate::traffic::plan::{Pattern, Planner, SPREAD_SIZES, spread};
 use crate::traffic::tally::{Bins, Problems, Tally, Unloaded};
 use crate::traffic::tcp::TcpTransport;
@@ -76,8 +77,13 @@ fn measure(arguments: &Demo) -> Result<Report, Failure> {
     let slices = Slices::new(arguments);
     let goodput_length = (slices.total() / 8).min(GOODPUT_LENGTH_MAX);
     let progress = Progress::start(expected_time(goodput_length, &slices));
-    let tcp = TcpTransport::connect(&[server.told.tcp], POOL_CONNECTIONS, SPIN)
-        .map_err(Failure::work("TCP"))?;
+    let tcp = TcpTransport::connect(
+        &[server.told.tcp],
+        POOL_CONNECTIONS,
+        Congestion::Cubic,
+        SPIN,
+    )
+    .map_err(Failure::work("TCP"))?;
     let congestion = tcp.congestion();
     let mut demo = Measurement {
         server,
@@ -194,6 +200,7 @@ impl Measurement<'_> {
             problems: &mut self.problems,
             answer: Answer::Echo,
             left_over: false,
+            drain: DRAIN_MAX,
             spin: SPIN,
         };
         let result = work(&mut client);

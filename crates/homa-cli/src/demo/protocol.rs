@@ -7,6 +7,7 @@ use homa::Config;
 use serde::Serialize;
 
 use super::server::Addresses;
+use crate::congestion::Congestion;
 use crate::host::LinkOption;
 use crate::traffic::SPIN;
 use crate::traffic::homa::{HomaTransport, host};
@@ -46,6 +47,7 @@ impl Protocol {
             Self::Tcp => Ok(Box::new(TcpTransport::connect(
                 &[addresses.tcp],
                 POOL_CONNECTIONS,
+                Congestion::Cubic,
                 SPIN,
             )?)),
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
 use crate::child;
+use crate::congestion::Congestion;
 use crate::failure::Failure;
 use crate::host::LinkOption;
 use crate::traffic::SPIN;
@@ -38,7 +39,7 @@ pub(crate) fn run(link: LinkOption) -> Result<(), Failure> {
         homa: homa.address(),
         tcp,
     };
-    thread::spawn(move || report(tcp::serve(&listener, Answer::Echo, SPIN)));
+    thread::spawn(move || report(tcp::serve(&listener, Answer::Echo, Congestion::Cubic, SPIN)));
     thread::spawn(move || report(homa.serve(Answer::Echo)));
     child::live_with_parent(&addresses)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::host::Protocol;
+use super::protocol::Protocol;
 use crate::network::star::HOSTS_MAX;
 use crate::workload;
 
@@ -55,14 +55,31 @@ pub(crate) struct Compare {
     )]
     pub(crate) protocols: Vec<Protocol>,
 
-    /// How long to measure each protocol with each buffer, in seconds.
-    #[arg(long, value_name = "N", default_value = "24", value_parser = seconds)]
-    pub(crate) seconds: Duration,
+    /// How long to measure each protocol with each buffer, in seconds; without it as long as it takes
+    /// for enough short messages.
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    pub(crate) seconds: Option<Duration>,
 
     /// Turns that this time is divided into, so that whatever else the machine does hits all
     /// protocols.
-    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
+
+    /// Short messages are the smallest tenth, and no longer than this.
+    #[arg(long, value_name = "BYTES", default_value = "1500", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) short_max: u32,
+
+    /// All hosts call one, which gets this load of its link.
+    #[arg(long)]
+    pub(crate) incast: bool,
+
+    /// Processes of each host, which share its load; each calls those of its number.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=8))]
+    pub(crate) processes: u16,
+
+    /// Look also for the highest load that each protocol carries as fast as it is offered.
+    #[arg(long)]
+    pub(crate) sustained: bool,
 
     /// Fixes sizes, arrival times and contents of all messages.
     #[arg(long, value_name = "N", default_value = "1")]
@@ -76,7 +93,8 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
-    /// Write a page with graphs of slowdown by message size to FILE.
+    /// Write a page with graphs of slowdown by message size and of the latencies of short messages
+    /// to FILE.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 }

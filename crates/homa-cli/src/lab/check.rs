@@ -92,8 +92,8 @@ fn measure(arguments: &Check) -> io::Result<Vec<Finding>> {
         bytes: arguments.buffer.into(),
         alpha_eighths: 8,
     };
-    let (hosts, tuns) = star::lay(arguments.hosts, DEVICE_QUEUE_PACKETS)?;
     let placement = Placement::of_machine();
+    let (hosts, tuns) = star::lay(arguments.hosts, DEVICE_QUEUE_PACKETS, &placement.hosts)?;
     let _awake = Awake::keep(&placement.hosts);
     cpu::pin(&placement.hosts)?;
     let progress = Progress::start(LENGTH * MEASUREMENTS);
@@ -219,7 +219,9 @@ mod tests {
             taking_us: 0.0,
             giving_us: 0.0,
             away_us: 0.0,
+            longest_us: 0.0,
             preempted: 0,
+            stolen_ms: 0.0,
         }
     }
 

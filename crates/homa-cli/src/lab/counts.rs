@@ -57,6 +57,18 @@ impl Counts {
         }
     }
 
+    /// What this process is to tell: the first of a host tells what the whole host counted.
+    pub(super) const fn of_process(self, process: u16) -> Self {
+        if process == 0 {
+            return self;
+        }
+        Self {
+            device_dropped: 0,
+            packets: 0,
+            ..self
+        }
+    }
+
     /// Adds those of another host or turn.
     pub(super) const fn add(&mut self, other: Self) {
         self.retransmitted += other.retransmitted;

@@ -8,7 +8,11 @@ use std::collections::BinaryHeap;
 
 use homa_sim::{BufferConfig, Link, LinkConfig, Switch, SwitchCounters};
 
-use super::wire::{Label, PACKET_MAX_BYTES, wire_bytes};
+use super::wire::{Label, PACKET_MAX_BYTES, mark, wire_bytes};
+
+/// Bytes that wait at a port when packets that may be marked are: the threshold of DCTCP for links of
+/// this kind, some twenty full packets.
+pub(super) const MARK_BYTES: u64 = 30_000;
 
 /// Packets that an uplink takes ahead of time.
 const UPLINK_AHEAD_PACKETS: u64 = 4;
@@ -83,7 +87,8 @@ impl Fabric {
         self.uplinks[host].idle_at() <= now + UPLINK_AHEAD_PACKETS * self.full_packet
     }
 
-    /// A host sends a packet.
+    /// A host sent a packet at `now`, which may be some time ago: its uplink was not idle then, but the
+    /// switch has it no earlier than what it did last.
     pub(super) fn handle_packet(&mut self, now: u64, from: usize, bytes: &[u8]) {
         let Some(label) = Label::read(bytes).filter(|label| self.has(label.to)) else {
             return;
@@ -96,7 +101,7 @@ impl Fabric {
         place.label = label;
         place.bytes.clear();
         place.bytes.extend(bytes);
-        self.expect(at, What::Arrives { packet });
+        self.expect(at.max(self.now), What::Arrives { packet });
     }
 
     /// The next packet that is at its host by `now`: the host, since when, and its bytes.
@@ -152,7 +157,12 @@ impl Fabric {
         let Packet { label, bytes } = &self.packets[packet];
         let (port, wire) = (usize::from(label.to), wire_bytes(bytes.len()));
         match self.switch.input(at, port, label.level, wire, packet) {
-            Ok(()) => self.depart(at, port),
+            Ok(()) => {
+                if self.switch.queued_bytes(port) > MARK_BYTES {
+                    mark(&mut self.packets[packet].bytes);
+                }
+                self.depart(at, port);
+            }
             Err(packet) => self.free.push(packet),
         }
     }
@@ -278,6 +288,40 @@ mod tests {
         assert!(fabric.uplink_has_room(0, 0));
         (0..4).for_each(|mark| fabric.handle_packet(0, 0, &packet(1, 0, mark)));
         assert!(!fabric.uplink_has_room(0, 0) && fabric.uplink_has_room(80_000, 0));
+    }
+
+    #[test]
+    fn an_uplink_sends_what_waited_while_nobody_looked() {
+        let mut fabric = fabric(1 << 20);
+        fabric.handle_packet(0, 0, &packet(1, 0, 0));
+        assert_eq!(drain(&mut fabric), [(1, 162_000, 0)]);
+        // Found later than the last event, sent before: 80 µs each on the uplink, without a pause. The
+        // first is at the switch 1 µs late, so its port is idle 1 µs after the last one came.
+        (1..4).for_each(|mark| fabric.handle_packet(10_000, 0, &packet(2, 0, mark)));
+        assert_eq!(fabric.uplink_free_at(0), 320_000 - 123_040);
+        let found = drain(&mut fabric);
+        assert_eq!(found[2], (2, 403_000, 3));
+        assert!(found[0].1 >= 162_000, "{found:?}");
+    }
+
+    #[test]
+    fn who_asks_for_it_is_told_of_a_long_queue() {
+        let mut fabric = fabric(1 << 20);
+        let count = MARK_BYTES as usize / 1_000 + 10;
+        for host in 0..2 {
+            for mark in 0..count as u8 {
+                let mut packet = packet(3, 0, mark);
+                packet[1] = 2;
+                fabric.handle_packet(0, host, &packet);
+            }
+        }
+        let (mut first, mut marked) = (None, 0);
+        while let Some((_, _, bytes)) = fabric.poll(u64::MAX) {
+            first.get_or_insert(bytes[1]);
+            marked += usize::from(bytes[1] == 3);
+        }
+        assert_eq!(first, Some(2));
+        assert!((5..count).contains(&marked), "{marked} of {count}");
     }
 
     #[test]

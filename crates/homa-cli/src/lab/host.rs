@@ -3,22 +3,25 @@
 use core::net::SocketAddr;
 use core::ops::Range;
 use core::time::Duration;
+use std::fs;
 use std::io;
 use std::net::TcpListener;
 use std::thread;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use homa::{Config, LinkKind};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
+use super::protocol::{Carrier, Tcp};
+use super::wire::message_wire_bytes;
 use crate::answer::Answer;
 use crate::child;
 use crate::cpu;
 use crate::failure::Failure;
 use crate::network::star;
-use crate::traffic::client::Client;
+use crate::traffic::client::{Client, DRAIN_MAX};
 use crate::traffic::homa::{HomaServer, HomaTransport};
 use crate::traffic::plan::{Pattern, Planner, spread};
 use crate::traffic::tally::{Bins, Problems, Recorded, Tally, Unloaded};
@@ -47,8 +50,13 @@ const ACK_INTERVAL: Duration = Duration::from_millis(50);
 /// There are more hosts than processors: whoever spins takes the time of the others.
 const SPIN: Duration = Duration::ZERO;
 
-/// Hosts go before other programs of the machine, whatever the protocol.
-const NICENESS: i32 = -20;
+/// Settings of a network namespace, and the default of the second.
+const ECN_SETTING: &str = "/proc/sys/net/ipv4/tcp_ecn";
+pub(super) const RTO_MIN_SETTING: &str = "/proc/sys/net/ipv4/tcp_rto_min_us";
+const RTO_MIN_US: u32 = 200_000;
+
+/// What takes longer on an idle link is not tried, but reckoned from what is.
+const UNLOADED_WIRE_MAX: Duration = Duration::from_millis(100);
 
 /// How often and how long the fastest round trip of a size is tried.
 const UNLOADED_TRIES: u32 = 50;
@@ -61,42 +69,23 @@ pub(crate) struct LabHost {
     job: String,
 }
 
-/// What carries the traffic.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
-pub(crate) enum Protocol {
-    /// Homa over UDP, told the rate of the links.
-    #[value(name = "homa")]
-    Homa,
-    /// TCP with cubic, one connection to each host.
-    #[value(name = "tcp_cubic_pair")]
-    TcpPair,
-    /// TCP with cubic, eight connections to each host.
-    #[value(name = "tcp_cubic_pool")]
-    TcpPool,
-}
-
-impl Protocol {
-    /// Its name in tables, files and on the command line.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Homa => "homa",
-            Self::TcpPair => "tcp_cubic_pair",
-            Self::TcpPool => "tcp_cubic_pool",
-        }
-    }
-}
-
 /// What a host is told.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Job {
     pub(super) host: u8,
     pub(super) hosts: u8,
-    pub(super) protocol: Protocol,
+    /// Which of the processes of its host it is; it calls those of that number.
+    pub(super) process: u16,
+    /// Whether only host 0 is called, by all others.
+    pub(super) incast: bool,
+    pub(super) carrier: Carrier,
     pub(super) workload: String,
     pub(super) seed: u64,
     pub(super) link_bits_per_second: u64,
     /// The processors that the host may use.
     pub(super) cpus: Vec<usize>,
+    /// Whether it runs before other programs there: not where the switch runs, too.
+    pub(super) goes_first: bool,
     /// Nothing to find the fastest round trips to host 1, on host 0, with nothing else under way.
     pub(super) load: Option<Load>,
 }
@@ -105,16 +94,35 @@ pub(super) struct Job {
 pub(super) struct Load {
     /// Which arrivals: the same for all protocols in a round.
     pub(super) slice: u32,
-    /// Payload of requests.
+    /// Payload of requests of this process.
     pub(super) bytes_per_second: f64,
+    /// Longer messages are not short.
+    pub(super) short_max: usize,
     pub(super) warm_up: Duration,
     pub(super) window: Duration,
     pub(super) cool_down: Duration,
+    /// How long what is under way at the end may take.
+    pub(super) drain: Duration,
     /// Sizes and their fastest round trips in nanoseconds.
     pub(super) unloaded: Vec<(usize, u64)>,
 }
 
 impl Load {
+    /// That share of it.
+    pub(super) fn share(&self, share: f64) -> Self {
+        Self {
+            bytes_per_second: self.bytes_per_second * share,
+            ..self.clone()
+        }
+    }
+
+    /// What slowdown is reckoned from.
+    pub(super) fn base(&self) -> Unloaded {
+        let points = self.unloaded.iter();
+        let points = points.map(|(size, nanos)| (*size, Duration::from_nanos(*nanos)));
+        Unloaded::new(points.collect())
+    }
+
     /// For how long messages are sent.
     pub(super) fn length(&self) -> Duration {
         self.warm_up + self.window + self.cool_down
@@ -152,28 +160,57 @@ pub(super) enum Found {
 pub(crate) fn run(arguments: &LabHost) -> Result<(), Failure> {
     let job: Job = serde_json::from_str(&arguments.job).map_err(Failure::work("bad job"))?;
     cpu::pin(&job.cpus).map_err(Failure::work("cannot choose processors"))?;
-    // Where that is not allowed, other programs take more of the processor.
-    let _ = rustix::process::setpriority_process(None, NICENESS);
+    if job.goes_first {
+        // Where that is not allowed the report tells how long hosts wait for their processor.
+        let _ = cpu::go_first();
+    }
     let ready = prepare(&job).map_err(Failure::work("cannot serve"))?;
     child::tell(&())?;
     child::wait_for_word()?;
+    child::end_with_parent().map_err(Failure::work("cannot watch the parent"))?;
     let found = work(&job, &ready).unwrap_or_else(|error| Found::Nothing(error.to_string()));
-    child::live_with_parent(&found)
+    child::tell(&found)?;
+    // It serves on until then.
+    loop {
+        thread::park();
+    }
 }
 
 /// The Homa host, where that is the protocol.
 fn prepare(job: &Job) -> io::Result<Option<homa::Host>> {
-    let address = SocketAddr::from((star::address(job.host), PORT));
-    if job.protocol == Protocol::Homa {
-        let host =
-            crate::traffic::homa::host(LinkKind::Udp, config(job.link_bits_per_second), SPIN)?;
-        let server = HomaServer::on(&host, address)?;
-        thread::spawn(move || tell_end(server.serve(Answer::Checksum)));
-        return Ok(Some(host));
+    let address = SocketAddr::from((star::address(job.host), PORT + job.process));
+    match job.carrier {
+        Carrier::Homa { levels } => {
+            let config = config(job.link_bits_per_second, levels);
+            let host = crate::traffic::homa::host(LinkKind::Udp, config, SPIN)?;
+            let server = HomaServer::on(&host, address)?;
+            thread::spawn(move || tell_end(server.serve(Answer::Checksum)));
+            Ok(Some(host))
+        }
+        Carrier::Tcp(kind) => {
+            set_up(kind)?;
+            let listener = TcpListener::bind(address)?;
+            let congestion = kind.congestion;
+            thread::spawn(move || {
+                tell_end(tcp::serve(&listener, Answer::Checksum, congestion, SPIN));
+            });
+            Ok(None)
+        }
     }
-    let listener = TcpListener::bind(address)?;
-    thread::spawn(move || tell_end(tcp::serve(&listener, Answer::Checksum, SPIN)));
-    Ok(None)
+}
+
+/// Has the host's own system treat its connections that way.
+fn set_up(kind: Tcp) -> io::Result<()> {
+    // Two of ECN: as servers only, the system's own default.
+    fs::write(ECN_SETTING, if kind.ecn { "1" } else { "2" })?;
+    let rto_min = kind.rto_min_us.unwrap_or(RTO_MIN_US).to_string();
+    match fs::write(RTO_MIN_SETTING, rto_min) {
+        // Kernels before 6.11 have none, and their own is what is wanted.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && kind.rto_min_us.is_none() => {
+            Ok(())
+        }
+        written => written,
+    }
 }
 
 fn tell_end(ended: io::Result<()>) {
@@ -183,7 +220,7 @@ fn tell_end(ended: io::Result<()>) {
 }
 
 /// What Homa is told of the network; everything else is as for any process.
-pub(super) fn config(link_bits_per_second: u64) -> Config {
+pub(super) fn config(link_bits_per_second: u64, levels: u8) -> Config {
     let bytes_in = |time: Duration| (link_bits_per_second as f64 / 8.0 * time.as_secs_f64()) as u32;
     let round_trip = ROUND_TRIP_BYTES + bytes_in(ROUND_TRIP);
     let known = Config::data_center(link_bits_per_second, round_trip);
@@ -198,6 +235,7 @@ pub(super) fn config(link_bits_per_second: u64) -> Config {
         ack_interval: ACK_INTERVAL,
         ..known
     }
+    .with_levels(levels)
 }
 
 fn work(job: &Job, host: &Option<homa::Host>) -> io::Result<Found> {
@@ -206,7 +244,7 @@ fn work(job: &Job, host: &Option<homa::Host>) -> io::Result<Found> {
     let planner = Planner {
         workload: &workload,
         pattern: &pattern,
-        seed: seed_of(job.seed, job.host),
+        seed: seed_of(job.seed, job.host, job.process),
     };
     let mut problems = Problems::default();
     let mut transport = connect(job, host)?;
@@ -216,11 +254,12 @@ fn work(job: &Job, host: &Option<homa::Host>) -> io::Result<Found> {
         problems: &mut problems,
         answer: Answer::Checksum,
         left_over: false,
+        drain: job.load.as_ref().map_or(DRAIN_MAX, |load| load.drain),
         spin: SPIN,
     };
     let mut found = match &job.load {
-        None => unloaded(&mut client, &planner)?,
-        Some(load) => loaded(&mut client, &planner, load, host)?,
+        None => unloaded(&mut client, &planner, job.link_bits_per_second)?,
+        Some(load) => loaded(&mut client, &planner, job, load, host)?,
     };
     match (&mut found, problems.first()) {
         (_, None) => {}
@@ -241,30 +280,43 @@ fn work(job: &Job, host: &Option<homa::Host>) -> io::Result<Found> {
     Ok(found)
 }
 
-/// Every host has arrivals of its own.
-pub(super) const fn seed_of(seed: u64, host: u8) -> u64 {
+/// Every process has arrivals of its own.
+pub(super) const fn seed_of(seed: u64, host: u8, process: u16) -> u64 {
     seed.wrapping_add((host as u64) << 32)
+        .wrapping_add((process as u64) << 40)
 }
 
 fn connect(job: &Job, host: &Option<homa::Host>) -> io::Result<Box<dyn Transport>> {
-    let others = match job.load {
-        None => 1..2,
-        Some(_) => 0..job.hosts,
+    let others = match (&job.load, job.incast) {
+        (None, _) => 1..2,
+        (Some(_), true) => 0..1,
+        (Some(_), false) => 0..job.hosts,
     };
     let others = others.filter(|other| *other != job.host);
     let servers: Vec<_> = others
-        .map(|other| SocketAddr::from((star::address(other), PORT)))
+        .map(|other| SocketAddr::from((star::address(other), PORT + job.process)))
         .collect();
-    Ok(match (job.protocol, host) {
-        (Protocol::Homa, Some(host)) => Box::new(HomaTransport::on(host, servers)?),
-        (Protocol::TcpPool, _) => Box::new(TcpTransport::connect(&servers, 8, SPIN)?),
-        _ => Box::new(TcpTransport::connect(&servers, 1, SPIN)?),
-    })
+    match (job.carrier, host) {
+        (Carrier::Homa { .. }, Some(host)) => Ok(Box::new(HomaTransport::on(host, servers)?)),
+        (Carrier::Homa { .. }, None) => Err(io::Error::other("there is no Homa here")),
+        (Carrier::Tcp(kind), _) => {
+            let (connections, congestion) = (kind.connections, kind.congestion);
+            let transport = TcpTransport::connect(&servers, connections, congestion, SPIN)?;
+            Ok(Box::new(transport))
+        }
+    }
 }
 
-fn unloaded(client: &mut Client<'_>, planner: &Planner<'_>) -> io::Result<Found> {
+fn unloaded(
+    client: &mut Client<'_>,
+    planner: &Planner<'_>,
+    link_bits_per_second: u64,
+) -> io::Result<Found> {
+    let wire_max = link_bits_per_second as f64 / 8.0 * UNLOADED_WIRE_MAX.as_secs_f64();
+    let mut sizes = spread(planner.workload);
+    sizes.retain(|size| f64::from(message_wire_bytes(*size)) <= wire_max);
     let mut found = Vec::new();
-    for message in planner.one_of_each(&spread(planner.workload)) {
+    for message in planner.one_of_each(&sizes) {
         let rtt = client.fastest_rtt(&message, UNLOADED_TURN, UNLOADED_TRIES)?;
         let rtt = rtt.ok_or(io::ErrorKind::TimedOut)?;
         found.push((message.size, rtt.as_nanos() as u64));
@@ -275,17 +327,20 @@ fn unloaded(client: &mut Client<'_>, planner: &Planner<'_>) -> io::Result<Found>
 fn loaded(
     client: &mut Client<'_>,
     planner: &Planner<'_>,
+    job: &Job,
     load: &Load,
     host: &Option<homa::Host>,
 ) -> io::Result<Found> {
     let (length, counted) = (load.length(), load.counted());
     let plan = planner.slice(load.slice, length, load.bytes_per_second);
-    let points = load.unloaded.iter();
-    let points = points.map(|(size, nanos)| (*size, Duration::from_nanos(*nanos)));
-    let unloaded = Unloaded::new(points.collect());
-    let mut tally = Tally::new(&Bins::of(planner.workload), &unloaded);
+    let bins = Bins::with_first(planner.workload, load.short_max);
+    let mut tally = Tally::new(&bins, &load.base());
     let cpu_before = cpu_time()?;
     let counts_before = Counts::read(host.as_ref(), star::DEVICE)?;
+    if plan.is_empty() {
+        // Whoever is only called is there until the end.
+        thread::sleep(length + load.drain);
+    }
     client.open_loop(&plan, length, counted.clone(), &mut tally)?;
     let offered = plan.iter().filter(|arrival| counted.contains(&arrival.at));
     Ok(Found::Loaded {
@@ -294,7 +349,9 @@ fn loaded(
         cpu_s: (cpu_time()? - cpu_before).as_secs_f64(),
         failed_count: 0,
         first_failure: None,
-        counts: Counts::read(host.as_ref(), star::DEVICE)?.since(counts_before),
+        counts: Counts::read(host.as_ref(), star::DEVICE)?
+            .since(counts_before)
+            .of_process(job.process),
     })
 }
 

@@ -4,14 +4,20 @@
 //! simulator, running in real time. Before a result is believed, the lab measures itself.
 
 mod args;
+mod case;
 mod check;
+mod cluster;
 mod compare;
 mod counts;
 mod fabric;
 pub(crate) mod host;
 mod placement;
+mod protocol;
+mod rates;
+mod ratios;
 mod report;
 mod running;
+mod sustained;
 mod traffic;
 mod virtual_time;
 mod wire;

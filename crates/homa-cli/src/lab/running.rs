@@ -3,13 +3,14 @@
 //!
 //! *Design*: on a processor of its own it never sleeps while packets come. In a virtual machine a
 //! packet cost it 13 to 26 µs with sleep between packets, most of that for timers and wake-ups, and
-//! 5 without. What else wants to run on that processor is given its share by the kernel, up to 50 ms
-//! a second at a stretch: a turn in which that matters is late. Short naps for the others' sake were
-//! tried, and made it worse, as a process that begins or ends holds the processor for milliseconds; a
-//! scheduling deadline instead of a priority lets the kernel move the thread among the hosts.
+//! 5 without. Short naps leave a twentieth of it to whatever else wants to run there; a scheduling
+//! deadline instead of a priority lets the kernel move the thread among the hosts. What a packet causes
+//! at its host (TCP's next packets are made while its acknowledgement is handed in) is done by the
+//! hosts' processors, see [`star::lay`](crate::network::star::lay).
 
 use core::hint;
 use core::time::Duration;
+use std::fs;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
@@ -21,11 +22,6 @@ use homa_sim::SwitchCounters;
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
-use thread_priority::ThreadPriority;
-use thread_priority::unix::{
-    RealtimeThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
-    thread_native_id,
-};
 
 use super::fabric::Fabric;
 use super::placement::Placement;
@@ -36,6 +32,13 @@ const BUFFER_BYTES: usize = 2048;
 
 /// On a processor of its own it looks again and again, until nothing has come for so long.
 const SPIN: Duration = Duration::from_millis(1);
+
+/// After so long without a sleep it naps as soon as nothing is due meanwhile, and after twice as long in
+/// any case. Otherwise the kernel takes the processor away for 50 ms of every second at a stretch: from
+/// real-time threads that leave less than a twentieth to the others, in favour of those or of nobody.
+/// Naps half as long were not enough for that on a busy machine. Waking up takes half of it again.
+const NAP_INTERVAL: Duration = Duration::from_millis(1);
+const NAP: Duration = Duration::from_micros(60);
 
 /// Elsewhere it sleeps, and as waking up takes about this long, it does so before the time.
 const EARLY: Duration = Duration::from_micros(5);
@@ -62,12 +65,16 @@ pub(super) struct Span {
     /// Share of the time in which it had something to do.
     pub(super) busy: f64,
     /// What kept it from its next look for longer than [`STALL`], in microseconds together: taking
-    /// packets from hosts, giving them to hosts, and being away from its processor between the two.
+    /// packets from hosts, giving them to hosts, and being away from its processor between the two;
+    /// and the longest of all.
     pub(super) taking_us: f64,
     pub(super) giving_us: f64,
     pub(super) away_us: f64,
+    pub(super) longest_us: f64,
     /// Times that it was taken from its processor.
     pub(super) preempted: u64,
+    /// What a hypervisor took from all processors together, in milliseconds.
+    pub(super) stolen_ms: f64,
 }
 
 /// A running fabric. Dropping it ends the thread.
@@ -129,9 +136,7 @@ impl Drop for Running {
 /// own.
 fn take_place(placement: &Placement) -> (bool, bool) {
     let is_apart = placement.is_apart() && cpu::pin(&placement.switch).is_ok();
-    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
-    let fifo = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
-    (fifo.is_ok(), is_apart)
+    (cpu::go_first(), is_apart)
 }
 
 /// What the thread has.
@@ -147,6 +152,7 @@ struct Shell {
     busy_ns: u64,
     stalled: Stalled,
     preempted_before: u64,
+    stolen_before: f64,
     span_began: u64,
 }
 
@@ -156,23 +162,26 @@ struct Stalled {
     taking: u64,
     giving: u64,
     away: u64,
+    longest: u64,
 }
 
 impl Stalled {
     /// A look ended: it began to take at `begun` after one that ended at `before`, and gave from
     /// `taken` to `end`.
     fn look(&mut self, [before, begun, taken, end]: [u64; 4]) {
-        let stall = |from: u64, to: u64| {
+        let mut stall = |from: u64, to: u64| {
             let long = to.saturating_sub(from);
+            self.longest = self.longest.max(long);
             if long > STALL.as_nanos() as u64 {
                 long
             } else {
                 0
             }
         };
-        self.away += stall(before, begun);
-        self.taking += stall(begun, taken);
-        self.giving += stall(taken, end);
+        let [away, taking, giving] = [stall(before, begun), stall(begun, taken), stall(taken, end)];
+        self.away += away;
+        self.taking += taking;
+        self.giving += giving;
     }
 }
 
@@ -190,12 +199,15 @@ impl Shell {
             busy_ns: 0,
             stalled: Stalled::default(),
             preempted_before: 0,
+            stolen_before: 0.0,
             span_began: 0,
         }
     }
 
     fn run(&mut self) -> io::Result<()> {
-        let (mut active_at, mut looked_at) = (0, 0);
+        let (mut active_at, mut looked_at, mut slept_at) = (0, 0, 0);
+        // When the last look began.
+        let mut last = 0;
         loop {
             match self.asked.try_recv() {
                 Ok(tell) => {
@@ -207,13 +219,18 @@ impl Shell {
                 Err(TryRecvError::Empty) => {}
             }
             let begun = self.now();
-            let took = self.take(begun)?;
+            let took = self.take(since_when(last, begun), begun)?;
+            last = begun;
             let taken = self.now();
             if self.give(taken) || took {
                 let end = self.now();
                 self.busy_ns += end - begun;
                 self.stalled.look([looked_at, begun, taken, end]);
                 (active_at, looked_at) = (end, end);
+                if self.may_nap(end, slept_at) {
+                    thread::sleep(NAP);
+                    slept_at = self.now();
+                }
             } else if begun - active_at < self.spin_ns {
                 hint::spin_loop();
                 self.stalled.look([looked_at, begun, taken, taken]);
@@ -221,6 +238,7 @@ impl Shell {
             } else {
                 self.sleep()?;
                 looked_at = self.now();
+                (slept_at, last) = (looked_at, looked_at);
             }
         }
     }
@@ -229,8 +247,9 @@ impl Shell {
         self.start.elapsed().as_nanos() as u64
     }
 
-    /// Takes packets from every host whose uplink should have more; whether there was any.
-    fn take(&mut self, now: u64) -> io::Result<bool> {
+    /// Takes packets from every host whose uplink should have more, as of `since`; whether there was
+    /// any.
+    fn take(&mut self, since: u64, now: u64) -> io::Result<bool> {
         let mut any = false;
         for (host, tun) in self.tuns.iter().enumerate() {
             if self.fabric.uplink_free_at(host) > now {
@@ -238,7 +257,10 @@ impl Shell {
             }
             while self.fabric.uplink_has_room(now, host) {
                 match tun.receive(&mut self.buffer) {
-                    Ok(count) => self.fabric.handle_packet(now, host, &self.buffer[..count]),
+                    Ok(count) => {
+                        self.fabric
+                            .handle_packet(since, host, &self.buffer[..count]);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => return Err(error),
                 }
@@ -259,13 +281,28 @@ impl Shell {
         any
     }
 
+    /// Whether this is a moment to nap, when the last sleep ended at `slept_at`.
+    fn may_nap(&self, now: u64, slept_at: u64) -> bool {
+        let (interval, nap) = (NAP_INTERVAL.as_nanos() as u64, NAP.as_nanos() as u64);
+        let awake = now.saturating_sub(slept_at);
+        let is_due_late = || self.next_event(now).is_none_or(|at| at > now + 2 * nap);
+        awake > 2 * interval || awake > interval && is_due_late()
+    }
+
+    /// When something is to be delivered, or an uplink that is busy takes more.
+    fn next_event(&self, now: u64) -> Option<u64> {
+        let uplinks = (0..self.tuns.len()).map(|host| self.fabric.uplink_free_at(host));
+        let busy = uplinks.filter(|free_at| *free_at > now).min();
+        self.fabric.poll_timeout().into_iter().chain(busy).min()
+    }
+
     /// Waits for a packet or for the time of the next event.
     fn sleep(&self) -> io::Result<()> {
         let now = self.now();
         let uplinks = (0..self.tuns.len()).map(|host| self.fabric.uplink_free_at(host));
-        let busy = uplinks.clone().filter(|free_at| *free_at > now).min();
-        let next = self.fabric.poll_timeout().into_iter().chain(busy).min();
-        let wait = next.map_or(SLEEP_MAX, |at| Duration::from_nanos(at.saturating_sub(now)));
+        let wait = self
+            .next_event(now)
+            .map_or(SLEEP_MAX, |at| Duration::from_nanos(at.saturating_sub(now)));
         let Some(wait) = wait.min(SLEEP_MAX).checked_sub(EARLY) else {
             return Ok(());
         };
@@ -286,7 +323,7 @@ impl Shell {
 
     fn span(&mut self) -> Span {
         let now = self.now();
-        let preempted = preempted_count();
+        let (preempted, stolen_ms) = (preempted_count(), stolen_ms());
         let SwitchCounters {
             forwarded,
             dropped,
@@ -306,17 +343,71 @@ impl Shell {
             taking_us: self.stalled.taking as f64 / 1e3,
             giving_us: self.stalled.giving as f64 / 1e3,
             away_us: self.stalled.away as f64 / 1e3,
+            longest_us: self.stalled.longest as f64 / 1e3,
             preempted: preempted - self.preempted_before,
+            stolen_ms: stolen_ms - self.stolen_before,
         };
         self.late_ns.reset();
         self.fabric.restart();
         (self.refused, self.busy_ns, self.span_began) = (0, 0, now);
         (self.stalled, self.preempted_before) = (Stalled::default(), preempted);
+        self.stolen_before = stolen_ms;
         span
+    }
+}
+
+/// When packets came that are found at `now`, after a look that began at `before`: at present, unless
+/// there was a stall. Its uplink then sent what waited: a link does not stop because its switch looks
+/// elsewhere. Otherwise hosts that know its rate would give it as much as ever, and what they gave it in
+/// the meantime would stand in front of it until they have nothing to send.
+fn since_when(before: u64, now: u64) -> u64 {
+    if now.saturating_sub(before) > STALL.as_nanos() as u64 {
+        before
+    } else {
+        now
     }
 }
 
 /// How often the calling thread was taken from its processor.
 fn preempted_count() -> u64 {
     getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |used| used.involuntary_context_switches() as u64)
+}
+
+/// What a hypervisor took from all processors since the system began: the eighth number of
+/// /proc/stat, in hundredths of a second.
+fn stolen_ms() -> f64 {
+    let all = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks = all
+        .split_whitespace()
+        .nth(8)
+        .and_then(|number| number.parse::<f64>().ok());
+    ticks.unwrap_or(0.0) * 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_after_a_stall_came_when_it_began() {
+        assert_eq!(since_when(1_000_000, 1_090_000), 1_090_000);
+        assert_eq!(since_when(1_000_000, 54_000_000), 1_000_000);
+    }
+
+    #[test]
+    fn long_looks_are_told_by_what_they_were_spent_on() {
+        let mut stalled = Stalled::default();
+        stalled.look([0, 150_000, 160_000, 400_000]);
+        stalled.look([400_000, 500_000, 600_000, 700_000]);
+        let Stalled {
+            taking,
+            giving,
+            away,
+            longest,
+        } = stalled;
+        assert_eq!(
+            (away, taking, giving, longest),
+            (150_000, 0, 240_000, 240_000)
+        );
+    }
 }

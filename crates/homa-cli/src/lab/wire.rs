@@ -41,6 +41,25 @@ impl Label {
     }
 }
 
+/// Marks an IP packet as one that met a queue, if its sender asked for that.
+pub(super) fn mark(packet: &mut [u8]) {
+    let Some(header) = packet.first_chunk_mut::<20>() else {
+        return;
+    };
+    if !matches!(header[1] & 3, 1 | 2) {
+        return;
+    }
+    let before = u16::from_be_bytes([header[0], header[1]]);
+    header[1] |= 3;
+    let after = u16::from_be_bytes([header[0], header[1]]);
+    // RFC 1624: the checksum changes by what a word of the header changes.
+    let checksum = u16::from_be_bytes([header[10], header[11]]);
+    let sum = u32::from(!checksum) + u32::from(!before) + u32::from(after);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    [header[10], header[11]] = (!(sum as u16)).to_be_bytes();
+}
+
 /// Bytes that an IP packet takes on the wire.
 pub(super) fn wire_bytes(packet_bytes: usize) -> u32 {
     (packet_bytes as u32 + FRAME_BYTES).max(FRAME_MIN_BYTES)
@@ -79,6 +98,29 @@ mod tests {
         packet[0] = 0x60;
         assert_eq!(Label::read(&packet), None);
         assert_eq!(Label::read(&packet[..19]), None);
+    }
+
+    /// The sum of a header's words, which is all ones if its checksum is right.
+    fn sum(header: &[u8]) -> u32 {
+        let words = header.chunks(2);
+        let sum: u32 = words
+            .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
+            .sum();
+        (sum & 0xffff) + (sum >> 16)
+    }
+
+    #[test]
+    fn only_who_asks_for_it_is_marked_and_the_checksum_stays_right() {
+        for (before, after) in [(0xe0, 0xe0), (0xe2, 0xe3), (0x01, 0x03), (0x03, 0x03)] {
+            let mut packet = [
+                0x45, before, 5, 220, 7, 7, 0x40, 0, 64, 6, 0, 0, 10, 214, 0, 1, 10, 214, 0, 2,
+            ];
+            let checksum = !(sum(&packet) as u16);
+            packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+            assert_eq!(sum(&packet), 0xffff);
+            mark(&mut packet);
+            assert_eq!((packet[1], sum(&packet)), (after, 0xffff));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Hosts whose network is a process: each a namespace with a TUN device.
 
 use core::net::Ipv4Addr;
-use std::io;
+use std::{fs, io};
 
 use homa_net::tun::Tun;
 
@@ -14,31 +14,52 @@ pub(crate) const DEVICE: &str = "host";
 /// The most hosts: their addresses differ in the last byte.
 pub(crate) const HOSTS_MAX: u8 = 64;
 
+/// Which processors receive for devices made from then on; kernels before 6.3 have no such setting.
+const RECEIVING_SETTING: &str = "/proc/sys/net/core/rps_default_mask";
+
 /// Makes so many hosts. What a host sends comes out of its TUN device, and what goes in there arrives
 /// at the host. In each, `queue_packets` wait for the process at most; more are dropped, as
-/// TUN takes packets out of TCP's own account of what it has queued.
+/// TUN takes packets out of TCP's own account of what it has queued. What arrives is worked on by the
+/// processors `cpus`, where the kernel lets us choose, and not by whoever puts it into the device.
 ///
 /// Called while the process has one thread, see [`super::Network::lay`].
 ///
 /// # Errors
 /// The rights are missing, or there is no /dev/net/tun.
-pub(crate) fn lay(hosts: u8, queue_packets: u32) -> io::Result<(Vec<Namespace>, Vec<Tun>)> {
+pub(crate) fn lay(
+    hosts: u8,
+    queue_packets: u32,
+    cpus: &[usize],
+) -> io::Result<(Vec<Namespace>, Vec<Tun>)> {
     namespace::gain_right()?;
     let laid: io::Result<Vec<_>> = (0..hosts)
-        .map(|host| lay_one(host, queue_packets))
+        .map(|host| lay_one(host, queue_packets, &mask(cpus)))
         .collect();
     Ok(laid?.into_iter().unzip())
 }
 
-fn lay_one(host: u8, queue_packets: u32) -> io::Result<(Namespace, Tun)> {
+fn lay_one(host: u8, queue_packets: u32, cpus: &str) -> io::Result<(Namespace, Tun)> {
     let namespace = Namespace::make()?;
     let tun = namespace.enter(|| {
+        // Without the setting packets arrive as well, only later.
+        let _ = fs::write(RECEIVING_SETTING, cpus);
         let tun = Tun::create(DEVICE)?;
         limit_queue(queue_packets)?;
         bring_up(&[address(host)])?;
         io::Result::Ok(tun)
     })??;
     Ok((namespace, tun))
+}
+
+/// Processors as the kernel reads them: a bit each, in groups of 32, the highest first.
+fn mask(cpus: &[usize]) -> String {
+    let last = cpus.iter().max().map_or(0, |number| number / 32);
+    let groups = (0..=last).rev().map(|group| {
+        let here = cpus.iter().filter(|number| *number / 32 == group);
+        let bits = here.fold(0_u32, |bits, number| bits | 1 << (number % 32));
+        format!("{bits:x}")
+    });
+    groups.collect::<Vec<_>>().join(",")
 }
 
 /// The address of a host.
@@ -57,6 +78,13 @@ pub(crate) const fn host_at(address: Ipv4Addr) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processors_are_told_as_bits() {
+        assert_eq!((mask(&[1]).as_str(), mask(&[0, 2]).as_str()), ("2", "5"));
+        assert_eq!(mask(&[3, 33]), "2,8");
+        assert_eq!(mask(&[]), "0");
+    }
 
     #[test]
     fn addresses_name_hosts() {

@@ -29,7 +29,7 @@ const GOODPUT_OUTSTANDING_BYTES: usize = 16 << 20;
 /// RPCs started in a row before completions have their turn.
 const STARTS_PER_TURN: usize = 32;
 
-/// How long RPCs may take to complete after the last arrival; what takes longer is given up.
+/// How long that is on networks where the longest message takes a fraction of a second.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 /// A client in the middle of one run.
@@ -38,6 +38,7 @@ struct Run<'a> {
     pattern: &'a Pattern,
     problems: &'a mut Problems,
     answer: Answer,
+    drain: Duration,
     left_over: &'a mut bool,
     outstanding: HashMap<u64, (Message, Instant)>,
     outstanding_bytes: usize,
@@ -52,6 +53,8 @@ pub(crate) struct Client<'a> {
     pub(crate) answer: Answer,
     /// Set when RPCs were given up: their answers may still come.
     pub(crate) left_over: bool,
+    /// How long RPCs may take to complete after the last arrival; what takes longer is given up.
+    pub(crate) drain: Duration,
     /// How long before an RPC is due to stop sleeping.
     pub(crate) spin: Duration,
 }
@@ -103,8 +106,8 @@ impl Client<'_> {
                 break;
             }
             run.start(message, started)?;
-            while !run.outstanding.is_empty() && started.elapsed() < DRAIN_MAX {
-                run.poll(started + DRAIN_MAX, &mut |_, done| {
+            while !run.outstanding.is_empty() && started.elapsed() < run.drain {
+                run.poll(started + run.drain, &mut |_, done| {
                     fastest = Some(fastest.map_or(done.latency, |f: Duration| f.min(done.latency)));
                 })?;
             }
@@ -131,7 +134,7 @@ impl Client<'_> {
         tally: &mut Tally,
     ) -> io::Result<()> {
         let begin = Instant::now();
-        let (last_end, mut end) = (begin + length + DRAIN_MAX, begin + length);
+        let (last_end, mut end) = (begin + length + self.drain, begin + length);
         let spin = self.spin;
         let (mut run, mut waiting) = (self.run(), plan.iter().peekable());
         loop {
@@ -153,6 +156,9 @@ impl Client<'_> {
                 if counted.contains(&(done.at - done.latency - begin)) {
                     tally.record_answer(message.size, done.latency);
                 }
+                if counted.contains(&(done.at - begin)) {
+                    tally.record_carried(message.size);
+                }
                 end = end.max(done.at);
             })?;
         }
@@ -168,6 +174,7 @@ impl Client<'_> {
             pattern: self.pattern,
             problems: self.problems,
             answer: self.answer,
+            drain: self.drain,
             left_over: &mut self.left_over,
             outstanding: HashMap::new(),
             outstanding_bytes: 0,
@@ -241,7 +248,7 @@ impl Run<'_> {
 
     /// Waits for what is under way, so that it does not disturb what is measured next.
     fn drain(&mut self) -> io::Result<()> {
-        let end = Instant::now() + DRAIN_MAX;
+        let end = Instant::now() + self.drain;
         while !self.outstanding.is_empty() && Instant::now() < end {
             self.poll(end, &mut |_, _| {})?;
         }
@@ -254,7 +261,7 @@ impl Run<'_> {
         if left > 0 {
             *self.left_over = true;
             self.problems
-                .error(format!("{left} RPCs had no answer after {DRAIN_MAX:?}"));
+                .error(format!("{left} RPCs had no answer after {:?}", self.drain));
         }
     }
 }
@@ -331,6 +338,7 @@ mod tests {
             problems: &mut problems,
             answer: Answer::Echo,
             left_over: false,
+            drain: DRAIN_MAX,
             spin: Duration::ZERO,
         };
         client

@@ -34,6 +34,23 @@ impl Bins {
         Self::new(limits)
     }
 
+    /// The same, but the first holds none longer than `first_max`.
+    pub(crate) fn with_first(workload: &Workload, first_max: usize) -> Self {
+        let mut bins = Self::of(workload);
+        if bins.limits[0] > first_max && workload.size_min() <= first_max {
+            bins.limits.insert(0, first_max);
+        }
+        bins
+    }
+
+    /// The share of the messages of `workload` that belong to the first.
+    pub(crate) fn first_share(&self, workload: &Workload) -> f64 {
+        const STEPS: u32 = 10_000;
+        let steps = (0..STEPS).map(|step| (f64::from(step) + 0.5) / f64::from(STEPS));
+        let first = steps.filter(|share| workload.quantile(*share) <= self.limits[0]);
+        first.count().max(1) as f64 / f64::from(STEPS)
+    }
+
     /// Where a message of `size` bytes belongs.
     fn index(&self, size: usize) -> usize {
         self.limits
@@ -82,6 +99,7 @@ pub(crate) struct Tally {
     by_bin: Vec<BinTally>,
     lateness_ns: Histogram<u64>,
     answered_bytes: u64,
+    carried_bytes: u64,
     started_count: u64,
     unfinished_count: u64,
     time: Duration,
@@ -94,6 +112,7 @@ pub(crate) struct Recorded {
     bins: Vec<[Vec<(u64, u64)>; 2]>,
     lateness: Vec<(u64, u64)>,
     answered_bytes: u64,
+    carried_bytes: u64,
     unfinished_count: u64,
 }
 
@@ -127,6 +146,7 @@ impl Tally {
             unloaded: unloaded.clone(),
             lateness_ns: histogram(),
             answered_bytes: 0,
+            carried_bytes: 0,
             started_count: 0,
             unfinished_count: 0,
             time: Duration::ZERO,
@@ -149,6 +169,11 @@ impl Tally {
         self.answered_bytes += size as u64;
     }
 
+    /// A request of `size` bytes was answered in the time that counts, whenever it was planned.
+    pub(crate) const fn record_carried(&mut self, size: usize) {
+        self.carried_bytes += size as u64;
+    }
+
     /// A slice took `time`, and left RPCs unfinished.
     pub(crate) fn record_end(&mut self, time: Duration, unfinished_count: usize) {
         self.time += time;
@@ -158,6 +183,21 @@ impl Tally {
     /// Bytes of requests answered.
     pub(crate) const fn answered_bytes(&self) -> u64 {
         self.answered_bytes
+    }
+
+    /// Bytes of requests answered in the time that counts: what the network carried.
+    pub(crate) const fn carried_bytes(&self) -> u64 {
+        self.carried_bytes
+    }
+
+    /// Latencies of the first bin, in microseconds, at these fractions of its messages; empty if
+    /// there are none.
+    pub(crate) fn first_latencies_us(&self, fractions: &[f64]) -> Vec<f64> {
+        let histogram = &self.by_bin[0].latency_ns;
+        if histogram.is_empty() {
+            return Vec::new();
+        }
+        fractions.iter().map(|at| micros(histogram, *at)).collect()
     }
 
     /// What was recorded, for another process to [`merge`](Self::merge).
@@ -175,6 +215,7 @@ impl Tally {
                 .collect(),
             lateness: counts(&self.lateness_ns),
             answered_bytes: self.answered_bytes,
+            carried_bytes: self.carried_bytes,
             unfinished_count: self.unfinished_count,
         }
     }
@@ -193,6 +234,7 @@ impl Tally {
             self.lateness_ns.saturating_record_n(*value, *count);
         }
         self.answered_bytes += recorded.answered_bytes;
+        self.carried_bytes += recorded.carried_bytes;
         self.unfinished_count += recorded.unfinished_count;
     }
 
@@ -298,6 +340,17 @@ mod tests {
         assert_eq!(bins.limits.last(), Some(&1_000_000));
         let one_size = Workload::parse("x", "size_bytes,cumulative_fraction\n9,1\n").unwrap();
         assert_eq!(Bins::of(&one_size).limits, [9]);
+    }
+
+    #[test]
+    fn the_first_bin_may_be_cut_at_a_length() {
+        let w5 = crate::workload::named("w5").unwrap();
+        let (all, cut) = (Bins::of(&w5), Bins::with_first(&w5, 1_500));
+        assert_eq!((cut.limits[0], &cut.limits[1..]), (1_500, &all.limits[..]));
+        let share = cut.first_share(&w5);
+        assert!((0.02..0.04).contains(&share), "{share}");
+        let w2 = crate::workload::named("w2").unwrap();
+        assert_eq!(Bins::with_first(&w2, 1_500).limits, Bins::of(&w2).limits);
     }
 
     #[test]

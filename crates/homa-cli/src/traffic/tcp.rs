@@ -12,7 +12,7 @@ use super::plan::destination;
 use super::poller::{Poller, Ready};
 use super::transport::{Deliver, Transport};
 use crate::answer::Answer;
-use crate::congestion;
+use crate::congestion::{self, Congestion};
 
 /// The listener's key; connections have those from 0 up.
 const LISTENER: usize = usize::MAX;
@@ -40,20 +40,21 @@ struct PoolConnection {
 }
 
 impl TcpTransport {
-    /// Opens so many connections to each of the servers.
+    /// Opens so many connections to each of the servers, of that congestion control.
     ///
     /// # Errors
     /// The server cannot be reached, or the process has too many files open.
     pub(crate) fn connect(
         servers: &[SocketAddr],
         count: usize,
+        congestion: Congestion,
         spin: Duration,
     ) -> io::Result<Self> {
         let poller = Poller::new(spin)?;
         let mut connections = Vec::with_capacity(servers.len() * count);
         for key in 0..servers.len() * count {
             let stream = TcpStream::connect(servers[key / count])?;
-            congestion::choose(&stream);
+            congestion.choose(&stream);
             poller.add(&stream, key)?;
             connections.push(PoolConnection::new(FrameConnection::new(stream)?));
         }
@@ -152,7 +153,12 @@ fn update_watch(
 ///
 /// # Errors
 /// What is wrong with the listener.
-pub(crate) fn serve(listener: &TcpListener, answer: Answer, spin: Duration) -> io::Result<()> {
+pub(crate) fn serve(
+    listener: &TcpListener,
+    answer: Answer,
+    congestion: Congestion,
+    spin: Duration,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let poller = Poller::new(spin)?;
     poller.add(listener, LISTENER)?;
@@ -162,7 +168,7 @@ pub(crate) fn serve(listener: &TcpListener, answer: Answer, spin: Duration) -> i
         poller.wait(None, &mut ready)?;
         for ready in &ready {
             if ready.key == LISTENER {
-                accept(listener, &poller, &mut connections)?;
+                accept(listener, &poller, congestion, &mut connections)?;
                 continue;
             }
             let slot = &mut connections[ready.key];
@@ -196,6 +202,7 @@ impl ServerConnection {
 fn accept(
     listener: &TcpListener,
     poller: &Poller,
+    congestion: Congestion,
     connections: &mut Vec<Option<ServerConnection>>,
 ) -> io::Result<()> {
     let stream = match listener.accept() {
@@ -205,7 +212,7 @@ fn accept(
         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => return Ok(()),
         Err(error) => return Err(error),
     };
-    congestion::choose(&stream);
+    congestion.choose(&stream);
     let key = connections
         .iter()
         .position(Option::is_none)

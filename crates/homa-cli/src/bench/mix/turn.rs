@@ -12,8 +12,9 @@ use crate::answer::Answer;
 use crate::bench::meter::{Meter, Sample};
 use crate::bench::sockets::spawn_server;
 use crate::bench::suite::{Job, Task as AnyTask};
+use crate::congestion::Congestion;
 use crate::traffic::SPIN;
-use crate::traffic::client::Client;
+use crate::traffic::client::{Client, DRAIN_MAX};
 use crate::traffic::homa::{HomaServer, HomaTransport, host};
 use crate::traffic::plan::{Pattern, Planner, spread};
 use crate::traffic::tally::{Bins, Problems, Tally, Unloaded};
@@ -40,9 +41,12 @@ impl Protocol {
     fn connect(self, server: SocketAddr) -> io::Result<Box<dyn Transport>> {
         Ok(match self {
             Self::Homa => Box::new(HomaTransport::on(&new_host()?, vec![server])?),
-            Self::Tcp { connections } => {
-                Box::new(TcpTransport::connect(&[server], connections, SPIN)?)
-            }
+            Self::Tcp { connections } => Box::new(TcpTransport::connect(
+                &[server],
+                connections,
+                Congestion::Cubic,
+                SPIN,
+            )?),
         })
     }
 }
@@ -59,7 +63,7 @@ pub(super) fn serve(job: &Job, protocol: Protocol) -> io::Result<Vec<u16>> {
         Protocol::Tcp { .. } => {
             let listener = TcpListener::bind(SocketAddr::new(job.listen, 0))?;
             let port = listener.local_addr()?.port();
-            spawn_server(move || tcp::serve(&listener, Answer::Checksum, SPIN));
+            spawn_server(move || tcp::serve(&listener, Answer::Checksum, Congestion::Cubic, SPIN));
             port
         }
     };
@@ -85,6 +89,7 @@ pub(super) fn measure(job: &Job, mut meter: Meter, protocol: Protocol) -> io::Re
         problems: &mut problems,
         answer: Answer::Checksum,
         left_over: false,
+        drain: DRAIN_MAX,
         spin: SPIN,
     };
     let found = match &task.load {
