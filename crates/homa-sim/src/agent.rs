@@ -42,6 +42,10 @@ pub struct Leaving {
 /// What runs on the hosts and looks at what happens. Everything but `store` and `event` may be
 /// left out.
 pub trait Agent {
+    /// Whether it looks at the engines' tables, in [`arrived`](Self::arrived) and
+    /// [`drained`](Self::drained): to have them ready at each packet takes its time.
+    const WATCHES: bool = true;
+
     /// Payload has a place. `true`: it is stored; `false`: the host refuses.
     fn store(&mut self, cx: &mut Seen, place: &Place, packet: &Packet) -> bool;
 
@@ -70,7 +74,7 @@ pub trait Agent {
     /// A packet went into the network, and is `late` nanoseconds later than it could be.
     fn launched(&mut self, _now: u64, _packet: &Packet, _late: u64) {}
 
-    /// A host sent all that it could and heard all events.
+    /// A host sent all that it could and heard all events; told to agents that watch.
     fn drained(&mut self, _cx: &mut Seen) {}
 
     /// Which of its host's engines gets a packet; `engine` is the one that it belongs to.
@@ -110,6 +114,6 @@ pub struct Seen {
     pub host: u32,
     /// Which of its engines.
     pub engine: usize,
-    /// That engine's tables. Not to be had while a placement is open.
+    /// That engine's tables, for agents that watch. Not to be had while a placement is open.
     pub usage: Option<Usage>,
 }

@@ -65,6 +65,8 @@ pub(crate) struct Host {
     pub(crate) cores: Vec<Core>,
     sockets: Vec<SocketId>,
     pub(crate) nic: Link,
+    /// Nanoseconds that a packet waits for the cable at most.
+    pub(crate) wait_max: u64,
     /// The earliest wake-up that is on its way; `u64::MAX`: none.
     pub(crate) wake: u64,
     /// Until when the host does nothing.
@@ -116,6 +118,7 @@ impl Host {
         }
         Ok(Self {
             nic: Link::new(config.link),
+            wait_max: config.link.serialization(config.queue_max_bytes),
             config,
             cores,
             sockets,

@@ -5,7 +5,7 @@ use crate::events::{Event, Queue};
 use crate::link::LinkConfig;
 use crate::packet::Packets;
 use crate::random::mix;
-use crate::switch::{BufferConfig, PortCounters, Switch, SwitchCounters};
+use crate::switch::{BufferConfig, Departure, PortCounters, Switch, SwitchCounters};
 use crate::topology::{Spread, Topology};
 
 /// A switch and where its ports lead.
@@ -101,27 +101,39 @@ impl Network {
         }
         let entered = site
             .switch
-            .input(now, port as usize, packet.priority, bytes, slot);
-        if entered.is_err() {
-            return false;
-        }
-        if !waits {
-            self.advance(now, switch, port, queue);
+            .forward(now, port as usize, packet.priority, bytes, slot);
+        match entered {
+            Err(_) => return false,
+            Ok(Some(departure)) => self.depart(switch, port, departure, queue),
+            Ok(None) if waits => {}
+            Ok(None) => self.come_back(switch, port, queue),
         }
         true
     }
 
     /// Has a port send what it can, and come back for the next.
     pub(crate) fn advance(&mut self, now: u64, switch: u32, port: u32, queue: &mut Queue) {
-        let site = &mut self.sites[switch as usize];
-        if let Some(departure) = site.switch.poll(now, port as usize) {
-            let node = site.leads_to[port as usize];
-            let packet = departure.packet;
-            let delay = self.receive_delays.get(node as usize).copied();
-            let at = departure.arrives_at + delay.unwrap_or(0);
-            queue.push(at, Event::Arrive { node, packet });
+        let polled = self.sites[switch as usize].switch.poll(now, port as usize);
+        if let Some(departure) = polled {
+            self.depart(switch, port, departure, queue);
         }
-        if let Some(at) = site.switch.poll_timeout(port as usize) {
+        self.come_back(switch, port, queue);
+    }
+
+    /// Has a packet arrive where its port leads.
+    fn depart(&self, switch: u32, port: u32, departure: Departure<u32>, queue: &mut Queue) {
+        let node = self.sites[switch as usize].leads_to[port as usize];
+        let packet = departure.packet;
+        let at = departure.arrives_at + self.receive_delay(node);
+        queue.push(at, Event::Arrive { node, packet });
+    }
+
+    /// Comes back to a port where packets wait.
+    fn come_back(&self, switch: u32, port: u32, queue: &mut Queue) {
+        let at = self.sites[switch as usize]
+            .switch
+            .poll_timeout(port as usize);
+        if let Some(at) = at {
             queue.push(at, Event::PortFree { switch, port });
         }
     }

@@ -152,6 +152,45 @@ impl<P: Copy> Switch<P> {
         Ok(())
     }
 
+    /// As [`input`](Self::input), but a packet that finds its port idle leaves at once.
+    ///
+    /// # Errors
+    /// There is no room for it: the packet comes back.
+    pub fn forward(
+        &mut self,
+        now: u64,
+        port: usize,
+        priority: u8,
+        wire_bytes: u32,
+        packet: P,
+    ) -> Result<Option<Departure<P>>, P> {
+        if !self.is_idle(now, port) {
+            self.input(now, port, priority, wire_bytes, packet)?;
+            return Ok(None);
+        }
+        let level = usize::from(priority).min(LEVELS - 1);
+        Ok(Some(self.depart(now, port, level, wire_bytes, packet)))
+    }
+
+    /// A packet begins to leave by a port that is idle.
+    fn depart(
+        &mut self,
+        now: u64,
+        port: usize,
+        level: usize,
+        wire_bytes: u32,
+        packet: P,
+    ) -> Departure<P> {
+        let it = &mut self.ports[port];
+        it.counters.level_bytes[level] += u64::from(wire_bytes);
+        self.counters.forwarded += 1;
+        Departure {
+            packet,
+            priority: level as u8,
+            arrives_at: it.link.input(now, wire_bytes),
+        }
+    }
+
     /// The packet that begins to leave by `port` at `now`: the oldest of the best level. `None` if
     /// there is none, or while another one leaves.
     pub fn poll(&mut self, now: u64, port: usize) -> Option<Departure<P>> {
@@ -166,15 +205,8 @@ impl<P: Copy> Switch<P> {
         }
         it.queue_bytes[level] -= u64::from(wire_bytes);
         it.set_queued(now, it.queued - u64::from(wire_bytes));
-        it.counters.level_bytes[level] += u64::from(wire_bytes);
         self.used -= u64::from(wire_bytes);
-        let arrives_at = it.link.input(now, wire_bytes);
-        self.counters.forwarded += 1;
-        Some(Departure {
-            packet,
-            priority: level as u8,
-            arrives_at,
-        })
+        Some(self.depart(now, port, level, wire_bytes, packet))
     }
 
     /// When [`poll`](Self::poll) is worth while for `port`: when its link is idle, if a packet

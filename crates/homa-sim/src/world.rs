@@ -326,7 +326,7 @@ impl<A: Agent> World<A> {
                 placement.refuse();
             }
         }
-        seen.usage = Some(core.usage());
+        seen.usage = A::WATCHES.then(|| core.usage());
         it.hand_over(now, engine);
         self.agent.arrived(&mut seen, packet);
     }
@@ -452,16 +452,22 @@ impl<A: Agent> World<A> {
         let mut bursts = 0;
         while self.transmit(host, &mut burst, &mut bursts) && self.tell(host) {}
         self.burst = Some(burst);
-        for engine in 0..self.hosts[host as usize].cores.len() {
-            let usage = self.hosts[host as usize].cores[engine].engine.usage();
+        if A::WATCHES {
+            self.show(host);
+        }
+        self.schedule(host);
+    }
+
+    /// Shows the agent the tables of a host's engines.
+    fn show(&mut self, host: u32) {
+        for (engine, core) in self.hosts[host as usize].cores.iter().enumerate() {
             self.agent.drained(&mut Seen {
                 now: self.now,
                 host,
                 engine,
-                usage: Some(usage),
+                usage: Some(core.engine.usage()),
             });
         }
-        self.schedule(host);
     }
 
     /// Sends what a host's engines have; `false`: they do not come to an end.
@@ -533,13 +539,11 @@ impl<A: Agent> World<A> {
         }
         packet.sent_at = self.now;
         let it = &self.hosts[packet.from as usize];
-        let longest = it.nic.config().serialization(it.config.queue_max_bytes);
-        if it
+        let wait = it
             .nic
             .idle_at()
-            .saturating_sub(self.now + it.config.send_delay)
-            > longest
-        {
+            .saturating_sub(self.now + it.config.send_delay);
+        if wait > it.wait_max {
             self.agent.dropped(self.now, &packet, Drop::Queue);
             return;
         }

@@ -145,6 +145,8 @@ impl Rivals {
 }
 
 impl Agent for Rivals {
+    const WATCHES: bool = false;
+
     fn store(&mut self, _: &mut Seen, place: &Place, _: &Packet) -> bool {
         self.homa_bytes += u64::from(place.length);
         true

@@ -61,6 +61,8 @@ impl Applications {
 }
 
 impl Agent for Applications {
+    const WATCHES: bool = false;
+
     fn store(&mut self, cx: &mut Seen, place: &Place, packet: &Packet) -> bool {
         if place.new {
             set(

@@ -62,6 +62,8 @@ struct Crowd {
 }
 
 impl Agent for Crowd {
+    const WATCHES: bool = false;
+
     fn store(&mut self, _: &mut Seen, _: &Place, _: &Packet) -> bool {
         true
     }
