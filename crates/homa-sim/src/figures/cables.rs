@@ -2,6 +2,8 @@
 //! switches, and arrive. Decides nothing: what is sent, and what follows from an arrival, is the
 //! transport's.
 
+use std::collections::VecDeque;
+
 use super::setup::Setup;
 use crate::events::{Event, Queue};
 use crate::link::Link;
@@ -20,12 +22,20 @@ pub(crate) enum Happened {
     Timer(u32),
 }
 
+/// A host's network card.
+struct Card {
+    link: Link,
+    /// Packets that wait for it and the one that leaves, with the moments when they arrive at the
+    /// first node of their way. Only the first is in the calendar: a card may have thousands.
+    leaving: VecDeque<(u64, u32)>,
+}
+
 pub(crate) struct Cables {
     pub(crate) now: u64,
     queue: Queue,
     packets: Packets,
     network: Network,
-    cards: Vec<Link>,
+    cards: Vec<Card>,
     hosts: u32,
 }
 
@@ -47,12 +57,16 @@ impl Cables {
         let delays = vec![setup.receive_nanos(); hosts as usize];
         let mut network = Network::new(topology, setup.buffer, overhead_bytes, delays);
         network.mark_above(mark_above);
+        let card = || Card {
+            link: Link::new(topology.edge),
+            leaving: VecDeque::new(),
+        };
         Self {
             now: start,
             queue: Queue::new(),
             packets: Packets::default(),
             network,
-            cards: vec![Link::new(topology.edge); hosts as usize],
+            cards: (0..hosts).map(|_| card()).collect(),
             hosts,
         }
     }
@@ -64,10 +78,30 @@ impl Cables {
     /// Puts a packet behind those that wait for its host's card.
     pub(crate) fn launch(&mut self, packet: Packet) {
         let bytes = self.network.wire_bytes(packet.length());
-        let at = self.cards[packet.from as usize].input(self.now, bytes);
-        let (node, at) = self.network.first_hop(packet.from, at);
+        let card = &mut self.cards[packet.from as usize];
+        let (node, at) = self
+            .network
+            .first_hop(packet.from, card.link.input(self.now, bytes));
         let packet = self.packets.insert(packet);
-        self.queue.push(at, Event::Arrive { node, packet });
+        card.leaving.push_back((at, packet));
+        if card.leaving.len() == 1 {
+            self.queue.push(at, Event::Arrive { node, packet });
+        }
+    }
+
+    /// A packet is at a node: if that is the first of its way, the next one of its card follows.
+    fn follow(&mut self, node: u32, packet: u32) {
+        let from = self.packets.get_mut(packet).from;
+        let leaving = &mut self.cards[from as usize].leaving;
+        if leaving
+            .pop_front_if(|&mut (_, first)| first == packet)
+            .is_none()
+        {
+            return;
+        }
+        if let Some(&(at, packet)) = leaving.front() {
+            self.queue.push(at, Event::Arrive { node, packet });
+        }
     }
 
     /// Has `token` come back after `delay` nanoseconds.
@@ -84,6 +118,9 @@ impl Cables {
     pub(crate) fn next(&mut self, until: u64) -> Option<Happened> {
         while let Some((at, event)) = self.queue.pop(until) {
             self.now = at;
+            if let Event::Arrive { node, packet } = event {
+                self.follow(node, packet);
+            }
             match event {
                 Event::Arrive { node, packet } if node < self.hosts => {
                     return Some(Happened::Arrived(self.packets.take(packet)));
