@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Instant;
 
 use super::best::{Cut, best_time};
+use super::moments::{Flow, Watch};
 use super::outcome::{Outcome, Span};
 use super::setup::Setup;
 use super::traffic::{Arrival, Traffic};
@@ -56,6 +57,8 @@ pub(crate) struct Ledger {
     open: u64,
     /// Nothing else is counted before it.
     pub(crate) counts: bool,
+    /// Counted from the beginning.
+    pub(crate) flow: Flow,
     pub(crate) outcome: Outcome,
 }
 
@@ -69,6 +72,7 @@ impl Ledger {
             free: Vec::new(),
             open: 0,
             counts: false,
+            flow: Flow::default(),
             outcome: Outcome::new(),
         }
     }
@@ -77,6 +81,7 @@ impl Ledger {
     pub(crate) fn begin(&mut self, arrival: Arrival, measured: bool) -> u32 {
         let message = Message { arrival, measured };
         self.open += u64::from(measured);
+        self.flow.sent_bytes += u64::from(arrival.bytes);
         if measured {
             let ways = 1 + u64::from(self.round_trips);
             self.outcome.offered_bytes += ways * self.cut.wire_bytes(arrival.bytes);
@@ -161,6 +166,7 @@ pub(crate) fn drive(
 ) -> Outcome {
     let began = Instant::now();
     let (mut told, mut last) = (span.starts_at, span.starts_at);
+    let mut watch = Watch::new(&span);
     carrier.run_until(span.starts_at);
     for arrival in under_way {
         let at = span.starts_at;
@@ -195,6 +201,9 @@ pub(crate) fn drive(
             outcome.wasted += u64::from(wasted);
         }
         carrier.begin(arrival, span.holds(arrival.at));
+        if watch.is_due(arrival.at) {
+            watch.look(arrival.at, &carrier.ledger().flow);
+        }
         if arrival.at - told > 10_000 {
             told = arrival.at;
             progress(span.share(arrival.at));
@@ -202,6 +211,7 @@ pub(crate) fn drive(
     }
     carrier.run_until(last);
     carrier.ledger().give_up(last);
+    carrier.ledger().outcome.seen = watch.seen;
     progress(1.0);
     carrier.ledger().outcome.clone()
 }

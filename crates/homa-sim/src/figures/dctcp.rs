@@ -144,8 +144,14 @@ impl Dctcp {
 
     fn happen(&mut self, happened: Happened) {
         match happened {
-            Happened::Arrived(packet) if packet.offset == ACK => self.acknowledged(&packet),
-            Happened::Arrived(packet) => self.arrived(&packet),
+            Happened::Arrived(packet) => {
+                self.ledger.flow.wire_bytes += u64::from(packet.length() + ETHERNET_BYTES);
+                if packet.offset == ACK {
+                    self.acknowledged(&packet);
+                } else {
+                    self.arrived(&packet);
+                }
+            }
             Happened::Dropped(packet) => self.lose(packet),
             Happened::Timer(token) => {
                 let packet = self.lost[token as usize];
@@ -194,6 +200,9 @@ impl Dctcp {
         let flow = &mut self.flows[packet.message as usize];
         flow.arrived += 1;
         self.ledger.outcome.data_packets += u64::from(self.ledger.counts);
+        if self.carries[packet.message as usize] != NO_MESSAGE {
+            self.ledger.flow.arrived_bytes += u64::from(packet.payload_bytes);
+        }
         if flow.arrived == flow.packets {
             let message = self.carries[packet.message as usize];
             self.ledger.end(self.cables.now, message);

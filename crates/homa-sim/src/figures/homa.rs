@@ -11,7 +11,7 @@ use crate::host::Context;
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::random::Random;
 use crate::workload::Workload;
-use crate::world::{BadWorld, World};
+use crate::world::{BadWorld, PACKET_OVERHEAD_BYTES, World};
 
 /// Nanoseconds between two hosts' introductions by the same host.
 const INTRODUCTION_NANOS: u64 = 2_000;
@@ -71,9 +71,10 @@ impl Agent for Applications {
                 packet.message,
             );
         }
-        if self.ledger.counts {
-            self.ledger.outcome.data_packets += 1;
+        if packet.message != NO_MESSAGE {
+            self.ledger.flow.arrived_bytes += u64::from(packet.payload_bytes);
         }
+        self.ledger.outcome.data_packets += u64::from(self.ledger.counts);
         true
     }
 
@@ -106,8 +107,9 @@ impl Agent for Applications {
     }
 
     fn arrived(&mut self, _cx: &mut Seen, packet: &Packet) {
+        let bytes = u64::from(packet.length() + PACKET_OVERHEAD_BYTES);
+        self.ledger.flow.wire_bytes += bytes;
         if self.ledger.counts {
-            let bytes = u64::from(packet.length() + crate::world::PACKET_OVERHEAD_BYTES);
             self.ledger.outcome.wire_bytes += bytes;
             if packet.message != NO_MESSAGE {
                 self.ledger.outcome.message_wire_bytes += bytes;

@@ -12,6 +12,7 @@ mod course;
 mod dctcp;
 mod homa;
 mod incast;
+mod moments;
 mod null;
 mod oracle;
 mod outcome;
@@ -37,6 +38,7 @@ use traffic::Traffic;
 
 pub use contest::{Contest, ContestRow, contest};
 pub use incast::{Incast, IncastRow, incast, incast_configs};
+pub use moments::Moment;
 pub use row::{Bin, Row};
 pub use setup::{CutoffChoice, Setup, Variant};
 

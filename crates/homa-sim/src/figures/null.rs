@@ -32,6 +32,9 @@ impl Null {
 
     fn arrived(&mut self, packet: &Packet) {
         self.ledger.outcome.data_packets += u64::from(self.ledger.counts);
+        let flow = &mut self.ledger.flow;
+        flow.wire_bytes += u64::from(packet.length() + PACKET_OVERHEAD_BYTES);
+        flow.arrived_bytes += u64::from(packet.payload_bytes);
         let missing = &mut self.missing[packet.message as usize];
         *missing -= 1;
         if *missing == 0 {

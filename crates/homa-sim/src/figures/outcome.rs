@@ -1,5 +1,6 @@
 //! What a run measured, and when it measured.
 
+use super::moments::Seen;
 use super::slowdown::Slowdowns;
 use crate::switch::{PortCounters, SwitchCounters};
 
@@ -92,6 +93,8 @@ pub(crate) struct Outcome {
     /// messages waiting for grants.
     pub(crate) looks: u64,
     pub(crate) wasted: u64,
+    /// How it went.
+    pub(crate) seen: Vec<Seen>,
 }
 
 impl Outcome {
@@ -112,6 +115,7 @@ impl Outcome {
             buffer_max_bytes: 0,
             looks: 0,
             wasted: 0,
+            seen: Vec::new(),
         }
     }
 
@@ -138,6 +142,11 @@ impl Outcome {
         self.edge.add(&other.edge);
         self.looks += other.looks;
         self.wasted += other.wasted;
+        let moments = self.seen.len().max(other.seen.len());
+        self.seen.resize(moments, Seen::default());
+        for (mine, theirs) in self.seen.iter_mut().zip(&other.seen) {
+            mine.add(theirs);
+        }
         self.buffer_max_bytes = self.buffer_max_bytes.max(other.buffer_max_bytes);
     }
 }

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use super::moments::{Moment, Seen};
 use super::outcome::Outcome;
 use super::setup::Setup;
 use super::slowdown::HUNDREDTHS;
@@ -72,6 +73,8 @@ pub struct Row {
     pub packets_per_cpu_second: f64,
     /// Slowdown by length.
     pub bins: Vec<Bin>,
+    /// How the runs went, from the beginning of their load.
+    pub moments: Vec<Moment>,
 }
 
 impl Row {
@@ -88,6 +91,8 @@ impl Row {
         let level_bytes = outcome.edge.level_bytes;
         let all_bytes = level_bytes.iter().sum::<u64>().max(1) as f64;
         let overhead = outcome.wire_bytes.max(1) as f64 / outcome.message_wire_bytes.max(1) as f64;
+        let moment =
+            |seen: &Seen| seen.moment(hosts, setup.topology.edge.bits_per_second as f64 / 8e9);
         let cpu_seconds = outcome.cpu_nanos.max(1) as f64 / 1e9;
         Self {
             workload: point.workload.name().to_owned(),
@@ -113,6 +118,7 @@ impl Row {
             data_packets: outcome.data_packets,
             packets_per_cpu_second: outcome.data_packets as f64 / cpu_seconds,
             bins,
+            moments: outcome.seen.iter().map(moment).collect(),
         }
     }
 }

@@ -83,11 +83,13 @@ impl Srpt {
             // What it waited comes on top of the best possible time.
             let waited = (at - arrival.at * 1_000).saturating_sub(*work) / 1_000;
             let best = ledger.best(arrival);
+            ledger.flow.arrived_bytes += u64::from(arrival.bytes);
             ledger.end(arrival.at + best + waited, job);
         });
         if self.ledger.counts {
             self.worked += worked;
         }
+        self.ledger.flow.wire_bytes += worked / self.byte_picos;
     }
 
     fn work_all(&mut self, until: u64) {

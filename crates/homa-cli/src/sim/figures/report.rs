@@ -2,7 +2,7 @@
 
 use core::fmt::Write as _;
 
-use homa_sim::figures::{Bin, Row};
+use homa_sim::figures::{Bin, Moment, Row};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -98,6 +98,7 @@ fn row(row: &Row) -> Value {
         "data_packets": row.data_packets,
         "packets_per_cpu_second": row.packets_per_cpu_second,
         "bins": row.bins.iter().map(bin).collect::<Vec<_>>(),
+        "over_time": row.moments.iter().map(moment).collect::<Vec<_>>(),
     })
 }
 
@@ -107,6 +108,15 @@ fn bin(bin: &Bin) -> Value {
         "samples": bin.samples,
         "p50_slowdown": bin.p50,
         "p99_slowdown": bin.p99,
+    })
+}
+
+fn moment(moment: &Moment) -> Value {
+    json!({
+        "at_ms": moment.at_ms,
+        "load": moment.load,
+        "backlog_bytes_per_host": moment.backlog_bytes,
+        "memory_bytes": moment.memory_bytes,
     })
 }
 
