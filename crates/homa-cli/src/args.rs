@@ -346,6 +346,10 @@ pub(crate) struct SimFigures {
     /// Write the figures to FILE as one HTML page with graphs.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+
+    /// Write each graph to a file of its own in DIR, which is there already.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pictures: Option<PathBuf>,
 }
 
 /// A part of the work.

@@ -52,6 +52,8 @@ fn bad_values_are_refused() {
     refused(&["demo", "--workload", "w6"]);
     refused(&["bench", "rtt", "--rounds", "0"]);
     refused(&["call", "127.0.0.1:1", "x", "--timeout", "soon"]);
+    refused(&["sim", "figures", "--variant", "levels-9"]);
+    refused(&["sim", "figures", "--pictures", "/nowhere/at/all"]);
 }
 
 #[test]

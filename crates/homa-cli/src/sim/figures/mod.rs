@@ -1,13 +1,16 @@
 //! `homa sim figures`: the papers' figures, made with the shipped engine on a virtual network.
 
+mod pictures;
 mod report;
 
 use core::num::NonZero;
-use std::thread;
+use std::path::Path;
+use std::{fs, thread};
 
 use homa_sim::Workload;
 use homa_sim::figures::{Effort, Point, Protocol, Setup, Variant, run as make};
 use indicatif::{ProgressBar, ProgressStyle};
+use pictures::Picture;
 
 use crate::args::SimFigures;
 use crate::failure::Failure;
@@ -26,6 +29,11 @@ pub(crate) fn run(arguments: &SimFigures) -> Result<(), Failure> {
     let points = points(arguments)?;
     let json = OutputFile::create(arguments.json.as_deref())?;
     let html = OutputFile::create(arguments.html.as_deref())?;
+    if let Some(folder) = arguments.pictures.as_ref().filter(|it| !it.is_dir()) {
+        let folder = folder.display();
+        let why = format!("{folder} is no directory: create it, or name another one");
+        return Err(Failure::Usage(why));
+    }
     let mut setup = arguments.topology.map_or_else(Setup::paper, Setup::of);
     setup.peers = arguments.peers.unwrap_or(u32::MAX);
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
@@ -44,8 +52,24 @@ pub(crate) fn run(arguments: &SimFigures) -> Result<(), Failure> {
     if let Some(file) = json {
         file.write(report::json(&rows).to_string().as_bytes())?;
     }
+    if html.is_none() && arguments.pictures.is_none() {
+        return Ok(());
+    }
+    let pictures = pictures::pictures(&rows)?;
     if let Some(file) = html {
-        file.write(report::html(&rows)?.as_bytes())?;
+        file.write(report::html(&rows, &pictures).as_bytes())?;
+    }
+    if let Some(folder) = &arguments.pictures {
+        save(folder, &pictures)?;
+    }
+    Ok(())
+}
+
+/// Writes each picture to a file of its own.
+fn save(folder: &Path, pictures: &[Picture]) -> Result<(), Failure> {
+    for Picture { name, svg, .. } in pictures {
+        let file = folder.join(format!("{name}.svg"));
+        fs::write(&file, svg).map_err(Failure::work(file.display()))?;
     }
     Ok(())
 }

@@ -5,8 +5,7 @@ use core::fmt::Write as _;
 use homa_sim::figures::{Bin, Moment, Row};
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
-use crate::graph::{Line, slowdown_graph};
+use super::pictures::Picture;
 use crate::page::{document, escape};
 
 /// The table that is printed.
@@ -120,53 +119,11 @@ fn moment(moment: &Moment) -> Value {
     })
 }
 
-/// A page with two graphs for each workload and load.
-///
-/// # Errors
-/// A graph cannot be drawn.
-pub(crate) fn html(rows: &[Row]) -> Result<String, Failure> {
-    let title = "Homa on a virtual network";
+/// A page with the table and all pictures.
+pub(crate) fn html(rows: &[Row], pictures: &[Picture]) -> String {
     let mut body = format!("<pre>{}</pre>\n", escape(&text(rows)));
-    let mut shown: Vec<(&str, f64)> = Vec::new();
-    for row in rows {
-        let of = (row.workload.as_str(), row.load);
-        if shown.contains(&of) {
-            continue;
-        }
-        shown.push(of);
-        let group: Vec<&Row> = rows
-            .iter()
-            .filter(|row| (row.workload.as_str(), row.load) == of)
-            .collect();
-        let _ = writeln!(
-            body,
-            "<h2>{} at load {}: 99th percentile</h2>\n{}\n<h2>Median</h2>\n{}",
-            escape(of.0),
-            of.1,
-            graph(&group, |bin| bin.p99)?,
-            graph(&group, |bin| bin.p50)?,
-        );
+    for Picture { title, svg, .. } in pictures {
+        let _ = writeln!(body, "<h2>{}</h2>\n{svg}", escape(title));
     }
-    Ok(document(title, &body))
-}
-
-fn graph(rows: &[&Row], figure: fn(&Bin) -> Option<f64>) -> Result<String, Failure> {
-    let lines: Vec<Line> = rows
-        .iter()
-        .map(|row| {
-            let points = row.bins.iter().enumerate();
-            let points = points.filter_map(|(place, bin)| Some((place as f64, figure(bin)?)));
-            (
-                format!("{}, {}", row.protocol, row.variant),
-                points.collect(),
-            )
-        })
-        .collect();
-    let highest = lines.iter().flat_map(|(_, points)| points);
-    let highest = highest.map(|point| point.1).fold(4.0, f64::max) * 2.0;
-    let sizes: Vec<usize> = rows
-        .first()
-        .map(|row| row.bins.iter().map(|bin| bin.size_max).collect())
-        .unwrap_or_default();
-    slowdown_graph(&lines, &sizes, highest)
+    document("Homa on a virtual network", &body)
 }
