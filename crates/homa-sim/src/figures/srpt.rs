@@ -61,13 +61,19 @@ pub(crate) struct Srpt {
 
 impl Srpt {
     pub(crate) fn new(setup: &Setup, start: u64) -> Self {
+        Self::with_speed(setup, start, 1.0)
+    }
+
+    /// With a part of its links, above 0 and up to 1.
+    fn with_speed(setup: &Setup, start: u64, speed: f64) -> Self {
+        let rate = setup.topology.edge.bits_per_second as f64 * speed;
         let link = || Link {
             jobs: BinaryHeap::new(),
             at: start * 1_000,
         };
         Self {
             links: (0..setup.topology.hosts()).map(|_| link()).collect(),
-            byte_picos: 8_000_000_000_000 / setup.topology.edge.bits_per_second,
+            byte_picos: (8e12 / rate).round() as u64,
             cut: HOMA_CUT,
             sent: Vec::new(),
             looked_at: start,
@@ -138,10 +144,15 @@ impl Carrier for Srpt {
 }
 
 /// What messages lack that are under way after `messages` of `traffic`, as messages of their own:
-/// with them a run begins as if it had lasted for long. Without them the long messages of a heavy
+/// with them a run begins as if it had lasted for long, with the part `speed` of the links. Without them the long messages of a heavy
 /// tail would be missing until they have come, and with them a part of the load.
-pub(crate) fn under_way(setup: &Setup, traffic: &mut Traffic<'_>, messages: u64) -> Vec<Arrival> {
-    let mut srpt = Srpt::new(setup, 0);
+pub(crate) fn under_way(
+    setup: &Setup,
+    speed: f64,
+    traffic: &mut Traffic<'_>,
+    messages: u64,
+) -> Vec<Arrival> {
+    let mut srpt = Srpt::with_speed(setup, 0, speed);
     let mut now = 0;
     for _ in 0..messages {
         let arrival = traffic.next();
