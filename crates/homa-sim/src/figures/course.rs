@@ -21,6 +21,11 @@ pub(crate) trait Carrier {
     /// The messages under way.
     fn ledger(&mut self) -> &mut Ledger;
 
+    /// What hosts learned so far is made known to all, as it is in a network that runs for long. A
+    /// pair of hosts exchanges a message of W5 in 400 ms, and its sender learns only from that what
+    /// cutoffs its receiver has now: longer than all of a run.
+    fn tell_all(&mut self) {}
+
     /// The network begins to count.
     fn start_counting(&mut self);
 
@@ -167,6 +172,7 @@ pub(crate) fn drive(
     let began = Instant::now();
     let (mut told, mut last) = (span.starts_at, span.starts_at);
     let mut watch = Watch::new(&span);
+    let tells_at = span.begins_at - (span.begins_at - span.starts_at) / 4;
     carrier.run_until(span.starts_at);
     for arrival in under_way {
         let at = span.starts_at;
@@ -174,6 +180,10 @@ pub(crate) fn drive(
     }
     loop {
         let arrival = traffic.next();
+        if last < tells_at && arrival.at >= tells_at {
+            carrier.run_until(tells_at);
+            carrier.tell_all();
+        }
         if last < span.begins_at && arrival.at >= span.begins_at {
             carrier.run_until(span.begins_at);
             carrier.start_counting();

@@ -16,9 +16,14 @@ use crate::world::{BadWorld, PACKET_OVERHEAD_BYTES, World};
 /// Nanoseconds between two hosts' introductions by the same host.
 const INTRODUCTION_NANOS: u64 = 2_000;
 
+/// Largest number of pairs of hosts that meet a second time.
+const PAIRS_MAX: u64 = 100_000;
+
 /// The applications of all hosts, and what is measured.
 pub(crate) struct Applications {
     round_trips: bool,
+    hosts: u32,
+    peers: u32,
     /// The message that each host's RPCs carry, by the index of the RPC: arriving and asked.
     arriving: Vec<Vec<u32>>,
     asked: Vec<Vec<u32>>,
@@ -39,6 +44,8 @@ impl Applications {
         let hosts = setup.topology.hosts() as usize;
         Self {
             round_trips,
+            hosts: setup.topology.hosts(),
+            peers: setup.ends().1,
             arriving: vec![Vec::new(); hosts],
             asked: vec![Vec::new(); hosts],
             ledger: Ledger::new(setup, HOMA_CUT, round_trips),
@@ -106,6 +113,15 @@ impl Agent for Applications {
         }
     }
 
+    /// The host calls the one that comes `step` after it, and then the next ones.
+    fn timer(&mut self, cx: &mut Context<'_>, step: u32) {
+        let to = (cx.host + step) % self.hosts;
+        self.send(cx, to, 1, NO_MESSAGE);
+        if step < self.peers {
+            cx.after(INTRODUCTION_NANOS, step + 1);
+        }
+    }
+
     fn arrived(&mut self, _cx: &mut Seen, packet: &Packet) {
         let bytes = u64::from(packet.length() + PACKET_OVERHEAD_BYTES);
         self.ledger.flow.wire_bytes += bytes;
@@ -169,6 +185,16 @@ impl Carrier for World<Applications> {
 
     fn ledger(&mut self) -> &mut Ledger {
         &mut self.agent.ledger
+    }
+
+    fn tell_all(&mut self) {
+        let Applications { hosts, peers, .. } = self.agent;
+        if u64::from(hosts) * u64::from(peers) > PAIRS_MAX {
+            return;
+        }
+        for host in 0..hosts {
+            self.with(host, 0, |_, cx| cx.after(0, 1));
+        }
     }
 
     fn start_counting(&mut self) {
