@@ -92,7 +92,7 @@ pub(crate) fn bar_graph(
 /// # Errors
 /// The graph cannot be drawn.
 pub(crate) fn latency_graph(lines: &[Line]) -> Result<String, Failure> {
-    draw_latency(lines).map_err(|error| Failure::Work(format!("cannot draw the graph: {error}")))
+    draw_latency(lines).map_err(failure)
 }
 
 fn draw_latency(lines: &[Line]) -> Result<String, Box<dyn core::error::Error>> {
