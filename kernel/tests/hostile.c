@@ -99,11 +99,15 @@ static void segments_of_a_byte_do_not_fill_the_memory(void)
 		put(packet, SEGMENT, offset, 4);
 		send(fd, packet, sizeof(packet), 0);
 	}
-	/* The last of them may still be on their way. */
-	while ((after = far_counter("packets_not_kept")) < before + 5000 &&
+	/*
+	 * The last of them may still be on their way. Where the machine is so
+	 * slow that the message is given up meanwhile, others begin in its
+	 * place; without a limit none of them refuses a single packet.
+	 */
+	while ((after = far_counter("packets_not_kept")) < before + 500 &&
 	       tries++ < 40)
 		usleep(50000);
-	if (after < before + 5000)
+	if (after < before + 500)
 		FAIL("%llu packets were not kept", after - before);
 	still_serves(500);
 }
