@@ -64,6 +64,8 @@ struct homa_out {
 static void homa_out_poll(struct homa_engine *engine, struct homa_out *out)
 {
 	struct homa_sender *sender = out->sender;
+	struct homa_message *message = NULL;
+	u64 key = 0;
 	u32 i;
 
 	out->count = homa_core_transmit(engine->core, ktime_get_ns(),
@@ -82,11 +84,15 @@ static void homa_out_poll(struct homa_engine *engine, struct homa_out *out)
 		if (!homa_core_burst_packet(sender->burst, i, &view) ||
 		    !view.length)
 			continue;
-		rpc = homa_rpc_of(engine, view.rpc);
-		if (rpc && rpc->out) {
-			refcount_inc(&rpc->out->refs);
-			sender->messages[i] = rpc->out;
+		/* Most of a burst is of one message. */
+		if (!message || view.rpc != key) {
+			rpc = homa_rpc_of(engine, view.rpc);
+			message = rpc ? rpc->out : NULL;
+			key = view.rpc;
 		}
+		if (message)
+			refcount_inc(&message->refs);
+		sender->messages[i] = message;
 	}
 }
 

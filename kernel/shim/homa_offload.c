@@ -91,13 +91,17 @@ static void homa_finish_piece(struct sk_buff *skb, u32 offset, bool is_v4)
 static struct sk_buff *homa_cut(struct sk_buff *skb, netdev_features_t features,
 				bool is_v4)
 {
-	u32 piece = skb_shinfo(skb)->gso_size;
+	u32 piece = skb_shinfo(skb)->gso_size - HOMA_DATA_HEADER;
 	struct sk_buff *pieces;
 	u32 offset;
 
-	if (!(skb_shinfo(skb)->gso_type & SKB_GSO_FRAGLIST) || !piece ||
-	    !pskb_may_pull(skb, HOMA_DATA_HEADER))
+	if (!(skb_shinfo(skb)->gso_type & SKB_GSO_FRAGLIST) ||
+	    skb_shinfo(skb)->gso_size <= HOMA_DATA_HEADER ||
+	    !pskb_may_pull(skb, HOMA_DATA_HEADER) ||
+	    skb_unclone(skb, GFP_ATOMIC))
 		return ERR_PTR(-EINVAL);
+	/* So far it told who looks for packets that are too big all of one. */
+	skb_shinfo(skb)->gso_size = piece;
 	offset = get_unaligned_be32(skb->data + HOMA_OFFSET_AT);
 	__skb_pull(skb, HOMA_DATA_HEADER);
 	pieces = skb_segment(skb, features);

@@ -241,7 +241,8 @@ static u32 homa_send_from(const struct homa_sending *sending, u32 index)
 		count = homa_merge(sending->burst, index, &view);
 	skb = homa_packet(&view, message, sending->way);
 	if (skb && count > 1) {
-		skb_shinfo(skb)->gso_size = piece;
+		/* With the header: whoever forwards it knows that of IP only. */
+		skb_shinfo(skb)->gso_size = HOMA_DATA_HEADER + piece;
 		skb_shinfo(skb)->gso_segs = count;
 		skb_shinfo(skb)->gso_type = SKB_GSO_FRAGLIST;
 	}

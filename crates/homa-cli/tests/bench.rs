@@ -180,6 +180,22 @@ fn one_variant_can_be_measured_alone() {
 }
 
 #[test]
+fn without_the_kernel_module_one_line_says_how_to_load_it() {
+    for what in ["rtt", "bulk"] {
+        let words = [what, "--link", "kernel", "--only", "udp_block"];
+        let output = bench(&[&words, &SHORT[..5]].concat());
+        // A machine that has it measures.
+        if output.status.success() {
+            continue;
+        }
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        assert!(errors.contains("modprobe homa"), "{errors}");
+    }
+}
+
+#[test]
 fn a_virtual_cable_is_laid_or_the_missing_right_is_named() {
     let words = ["rate", "--over", "veth-wire", "--only", "homa,udp_gso_gro"];
     let output = bench(&[&words, &SHORT[..5]].concat());

@@ -50,6 +50,14 @@ impl Slot {
         header_bytes: 0,
         payload: None,
     };
+
+    fn packet(&self) -> BurstPacket<'_> {
+        let length = usize::from(self.header_bytes);
+        BurstPacket {
+            header: self.header.get(..length).unwrap_or(&[]),
+            payload: self.payload,
+        }
+    }
 }
 
 /// Packets to be sent one behind the other. The host makes one and hands it to
@@ -132,13 +140,12 @@ impl Burst {
     /// The packets in the order in which they go.
     pub fn packets(&self) -> impl ExactSizeIterator<Item = BurstPacket<'_>> {
         let slots = self.slots.get(..self.len).unwrap_or(&[]);
-        slots.iter().map(|slot| BurstPacket {
-            header: slot
-                .header
-                .get(..usize::from(slot.header_bytes))
-                .unwrap_or(&[]),
-            payload: slot.payload,
-        })
+        slots.iter().map(Slot::packet)
+    }
+
+    /// Packet `index`, if there are as many; `packets().nth(index)` would look at all before it.
+    pub fn packet(&self, index: usize) -> Option<BurstPacket<'_>> {
+        self.slots.get(..self.len)?.get(index).map(Slot::packet)
     }
 
     /// Empties the burst and says where the next packets go.

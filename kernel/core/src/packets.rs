@@ -148,7 +148,7 @@ pub unsafe extern "C" fn homa_core_burst_packet(
 ) -> bool {
     // SAFETY: the caller's promise.
     let (burst, packet) = unsafe { (&*burst, &mut *packet) };
-    match burst.packets().nth(index as usize) {
+    match burst.packet(index as usize) {
         Some(next) => {
             *packet = CPacket::from(next);
             true

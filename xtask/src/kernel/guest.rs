@@ -129,7 +129,7 @@ pub(super) struct Guest<'a> {
 }
 
 /// A machine of two processors, as fast as it can be.
-const PARALLEL: [&str; 4] = ["-accel", "tcg,thread=multi", "-smp", "2"];
+const PARALLEL: [&str; 6] = ["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"];
 
 impl Guest<'_> {
     /// Everything that the guest says until it switches itself off, and the file that has it too. `word`
@@ -142,15 +142,7 @@ impl Guest<'_> {
         emulator
             .args([GUEST_SECONDS, "qemu-system-x86_64"])
             .args(machine)
-            .args([
-                "-cpu",
-                "max",
-                "-m",
-                "768",
-                "-nodefaults",
-                "-serial",
-                "stdio",
-            ])
+            .args(["-m", "768", "-nodefaults", "-serial", "stdio"])
             .args(["-display", "none", "-no-reboot", "-kernel"])
             .arg(self.system.join(format!("boot/vmlinuz-{release}")))
             .arg("-initrd")
