@@ -4,7 +4,7 @@
 use crate::address::Address;
 use crate::engine::Engine;
 use crate::inbound::Storage;
-use crate::rpc::{Pending, ServerRpc, State};
+use crate::rpc::{Outcome, Pending, ServerRpc, State};
 use crate::time::Instant;
 use crate::wire::{Ack, Acks, Common, RpcId};
 
@@ -78,21 +78,29 @@ impl Engine {
     /// The RPC that an ack names: one of the peer that it came from, or of another port of its host.
     #[inline]
     fn find_acked(&self, ack: Ack, from: &Address, peer: Option<u32>) -> Option<u32> {
-        let id = ack.client_id.flipped();
-        let is_it = |index: u32| {
-            let rpc = &self.rpcs[index];
-            rpc.id == id && rpc.local_port == ack.server_port
-        };
-        let known = peer.and_then(|peer| self.look_up(peer, id).live());
-        known.filter(|&index| is_it(index)).or_else(|| {
-            let is_there = |rpc: u32| self.peers[self.rpcs[rpc].peer].address.ip == from.ip;
-            let host = self.peers.host(from.ip);
-            self.tombstones
-                .find_at_host(host, id, |index| is_it(index) && is_there(index))
-        })
+        peer.and_then(|peer| self.look_up(peer, ack.client_id.flipped()).live())
+            .filter(|&index| self.is_acked(index, ack))
+            .or_else(|| self.find_acked_at(ack, from))
+    }
+
+    #[inline]
+    fn is_acked(&self, index: u32, ack: Ack) -> bool {
+        let rpc = &self.rpcs[index];
+        rpc.id == ack.client_id.flipped() && rpc.local_port == ack.server_port
+    }
+
+    #[cold]
+    fn find_acked_at(&self, ack: Ack, from: &Address) -> Option<u32> {
+        let is_there = |rpc: u32| self.peers[self.rpcs[rpc].peer].address.ip == from.ip;
+        let host = self.peers.host(from.ip);
+        self.tombstones
+            .find_at_host(host, ack.client_id.flipped(), |index| {
+                self.is_acked(index, ack) && is_there(index)
+            })
     }
 
     /// Ends the RPC that an ack names; `false`: none waits for it here.
+    #[inline]
     fn apply_ack(&mut self, now: Instant, ack: Ack, from: &Address, peer: Option<u32>) -> bool {
         let Some(index) = self.find_acked(ack, from, peer) else {
             return false;
@@ -103,7 +111,7 @@ impl Engine {
                 if let Some(waited) = rpc.progress.undisturbed(now) {
                     self.peers[rpc.peer].patience.ack.sample(waited);
                 }
-                self.end_server(now, index, true);
+                self.finish(now, index, Outcome::Ended { delivered: true });
             }
             // The client wants no more: it cannot have the whole response.
             State::Server(ServerRpc::Sending(_) | ServerRpc::Refused(_)) => {

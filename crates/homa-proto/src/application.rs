@@ -103,7 +103,10 @@ impl Engine {
         let limit = entry.sending.of(self.config.unscheduled_bytes);
         let request = Outbound::new(call.length, call.segment_bytes, limit, self.births);
         let in_flight = entry.flight.take_off(request.flight_cost());
-        let is_due = in_flight > 0 && request.is_short(self.config.short_message_bytes);
+        let due_bytes = match in_flight > 0 {
+            true => request.due_bytes(self.config.short_message_bytes),
+            false => 0,
+        };
         let is_proven = entry.is_proven();
         let id = self.rpcs.id_at(index, entry.next_id());
         let (key, place) = self.rpcs.occupy(index, true);
@@ -126,14 +129,14 @@ impl Engine {
             in_flight,
             incast,
             tombstone: NONE,
-            is_due,
+            due_bytes,
             is_aside: false,
             chain,
             event: UNLINKED,
             short: place.short,
         };
         if in_flight > 0 {
-            self.enqueue_new(index, is_due);
+            self.enqueue_new(index, due_bytes);
         } else {
             self.hold(now, index);
         }
@@ -183,12 +186,12 @@ impl Engine {
         } else {
             Outbound::new(length, segment_bytes, limit, self.births)
         };
-        let is_short = response.is_short(self.config.short_message_bytes);
-        rpc.is_due = is_short;
+        let due_bytes = response.due_bytes(self.config.short_message_bytes);
+        rpc.due_bytes = due_bytes;
         rpc.deadline = Instant::NEVER;
         rpc.state = State::Server(ServerRpc::Sending(response));
         rpc.progress = Progress::new(now);
-        self.enqueue_new(index, is_short);
+        self.enqueue_new(index, due_bytes);
         Ok(())
     }
 

@@ -18,14 +18,13 @@ impl Engine {
     }
 
     /// A server's RPC is over.
-    #[inline]
     pub(crate) fn end_server(&mut self, now: Instant, index: u32, delivered: bool) {
         self.finish(now, index, Outcome::Ended { delivered });
     }
 
     /// An RPC is over: everything it holds is given back, no packet finds it any more, and the
     /// application will be told. Its timer stays, and finds nothing to do.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish(&mut self, now: Instant, index: u32, outcome: Outcome) {
         let mut rpc = &mut self.rpcs[index];
         let mut reserved = 0;
@@ -35,7 +34,7 @@ impl Engine {
         }
         let ran = !matches!(rpc.state, State::Server(ServerRpc::Receiving(_)));
         rpc.state = State::Over(outcome);
-        rpc.is_due = false;
+        rpc.due_bytes = 0;
         if !rpc.is_client() {
             self.tombstones.end(now, rpc.tombstone, rpc.id, ran);
         }

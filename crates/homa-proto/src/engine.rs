@@ -22,7 +22,7 @@ use crate::peer::Peers;
 use crate::ranges::Ranges;
 use crate::receive::Placement;
 use crate::rpc::{ByEvent, Pending, Rpc, Rpcs, ServerRpc, State};
-use crate::srpt::{Place, SendQueue};
+use crate::srpt::{Precedence, SendQueue};
 use crate::time::{Instant, nanos};
 use crate::tombstone::{Known, Tombstones};
 use crate::wheel::Wheel;
@@ -178,15 +178,15 @@ impl Engine {
         if !outbound.is_sendable() {
             return;
         }
-        let is_short = outbound.is_short(short);
-        rpc.is_due = is_short;
-        self.enqueue_new(index, is_short);
+        let due_bytes = outbound.due_bytes(short);
+        rpc.due_bytes = due_bytes;
+        self.enqueue_new(index, due_bytes);
     }
 
-    /// The same for a message of which nothing was sent; `is_short` as [`Rpc::is_due`] says.
+    /// The same for a message of which nothing was sent; `due_bytes` as [`Rpc::due_bytes`] says.
     #[inline]
-    pub(crate) fn enqueue_new(&mut self, index: u32, is_short: bool) {
-        if is_short {
+    pub(crate) fn enqueue_new(&mut self, index: u32, due_bytes: u32) {
+        if due_bytes > 0 {
             self.send.push_short(&mut self.rpcs.slab, index);
         } else {
             self.enqueue_long(index);
@@ -199,11 +199,11 @@ impl Engine {
         let Some(outbound) = rpc.outbound() else {
             return;
         };
-        let place = Place {
+        let precedence = Precedence {
             remaining: outbound.remaining(),
             birth: outbound.birth,
         };
-        self.send.set(index, place);
+        self.send.set(index, precedence);
         if outbound.sent == 0 && outbound.length > outbound.unscheduled {
             self.send.announce(index);
         }

@@ -16,29 +16,24 @@
 //! more, forgets everything each time, and may leave a level empty where many messages have one
 //! length.
 
+mod sample;
+
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use crate::chunks::{Full, boxed};
-use crate::config::{Config, ConfigError, REFERENCE_CUTOFFS};
+use crate::config::{Config, REFERENCE_CUTOFFS};
 use crate::engine::Engine;
 use crate::host::HostView;
 use crate::time::Instant;
 use crate::wire::DATA_HEADER_BYTES;
 
+pub use sample::Sample;
+use sample::last_length;
+
 /// A cutoff that no message exceeds.
 const UNLIMITED: u32 = i32::MAX as u32;
 /// From here on a cutoff counts as one that no message exceeds, as in the reference.
 pub(crate) const UNLIMITED_FROM: u32 = 1_000_000;
-
-/// Shorter messages are one length: their packets take nearly as long as each other, headers and all,
-/// so that an order among them is worth nothing, and a level of its own for the shortest would only
-/// hold up the others. (Responses of one byte beside requests of eight to sixty did.)
-const LEAST_LENGTH: u32 = 64;
-/// Bins of an octave of lengths: a cutoff is at most a sixteenth above the length it stands for.
-const STEPS: u32 = 16;
-/// Bins for all lengths that messages can have, up to 2³⁰.
-const BINS: usize = bin_of(1 << 30) + 1;
 
 /// Payload bytes that a packet is taken to have.
 const USUAL_SEGMENT_BYTES: u32 = 1_400;
@@ -50,17 +45,6 @@ const ROUND_MESSAGES_FIRST: u32 = ROUND_MESSAGES / 16;
 const ROUND_BYTES: u64 = 8 << 20;
 /// And it lasts at least so long, in nanoseconds: peers are told once a millisecond at most.
 const ROUND_LEAST_NANOS: u64 = 1_000_000;
-
-/// Messages whose lengths are remembered. Past them an eighth is forgotten.
-const MEMORY_MESSAGES: u32 = 16 * ROUND_MESSAGES;
-const FORGOTTEN_PART: u32 = 8;
-/// Bytes of which it is remembered how many were unscheduled.
-const MEMORY_BYTES: u64 = 128 << 20;
-
-/// A round is unlike the memory if the parts of their bytes that belong to messages up to some
-/// length differ by two fifths; with fewer messages than this in one of them chance can do that.
-const UNLIKE_PART: (u128, u128) = (2, 5);
-const UNLIKE_MESSAGES: u32 = ROUND_MESSAGES / 4;
 
 /// Part of a level's even share that the heaviest level may carry more than it would with the best
 /// cutoffs before these are published: a sixth.
@@ -80,25 +64,6 @@ const OTHERS_LEAST_PART: u64 = 16;
 const OTHERS_LEAST_COUNT: usize = 3;
 const OTHER_LEAST_PART: u64 = 256;
 const GROUP_MOST_PART: u64 = 4;
-
-/// The bin of messages of `length` bytes: one for all below `LEAST_LENGTH`, then 16 an octave.
-const fn bin_of(length: u32) -> usize {
-    if length < LEAST_LENGTH {
-        return 0;
-    }
-    let octave = length.ilog2() - LEAST_LENGTH.ilog2();
-    let step = length >> (length.ilog2() - STEPS.ilog2());
-    (1 + octave * STEPS + step - STEPS) as usize
-}
-
-/// The longest length in a bin.
-const fn last_length(bin: usize) -> u32 {
-    if bin == 0 {
-        return LEAST_LENGTH - 1;
-    }
-    let (octave, step) = ((bin as u32 - 1) / STEPS, (bin as u32 - 1) % STEPS);
-    ((STEPS + step + 1) << (octave + LEAST_LENGTH.ilog2() - STEPS.ilog2())) - 1
-}
 
 /// Cutoffs that are in force at a host, told to peers with their revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,101 +96,6 @@ fn first_guess(config: &Config) -> [u32; 8] {
     cutoffs[lowest] = UNLIMITED;
     cutoffs[end - others..end].copy_from_slice(&REFERENCE_CUTOFFS[8 - others..]);
     cutoffs
-}
-
-/// What is known of messages that arrived: their wire bytes.
-///
-/// Engines of one host hand theirs to the one that learns; see
-/// [`Engine::add_sample`](crate::Engine::add_sample).
-#[derive(Debug)]
-pub struct Sample {
-    messages: u32,
-    /// Unscheduled bytes, by the length of their message.
-    bins: Vec<u32>,
-    unscheduled: u64,
-    /// Scheduled ones too.
-    all: u64,
-}
-
-impl Sample {
-    /// Of nothing.
-    ///
-    /// # Errors
-    /// [`ConfigError::OutOfMemory`].
-    pub fn new() -> Result<Self, ConfigError> {
-        Self::empty().map_err(|Full| ConfigError::OutOfMemory)
-    }
-
-    fn empty() -> Result<Self, Full> {
-        let mut bins = Vec::new();
-        bins.try_reserve_exact(BINS).map_err(|_| Full)?;
-        bins.resize(BINS, 0);
-        Ok(Self {
-            messages: 0,
-            bins,
-            unscheduled: 0,
-            all: 0,
-        })
-    }
-
-    #[inline]
-    fn count(&mut self, length: u32, unscheduled: u64, all: u64) {
-        let bin = &mut self.bins[bin_of(length).min(BINS - 1)];
-        *bin = bin.saturating_add(u32::try_from(unscheduled).unwrap_or(u32::MAX));
-        self.unscheduled += unscheduled;
-        self.all += all;
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.messages = self.messages.saturating_add(other.messages);
-        for (bin, more) in self.bins.iter_mut().zip(&other.bins) {
-            *bin = bin.saturating_add(*more);
-        }
-        self.unscheduled += other.unscheduled;
-        self.all += other.all;
-    }
-
-    fn clear(&mut self) {
-        self.bins.fill(0);
-        (self.messages, self.unscheduled, self.all) = (0, 0, 0);
-    }
-
-    /// Lets the oldest go as far as there is more than is to be remembered.
-    fn forget(&mut self) {
-        if self.messages > MEMORY_MESSAGES {
-            self.messages -= self.messages / FORGOTTEN_PART;
-            for bin in &mut self.bins {
-                // Rounded up, so that nothing stays for ever.
-                *bin -= bin.div_ceil(FORGOTTEN_PART);
-            }
-        }
-        if self.all > MEMORY_BYTES {
-            let unscheduled = u128::from(self.unscheduled) * u128::from(MEMORY_BYTES);
-            let unscheduled = unscheduled / u128::from(self.all);
-            self.unscheduled = u64::try_from(unscheduled).unwrap_or(MEMORY_BYTES);
-            self.all = MEMORY_BYTES;
-        }
-    }
-
-    /// Sum of the bins.
-    fn binned(&self) -> u64 {
-        self.bins.iter().map(|&bin| u64::from(bin)).sum()
-    }
-
-    /// Whether the lengths are so different that they belong to different times.
-    fn is_unlike(&self, other: &Self) -> bool {
-        if self.messages.min(other.messages) < UNLIKE_MESSAGES {
-            return false;
-        }
-        let (all, other_all) = (u128::from(self.binned()), u128::from(other.binned()));
-        let (mut below, mut other_below) = (0_u128, 0_u128);
-        self.bins.iter().zip(&other.bins).any(|(&bin, &other_bin)| {
-            below += u128::from(bin);
-            other_below += u128::from(other_bin);
-            let differ = (below * other_all).abs_diff(other_below * all);
-            differ * UNLIKE_PART.1 > all * other_all * UNLIKE_PART.0
-        })
-    }
 }
 
 /// Bytes that end a round which `messages` end, too.
@@ -361,10 +231,10 @@ impl Learner {
         let levels = self.deserved_levels();
         let changed = levels != self.levels;
         self.levels = levels;
-        let better = split(&self.memory.bins, bytes, levels, self.priorities);
+        let better = split(&*self.memory.bins, bytes, levels, self.priorities);
         // By the heaviest and not by bytes that would move: a length that many messages have may
         // go with the levels on either side of it, and would go to and fro.
-        let bins = &self.memory.bins;
+        let bins = &*self.memory.bins;
         let excess = heaviest(bins, present).saturating_sub(heaviest(bins, &better));
         let worth = excess > bytes / (u64::from(levels) * EXCESS_PART);
         ((changed || worth) && better != *present).then_some(better)

@@ -125,11 +125,14 @@ impl Outbound {
         self.length <= self.segment && self.lead == 0
     }
 
-    /// Whether it stands in the queue of short messages: one packet holds it, and it has fewer bytes
-    /// than `limit`.
+    /// Its bytes, if it stands in the queue of short messages: one packet holds it, and it has fewer
+    /// of them than `limit`; else 0.
     #[inline]
-    pub(crate) fn is_short(&self, limit: u32) -> bool {
-        self.length < limit && self.fits_one_packet()
+    pub(crate) fn due_bytes(&self, limit: u32) -> u32 {
+        match self.length < limit && self.fits_one_packet() {
+            true => self.length,
+            false => 0,
+        }
     }
 
     /// The segment that holds byte `offset`, as it is or was sent.

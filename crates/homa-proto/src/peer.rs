@@ -324,6 +324,14 @@ impl core::ops::IndexMut<u32> for Peers {
     }
 }
 
+/// An address as two words, in the order of this machine, since only a hash is made of them.
+#[inline]
+fn halves(ip: Ipv6Addr) -> [u64; 2] {
+    let octets = ip.octets();
+    let (words, _) = octets.as_chunks();
+    [0, 1].map(|half| u64::from_ne_bytes(words[half]))
+}
+
 impl Peers {
     pub(crate) fn new(limit: u32, key: Key, trusts: bool) -> Result<Self, Full> {
         Ok(Self {
@@ -354,16 +362,15 @@ impl Peers {
 
     #[inline]
     fn hash(&self, address: &Address) -> u64 {
-        let ip = address.ip.to_bits();
+        let [high, low] = halves(address.ip);
         let rest = u64::from(address.scope) << 16 | u64::from(address.port);
-        self.table_key.hash([(ip >> 64) as u64, ip as u64, rest])
+        self.table_key.hash([high, low, rest])
     }
 
     /// Hash of a host.
     #[inline]
     pub(crate) fn host(&self, ip: Ipv6Addr) -> u64 {
-        let bits = ip.to_bits();
-        self.table_key.hash([(bits >> 64) as u64, bits as u64])
+        self.table_key.hash(halves(ip))
     }
 
     #[inline]

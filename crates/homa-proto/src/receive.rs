@@ -301,7 +301,7 @@ impl Engine {
             in_flight: 0,
             incast: data.incast,
             tombstone,
-            is_due: false,
+            due_bytes: 0,
             is_aside: false,
             chain,
             event: UNLINKED,

@@ -137,8 +137,8 @@ pub(crate) struct Rpc {
     pub(crate) incast: bool,
     /// Block that remembers the request, at the server.
     pub(crate) tombstone: u32,
-    /// Its message is short and waits to be sent.
-    pub(crate) is_due: bool,
+    /// Bytes of its message, if that is short and waits to be sent; else 0.
+    pub(crate) due_bytes: u32,
     /// It may be in a queue other than that of short messages, or known to granter or budget.
     pub(crate) is_aside: bool,
     /// Its place in the list of its peer's RPCs.
@@ -192,7 +192,7 @@ impl Vacant for Rpc {
         in_flight: 0,
         incast: false,
         tombstone: NONE,
-        is_due: false,
+        due_bytes: 0,
         is_aside: false,
         chain: ChainLink::NONE,
         event: UNLINKED,
@@ -256,7 +256,7 @@ impl Rpc {
         if let Some(waited) = self.progress.undisturbed(now) {
             peer.patience.response.sample(waited);
         }
-        self.is_due = false;
+        self.due_bytes = 0;
     }
 
     /// Its request, if that was on its way, is so no longer. Returns whether others wait for the room.

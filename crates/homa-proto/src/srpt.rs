@@ -27,7 +27,7 @@ pub(crate) struct SendQueue {
 
 /// A message's place in the order.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Precedence {
     /// Bytes not yet sent.
     pub(crate) remaining: u32,
     /// Number of the message among all that this engine sends.
@@ -61,8 +61,8 @@ impl SendQueue {
     }
 
     /// A message that has bytes to send, or one whose number of them changed.
-    pub(crate) fn set(&mut self, rpc: u32, place: Place) {
-        let Place { remaining, birth } = place;
+    pub(crate) fn set(&mut self, rpc: u32, precedence: Precedence) {
+        let Precedence { remaining, birth } = precedence;
         self.remaining
             .set(&mut self.by_remaining, rpc, (u64::from(remaining), birth));
         self.ages.set(&mut self.by_age, rpc, (birth, 0));
@@ -150,7 +150,7 @@ mod tests {
         queue.ensure(100).unwrap();
         for (rpc, &remaining) in messages.iter().enumerate() {
             let birth = rpc as u64;
-            queue.set(rpc as u32, Place { remaining, birth });
+            queue.set(rpc as u32, Precedence { remaining, birth });
         }
         queue
     }
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(queue.pop_announcement(), None);
         queue.announce(0);
         let (remaining, birth) = (400_000, 1);
-        queue.set(1, Place { remaining, birth });
+        queue.set(1, Precedence { remaining, birth });
         queue.announce(1);
         assert!(queue.has_short());
         assert_eq!(queue.pop_announcement(), Some(0));
@@ -204,7 +204,7 @@ mod tests {
         queue.charge(0, 100_000_000);
         for (rpc, remaining) in [(1, 5_000), (2, 6_000)] {
             let birth = u64::from(rpc);
-            queue.set(rpc, Place { remaining, birth });
+            queue.set(rpc, Precedence { remaining, birth });
         }
         queue.charge(1, 1_400);
         assert_eq!(queue.choose(), Some(0), "the oldest has its turn at once");

@@ -143,7 +143,7 @@ impl Tombstones {
 
     /// What became of a request of the peer at `index`, and the block in which that is remembered, if
     /// there is one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, peer: &Peer, index: u32, id: RpcId) -> (Option<u32>, Known) {
         match self.slab.get(peer.latest_block) {
             Some(latest) if latest.holds(index, id) => (Some(peer.latest_block), latest.known(id)),
@@ -151,6 +151,7 @@ impl Tombstones {
         }
     }
 
+    #[inline(never)]
     fn search(&self, host: u64, peer: u32, id: RpcId) -> (Option<u32>, Known) {
         let is_it = |index| self.slab[index].holds(peer, id);
         match self.index.find(self.hash(host, id), is_it) {

@@ -5,14 +5,16 @@ use core::ops::Range;
 
 use crate::api::RpcKey;
 use crate::burst::{Burst, MAX_BURST_PACKETS, Payload};
+use crate::config::Config;
 use crate::cutoffs::unscheduled_priority;
 use crate::engine::Engine;
 use crate::grant::Decision;
 use crate::owed::Owed;
+use crate::pacer::Pacer;
 use crate::peer::Peer;
 use crate::rpc::{Pending, Rpc, ServerRpc, State};
 use crate::slab::NONE;
-use crate::srpt::Place;
+use crate::srpt::Precedence;
 use crate::time::Instant;
 use crate::wire::{
     Body, DATA_HEADER_BYTES, Data, Grant, Packet, Priority, Resend, ResendRange, RpcUnknown,
@@ -24,6 +26,20 @@ const DATA_HEADER: u32 = DATA_HEADER_BYTES as u32;
 struct Limits {
     bytes: usize,
     packets: usize,
+}
+
+impl Limits {
+    #[inline]
+    fn of(config: &Config, pacer: &Pacer) -> Self {
+        let bytes = config.burst_bytes as usize;
+        let paced = pacer
+            .burst_bytes()
+            .and_then(|bytes| usize::try_from(bytes).ok());
+        Self {
+            bytes: paced.map_or(bytes, |paced| paced.min(bytes)),
+            packets: usize::from(config.burst_packets).min(MAX_BURST_PACKETS),
+        }
+    }
 }
 
 /// What of a message goes in one packet.
@@ -259,19 +275,6 @@ impl Engine {
                 && size <= burst.segment_bytes()
     }
 
-    #[inline]
-    fn limits(&self) -> Limits {
-        let bytes = self.config.burst_bytes as usize;
-        let paced = self
-            .pacer
-            .burst_bytes()
-            .and_then(|bytes| usize::try_from(bytes).ok());
-        Limits {
-            bytes: paced.map_or(bytes, |paced| paced.min(bytes)),
-            packets: usize::from(self.config.burst_packets).min(MAX_BURST_PACKETS),
-        }
-    }
-
     /// Level of the segment that begins at `offset`.
     fn data_priority(&mut self, index: u32, offset: u32) -> Priority {
         let rpc = &mut self.rpcs[index];
@@ -292,7 +295,7 @@ impl Engine {
     /// counts it.
     fn poll_resend(&mut self, burst: &mut Burst) -> bool {
         while let Some(index) = self.resending.pop() {
-            let limits = self.limits();
+            let limits = Limits::of(&self.config, &self.pacer);
             let Some(priority) = self.rpcs[index].outbound().map(|out| out.resend_priority) else {
                 continue;
             };
@@ -341,12 +344,12 @@ impl Engine {
 
     /// Messages of one small packet: not held back, and those to one peer sent together.
     fn poll_short(&mut self, now: Instant, burst: &mut Burst) -> bool {
-        let limits = self.limits();
         // Nobody, while the burst is empty.
         let mut to = NONE;
         while let Some(index) = self.send.first_short() {
             let (key, rpc) = self.rpcs.place(index);
-            if !rpc.is_due {
+            let length = rpc.due_bytes;
+            if length == 0 {
                 self.send.pop_short(rpc);
                 continue;
             }
@@ -354,15 +357,16 @@ impl Engine {
                 break;
             }
             let (peer, owed) = self.peers.with_owed(rpc.peer);
-            let length = rpc.length_to_send();
             let priority = unscheduled_priority(&self.config, peer.cutoffs.as_ref(), length);
             if to == NONE {
                 burst.start(rpc.path(peer), priority);
-            } else if priority != burst.priority() || !Self::may_follow(burst, &limits, length) {
+            } else if priority != burst.priority()
+                || !Self::may_follow(burst, &Limits::of(&self.config, &self.pacer), length)
+            {
                 break;
             }
             self.send.pop_short(rpc);
-            rpc.is_due = false;
+            rpc.due_bytes = 0;
             let segment = Segment::whole(length);
             if push_data(key, rpc, (peer, owed), &segment, burst) {
                 to = rpc.peer;
@@ -417,7 +421,7 @@ impl Engine {
     /// Fills the burst with the next segments of a message: one that announces it, or as many as
     /// may go together. A burst ends with the unscheduled bytes, where the level changes.
     fn fill(&mut self, now: Instant, index: u32, burst: &mut Burst, announce: bool) -> bool {
-        let mut limits = self.limits();
+        let mut limits = Limits::of(&self.config, &self.pacer);
         if announce {
             limits.packets = 1;
         }
@@ -460,11 +464,11 @@ impl Engine {
     fn requeue(&mut self, index: u32) {
         match self.rpcs[index].outbound() {
             Some(outbound) if outbound.is_sendable() => {
-                let place = Place {
+                let precedence = Precedence {
                     remaining: outbound.remaining(),
                     birth: outbound.birth,
                 };
-                self.send.set(index, place);
+                self.send.set(index, precedence);
             }
             _ => self.send.remove(index),
         }
