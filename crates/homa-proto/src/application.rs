@@ -141,7 +141,7 @@ impl Engine {
             self.hold(now, index);
         }
         if !is_proven {
-            self.vouch(peer);
+            self.vouch(now, peer);
         }
         if let Some(deadline) = call.deadline {
             self.timers.set_at_latest(index, deadline);
@@ -151,9 +151,9 @@ impl Engine {
 
     /// The application calls a peer, and so vouches for its address.
     #[cold]
-    fn vouch(&mut self, peer: u32) {
+    fn vouch(&mut self, now: Instant, peer: u32) {
         self.peers[peer].prove();
-        self.release_unproven(peer);
+        self.release_unproven(now, peer);
     }
 
     /// Answers a request; the host keeps the response's bytes under the key until `Ended`.

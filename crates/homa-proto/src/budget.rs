@@ -1,15 +1,35 @@
 //! The receive budget: bytes of messages being received or held by the application. Decides which
 //! message may have a buffer; those that may not wait, shortest first.
+//!
+//! *Design*: a first packet can be forged, and announce a million bytes that never come. So messages
+//! that are not whole, of peers that did not prove their address, hold a small share of the budget
+//! together. Those beyond it wait in a queue of their own, where they are in nobody's way.
 
 use crate::chunks::Full;
 use crate::heap::{Heap, Nodes};
 
+/// Part of the budget for messages of peers that did not prove their address: an eighth.
+const DOUBTED_PART: u64 = 8;
+
 pub(crate) struct Budget {
     limit: u64,
     used: u64,
+    /// Bytes of those used that messages of peers without proof hold until they are whole.
+    doubted: u64,
+    /// Messages that wait, and those that wait for a proof or for room in the share of those without.
     stalled: Heap,
+    parked: Heap,
     nodes: Nodes,
     stalls: u64,
+}
+
+/// Which of the messages that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Those whose peers are where they say.
+    Stalled,
+    /// The others.
+    Parked,
 }
 
 impl Budget {
@@ -17,7 +37,9 @@ impl Budget {
         Self {
             limit,
             used: 0,
+            doubted: 0,
             stalled: Heap::EMPTY,
+            parked: Heap::EMPTY,
             nodes: Nodes::new(),
             stalls: 0,
         }
@@ -41,39 +63,79 @@ impl Budget {
         self.fits(length) && shortest.is_none_or(|shortest| u64::from(length) < shortest)
     }
 
+    /// Whether a message may have its buffer as far as it is one of a peer without proof: there is
+    /// room in their share, or none of them has any.
+    pub(crate) fn admits_doubted(&self, length: u32) -> bool {
+        let sum = self.doubted + u64::from(length);
+        self.doubted == 0 || sum <= self.limit / DOUBTED_PART
+    }
+
     pub(crate) fn charge(&mut self, length: u32) {
         self.used += u64::from(length);
+    }
+
+    /// What was charged for a message counts in the share of peers without proof, too.
+    pub(crate) fn doubt(&mut self, length: u32) {
+        self.doubted += u64::from(length);
+    }
+
+    /// And no longer: it is whole or over, or its peer is where it says.
+    pub(crate) fn believe(&mut self, length: u32) {
+        self.doubted -= u64::from(length);
     }
 
     pub(crate) fn give_back(&mut self, bytes: u64) {
         self.used = self.used.saturating_sub(bytes);
     }
 
-    /// The message waits.
-    pub(crate) fn stall(&mut self, rpc: u32, length: u32) {
-        self.stalls += 1;
-        let key = (u64::from(length), self.stalls);
-        self.nodes.set(&mut self.stalled, rpc, key);
+    fn heap(&mut self, wait: Wait) -> (&mut Heap, &mut Nodes) {
+        let heap = match wait {
+            Wait::Stalled => &mut self.stalled,
+            Wait::Parked => &mut self.parked,
+        };
+        (heap, &mut self.nodes)
     }
 
-    /// The message no longer waits.
-    pub(crate) fn remove(&mut self, rpc: u32) {
-        self.nodes.remove(&mut self.stalled, rpc);
+    /// The message waits.
+    pub(crate) fn stall(&mut self, rpc: u32, length: u32, wait: Wait) {
+        self.stalls += 1;
+        let key = (u64::from(length), self.stalls);
+        let (heap, nodes) = self.heap(wait);
+        nodes.set(heap, rpc, key);
+    }
+
+    /// The message no longer waits, if it did.
+    pub(crate) fn remove(&mut self, rpc: u32, wait: Wait) {
+        let (heap, nodes) = self.heap(wait);
+        nodes.remove(heap, rpc);
     }
 
     /// The shortest waiting message, if it fits now; it is charged and waits no longer.
-    pub(crate) fn next(&mut self) -> Option<u32> {
-        let rpc = self.stalled.first()?;
-        let length = u32::try_from(self.nodes.key(rpc).0).unwrap_or(u32::MAX);
-        if !self.fits(length) {
-            return None;
-        }
-        self.remove(rpc);
+    pub(crate) fn next(&mut self) -> Option<(u32, Wait)> {
+        let (rpc, length, wait) = self.next_of(Wait::Stalled).or_else(|| {
+            self.next_of(Wait::Parked)
+                .filter(|&(_, length, _)| self.admits_doubted(length))
+        })?;
+        self.remove(rpc, wait);
         self.charge(length);
-        Some(rpc)
+        if wait == Wait::Parked {
+            self.doubt(length);
+        }
+        Some((rpc, wait))
+    }
+
+    /// The shortest of those that wait for the same, if it fits, and its length.
+    fn next_of(&self, wait: Wait) -> Option<(u32, u32, Wait)> {
+        let heap = match wait {
+            Wait::Stalled => &self.stalled,
+            Wait::Parked => &self.parked,
+        };
+        let rpc = heap.first()?;
+        let length = u32::try_from(self.nodes.key(rpc).0).unwrap_or(u32::MAX);
+        self.fits(length).then_some((rpc, length, wait))
     }
 
     pub(crate) fn has_stalled(&self) -> bool {
-        self.stalled.first().is_some()
+        self.stalled.first().is_some() || self.parked.first().is_some()
     }
 }

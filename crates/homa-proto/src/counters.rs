@@ -109,8 +109,8 @@ counters! {
     dropped_out_of_place,
     /// DATA whose bytes were all there.
     dropped_duplicate,
-    /// DATA that overlaps bytes that are there in part.
-    dropped_overlap,
+    /// DATA of which a part was there: only the first bytes that were missing were placed.
+    data_trimmed,
     /// DATA whose message length contradicts the message's first packet.
     dropped_contradiction,
     /// DATA that would have opened a gap more than the limits allow.

@@ -61,15 +61,17 @@ impl Engine {
         if let Some(outbound) = rpc.outbound() {
             self.ranges.clear(&mut outbound.resend);
         }
-        match rpc.inbound() {
-            Some(inbound) => {
-                inbound.clear(&mut self.ranges);
-                match inbound.storage {
-                    Storage::Reserved => inbound.length,
-                    _ => 0,
-                }
-            }
-            None => 0,
+        let Some(inbound) = rpc.inbound() else {
+            return 0;
+        };
+        inbound.clear(&mut self.ranges);
+        self.budget.remove(index, inbound.wait());
+        if inbound.is_doubted {
+            self.budget.believe(inbound.length);
+        }
+        match inbound.storage {
+            Storage::Reserved => inbound.length,
+            _ => 0,
         }
     }
 
@@ -77,7 +79,6 @@ impl Engine {
         self.send.remove(index);
         self.resending.remove(index);
         self.control.remove(index);
-        self.budget.remove(index);
         self.granter.leave(&self.rules, index);
     }
 }

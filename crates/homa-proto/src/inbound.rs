@@ -3,6 +3,7 @@
 
 use core::ops::Range;
 
+use crate::budget::Wait;
 use crate::ranges::{RangeSet, Ranges};
 
 /// Whether the host has a buffer for the message.
@@ -14,18 +15,19 @@ pub(crate) enum Storage {
     Reserved,
     /// It waits for room in the budget; what arrives is dropped.
     Stalled,
+    /// It waits for a proof of its sender's address, or for room in the share of those without one.
+    Parked,
     /// The host has a buffer.
     Made,
 }
 
 /// What a packet's bytes are to a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Novelty {
-    New,
+    /// These are missing: all of them, or, where others of them are there, the first piece.
+    New(Range<u32>),
     /// All of them are there.
     Duplicate,
-    /// Some of them are there.
-    Overlap,
     /// They would open a gap more than the limits allow.
     NoRoom,
 }
@@ -45,6 +47,8 @@ pub(crate) struct Inbound {
     /// End of what it said to send unasked.
     pub(crate) unscheduled: u32,
     pub(crate) storage: Storage,
+    /// Whether its bytes count in the share of senders without proof of their address.
+    pub(crate) is_doubted: bool,
     /// Whether a packet of it had to be sent again.
     pub(crate) lossy: bool,
 }
@@ -60,6 +64,7 @@ impl Inbound {
             granted: 0,
             unscheduled: 0,
             storage: Storage::None,
+            is_doubted: false,
             lossy: false,
         }
     }
@@ -93,32 +98,27 @@ impl Inbound {
     }
 
     #[inline]
-    pub(crate) fn novelty(&self, ranges: &Ranges, bytes: &Range<u32>) -> Novelty {
+    pub(crate) fn novelty(&self, ranges: &Ranges, bytes: Range<u32>) -> Novelty {
         if bytes.start == self.end {
-            return Novelty::New;
+            return Novelty::New(bytes);
         }
-        self.novelty_out_of_order(ranges, bytes)
+        self.novelty_out_of_order(ranges, &bytes)
     }
 
     fn novelty_out_of_order(&self, ranges: &Ranges, bytes: &Range<u32>) -> Novelty {
-        if bytes.start >= self.end {
-            let opens_gap = bytes.start > self.end;
-            return match !opens_gap || ranges.has_room(&self.gaps) {
-                true => Novelty::New,
-                false => Novelty::NoRoom,
-            };
-        }
-        if bytes.end <= self.end && ranges.covers(&self.gaps, bytes) {
-            let splits = ranges.would_split(&self.gaps, bytes);
-            return match !splits || ranges.has_room(&self.gaps) {
-                true => Novelty::New,
-                false => Novelty::NoRoom,
-            };
-        }
-        let outside = bytes.end > self.end;
-        match outside || ranges.touches(&self.gaps, bytes) {
-            true => Novelty::Overlap,
-            false => Novelty::Duplicate,
+        let missing = ranges
+            .iter(&self.gaps)
+            .chain(core::iter::once(self.end..self.length));
+        let new = missing
+            .map(|gap| gap.start.max(bytes.start)..gap.end.min(bytes.end))
+            .find(|piece| !piece.is_empty());
+        let Some(new) = new else {
+            return Novelty::Duplicate;
+        };
+        let opens_gap = new.start > self.end || ranges.would_split(&self.gaps, &new);
+        match !opens_gap || ranges.has_room(&self.gaps) {
+            true => Novelty::New(new),
+            false => Novelty::NoRoom,
         }
     }
 
@@ -152,6 +152,14 @@ impl Inbound {
             .chain((!rest.is_empty()).then_some(rest))
     }
 
+    /// In which queue of the budget it may be.
+    pub(crate) fn wait(&self) -> Wait {
+        match self.storage {
+            Storage::Parked => Wait::Parked,
+            _ => Wait::Stalled,
+        }
+    }
+
     /// Gives the ranges back.
     pub(crate) fn clear(&mut self, ranges: &mut Ranges) {
         ranges.clear(&mut self.gaps);
@@ -169,19 +177,23 @@ mod tests {
         let mut inbound = Inbound::new(10_000);
         inbound.granted = 8_000;
         for bytes in [0..1_000, 4_000..5_000, 2_000..3_000] {
-            assert_eq!(inbound.novelty(&ranges, &bytes), Novelty::New);
+            assert_eq!(
+                inbound.novelty(&ranges, bytes.clone()),
+                Novelty::New(bytes.clone())
+            );
             inbound.insert(&mut ranges, bytes);
         }
         assert_eq!(inbound.received, 3_000);
         let missing: Vec<_> = inbound.missing(&ranges).collect();
         assert_eq!(missing, [1_000..2_000, 3_000..4_000, 5_000..8_000]);
-        assert_eq!(
-            inbound.novelty(&ranges, &(2_000..3_000)),
-            Novelty::Duplicate
-        );
-        assert_eq!(inbound.novelty(&ranges, &(2_500..3_500)), Novelty::Overlap);
-        assert_eq!(inbound.novelty(&ranges, &(4_500..5_500)), Novelty::Overlap);
-        assert_eq!(inbound.novelty(&ranges, &(1_200..1_300)), Novelty::New);
+        let novelty = |bytes| inbound.novelty(&ranges, bytes);
+        assert_eq!(novelty(2_000..3_000), Novelty::Duplicate);
+        // Over one end, over both, and into two gaps: the first piece that is missing.
+        assert_eq!(novelty(2_500..3_500), Novelty::New(3_000..3_500));
+        assert_eq!(novelty(4_500..5_500), Novelty::New(5_000..5_500));
+        assert_eq!(novelty(3_500..6_000), Novelty::New(3_500..4_000));
+        assert_eq!(novelty(1_500..3_500), Novelty::New(1_500..2_000));
+        assert_eq!(novelty(1_200..1_300), Novelty::New(1_200..1_300));
         inbound.clear(&mut ranges);
         assert_eq!(ranges.len(), 0);
     }
@@ -191,9 +203,10 @@ mod tests {
         let mut ranges = Ranges::new(10, 1);
         let mut inbound = Inbound::new(10_000);
         inbound.insert(&mut ranges, 1_000..2_000);
-        assert_eq!(inbound.novelty(&ranges, &(3_000..4_000)), Novelty::NoRoom);
-        assert_eq!(inbound.novelty(&ranges, &(500..600)), Novelty::NoRoom);
-        assert_eq!(inbound.novelty(&ranges, &(0..1_000)), Novelty::New);
-        assert_eq!(inbound.novelty(&ranges, &(2_000..3_000)), Novelty::New);
+        let novelty = |bytes| inbound.novelty(&ranges, bytes);
+        assert_eq!(novelty(3_000..4_000), Novelty::NoRoom);
+        assert_eq!(novelty(500..600), Novelty::NoRoom);
+        assert_eq!(novelty(0..1_000), Novelty::New(0..1_000));
+        assert_eq!(novelty(2_000..3_000), Novelty::New(2_000..3_000));
     }
 }

@@ -70,25 +70,11 @@ impl Ranges {
         })
     }
 
-    /// Whether `wanted` lies within one range of the set.
-    pub(crate) fn covers(&self, set: &RangeSet, wanted: &Range<u32>) -> bool {
-        self.iter(set)
-            .take_while(|range| range.start <= wanted.start)
-            .any(|range| wanted.end <= range.end)
-    }
-
     /// Whether taking `part` out would leave a range more than there were.
     pub(crate) fn would_split(&self, set: &RangeSet, part: &Range<u32>) -> bool {
         self.iter(set)
             .take_while(|range| range.start < part.start)
             .any(|range| part.end < range.end)
-    }
-
-    /// Whether any byte of `wanted` lies in the set.
-    pub(crate) fn touches(&self, set: &RangeSet, wanted: &Range<u32>) -> bool {
-        self.iter(set)
-            .take_while(|range| range.start < wanted.end)
-            .any(|range| wanted.start < range.end)
     }
 
     /// Whether another range may be added to the set.
@@ -226,12 +212,8 @@ mod tests {
                 assert!(ranges.add(&mut set, start..end).is_ok());
                 part.fill(true);
             } else if part.iter().all(|&bit| bit) {
-                assert!(ranges.covers(&set, &(start..end)));
                 assert!(ranges.take(&mut set, start..end).is_ok());
                 part.fill(false);
-            } else {
-                assert!(!ranges.covers(&set, &(start..end)));
-                assert_eq!(ranges.touches(&set, &(start..end)), part.contains(&true));
             }
             let bits: Vec<u32> = ranges.iter(&set).flatten().collect();
             assert!(

@@ -9,6 +9,7 @@ use core::ops::Range;
 
 use crate::address::Path;
 use crate::api::{Failure, RpcKey};
+use crate::budget::Wait;
 use crate::chunks::Full;
 use crate::engine::{Engine, swap};
 use crate::grant;
@@ -34,7 +35,8 @@ pub struct Place {
     pub offset: u32,
     /// Its bytes, at least 1.
     pub length: u32,
-    /// Where it begins in the packet.
+    /// Where it begins in the packet: behind the header and what of the payload is there already. It
+    /// may end before the packet does, for the same reason.
     pub header_bytes: usize,
     /// Bytes of the whole message.
     pub message_length: u32,
@@ -101,9 +103,9 @@ impl Placement<'_> {
         match inbound.storage {
             Storage::Reserved => engine.budget.give_back(u64::from(length)),
             Storage::None => {}
-            Storage::Made | Storage::Stalled => return,
+            Storage::Made | Storage::Stalled | Storage::Parked => return,
         }
-        engine.stall(index, length);
+        engine.stall(self.now, index, length);
     }
 }
 
@@ -215,7 +217,7 @@ impl Engine {
         let was_proven = self.peers[peer].is_proven();
         let echo = self.peers[peer].vet(now, version);
         if !was_proven && self.peers[peer].is_proven() {
-            self.release_unproven(peer);
+            self.release_unproven(now, peer);
         }
         echo
     }
@@ -405,8 +407,7 @@ impl Engine {
         let promised = data.incoming.min(self.config.unscheduled_bytes);
         let is_part = data.payload_length < data.message_length;
         let goes_on = inbound.learn(promised, data.retransmit) && is_part;
-        let bytes = data.offset..data.end();
-        let novelty = inbound.novelty(&self.ranges, &bytes);
+        let novelty = inbound.novelty(&self.ranges, data.offset..data.end());
         let (storage, length) = (inbound.storage, inbound.length);
         if goes_on {
             // It is the sender's turn again, and nobody looked until now.
@@ -414,25 +415,31 @@ impl Engine {
         }
         let has_room = match storage {
             Storage::Made | Storage::Reserved => true,
-            Storage::None => self.budget.admits(length),
-            Storage::Stalled => false,
+            Storage::None => self.find_room(now, index, length),
+            Storage::Stalled | Storage::Parked => false,
         };
         if !has_room {
-            if storage == Storage::None {
-                self.stall(index, length);
-            }
             self.counters.dropped_stalled += 1;
             return None;
         }
-        if novelty != Novelty::New {
-            self.count_useless(novelty);
-            return None;
-        }
+        let new = match novelty {
+            Novelty::New(new) => new,
+            Novelty::Duplicate => {
+                self.counters.dropped_duplicate += 1;
+                return None;
+            }
+            Novelty::NoRoom => {
+                self.counters.dropped_gap_limit += 1;
+                return None;
+            }
+        };
+        let bytes = new.end - new.start;
+        self.counters.data_trimmed += u64::from(bytes < data.payload_length);
         let place = Place {
             rpc: key,
-            offset: data.offset,
-            length: data.payload_length,
-            header_bytes: DATA_HEADER_BYTES,
+            offset: new.start,
+            length: bytes,
+            header_bytes: DATA_HEADER_BYTES + (new.start - data.offset) as usize,
             message_length: length,
             new: storage != Storage::Made,
         };
@@ -444,33 +451,62 @@ impl Engine {
         })
     }
 
-    #[cold]
-    fn count_useless(&mut self, novelty: Novelty) {
-        let dropped = match novelty {
-            Novelty::Overlap => &mut self.counters.dropped_overlap,
-            Novelty::NoRoom => &mut self.counters.dropped_gap_limit,
-            Novelty::New | Novelty::Duplicate => &mut self.counters.dropped_duplicate,
-        };
-        *dropped += 1;
+    /// Whether the budget has room for a message of which nothing was stored; if not, it waits.
+    fn find_room(&mut self, now: Instant, index: u32, length: u32) -> bool {
+        let is_proven = self.peers[self.rpcs[index].peer].is_proven();
+        let has_room =
+            self.budget.admits(length) && (is_proven || self.budget.admits_doubted(length));
+        if !has_room {
+            self.stall(now, index, length);
+        }
+        has_room
     }
 
-    /// The message waits for room in the budget.
-    fn stall(&mut self, index: u32, length: u32) {
-        self.rpcs[index].is_aside = true;
-        if let Some(inbound) = self.rpcs[index].inbound() {
+    /// The message waits for room in the budget. One of a peer that did not prove its address is to
+    /// do so: the answer to a question for one byte is a proof.
+    fn stall(&mut self, now: Instant, index: u32, length: u32) {
+        let rpc = &mut self.rpcs[index];
+        rpc.is_aside = true;
+        let is_proven = self.peers[rpc.peer].is_proven();
+        let Some(inbound) = rpc.inbound() else {
+            return;
+        };
+        inbound.storage = match is_proven {
+            true => Storage::Stalled,
+            false => Storage::Parked,
+        };
+        self.counters.stalls += 1;
+        self.budget.stall(index, length, inbound.wait());
+        if !is_proven {
+            self.want(index, Pending::PROVE);
+            self.watch(now, index);
+        }
+    }
+
+    /// The peer of an RPC proved its address: its message counts as others do.
+    pub(crate) fn believe(&mut self, index: u32) {
+        let Some(inbound) = self.rpcs[index].inbound() else {
+            return;
+        };
+        let length = inbound.length;
+        if core::mem::take(&mut inbound.is_doubted) {
+            self.budget.believe(length);
+        }
+        if inbound.storage == Storage::Parked {
             inbound.storage = Storage::Stalled;
-            self.counters.stalls += 1;
-            self.budget.stall(index, length);
+            self.budget.remove(index, Wait::Parked);
+            self.budget.stall(index, length, Wait::Stalled);
         }
     }
 
     /// Gives room in the budget to the messages that wait, shortest first, and has them sent
     /// again.
     pub(crate) fn wake_stalled(&mut self, now: Instant) {
-        while let Some(index) = self.budget.next() {
+        while let Some((index, wait)) = self.budget.next() {
             self.counters.stalls_ended += 1;
             if let Some(inbound) = self.rpcs[index].inbound() {
                 inbound.storage = Storage::Reserved;
+                inbound.is_doubted = wait == Wait::Parked;
             }
             self.rpcs[index].progress = Progress::new(now);
             self.want(index, Pending::ASK);
@@ -480,15 +516,24 @@ impl Engine {
 
     /// The host stored bytes of a message.
     fn store(&mut self, now: Instant, index: u32, bytes: Range<u32>) {
-        let Some(inbound) = self.rpcs[index].inbound() else {
+        let rpc = &mut self.rpcs[index];
+        let peer = rpc.peer;
+        let Some(inbound) = rpc.inbound() else {
             return;
         };
         if inbound.storage == Storage::None {
             self.budget.charge(inbound.length);
+            if !self.peers[peer].is_proven() {
+                inbound.is_doubted = true;
+                self.budget.doubt(inbound.length);
+            }
         }
         inbound.storage = Storage::Made;
         inbound.insert(&mut self.ranges, bytes);
         if inbound.is_complete() {
+            if core::mem::take(&mut inbound.is_doubted) {
+                self.budget.believe(inbound.length);
+            }
             let message = Received {
                 length: inbound.length,
                 unscheduled: inbound.unscheduled,
@@ -497,8 +542,10 @@ impl Engine {
             self.complete(now, index, message);
             return;
         }
-        let rpc = &mut self.rpcs[index];
-        let peer = rpc.peer;
+        if inbound.is_doubted {
+            // Its end is to find that out.
+            rpc.is_aside = true;
+        }
         let makes_room = rpc.lands(&mut self.peers[peer]);
         if rpc.progress.advance(now) {
             // The timer may be far away.

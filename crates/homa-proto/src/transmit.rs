@@ -491,10 +491,11 @@ impl Engine {
     }
 
     /// A peer proved its address: what waited for that goes on.
-    pub(crate) fn release_unproven(&mut self, peer: u32) {
+    pub(crate) fn release_unproven(&mut self, now: Instant, peer: u32) {
         let mut next = self.peers[peer].rpcs.first();
         while let Some(index) = next {
             next = self.rpcs[index].chain.next();
+            self.believe(index);
             if let State::Server(ServerRpc::Sending(_)) = self.rpcs[index].state {
                 self.enqueue(index);
             }
@@ -505,6 +506,7 @@ impl Engine {
                 self.resend_later(index);
             }
         }
+        self.wake_stalled(now);
     }
 
     /// Has what is wanted again of an RPC's message sent when it is its turn.

@@ -110,6 +110,7 @@ impl Rpc {
         match inbound.storage {
             Storage::Stalled if self.is_client() => Turn::Room,
             Storage::Stalled => Turn::Application,
+            Storage::Parked => Turn::Theirs(Pending::PROVE),
             _ if inbound.is_owed() || inbound.received == 0 => Turn::Theirs(Pending::ASK),
             _ => Turn::Ours,
         }

@@ -1,5 +1,8 @@
 #![allow(clippy::float_arithmetic, reason = "what is tested against is exact")]
 
+use alloc::vec::Vec;
+
+use super::sample::{BINS, bin_of};
 use super::*;
 
 const NAMES: [&str; 5] = ["w1", "w2", "w3", "w4", "w5"];

@@ -272,6 +272,6 @@ fn both_encodings_of_the_offset_arrive_at_the_same_place() {
         // The host checks that no byte comes twice; both requests are whole.
         world.run_ms(1);
         assert_eq!(world.hosts[1].requests_run(), 2);
-        assert_eq!(world.counters(1).dropped_overlap, 0);
+        assert_eq!(world.counters(1).data_trimmed, 0);
     }
 }

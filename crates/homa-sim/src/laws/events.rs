@@ -1,6 +1,8 @@
 //! Laws of messages and their ends: at most once, every byte once and from the right message, every
 //! failure with its cause.
 
+use core::ops::Range;
+
 use homa_proto::{Event, Failure, Place, RpcKey};
 
 use super::intervals::Intervals;
@@ -102,7 +104,7 @@ impl Laws {
             Some("a message begins twice")
         } else if of != packet.message || length != place.message_length {
             Some("bytes of another message")
-        } else if (place.offset, place.length) != (packet.offset, packet.payload_bytes) {
+        } else if !is_part(place, packet) {
             Some("bytes end up elsewhere")
         } else if !fresh {
             Some("a byte is delivered twice")
@@ -117,15 +119,14 @@ impl Laws {
             self.breach(law, now, host, call, seen);
         }
         if let Some(call) = call {
-            self.note_stored(now, host, call, packet);
+            self.note_stored(now, host, call, packet, place.offset..end);
         }
     }
 
-    fn note_stored(&mut self, now: u64, host: u32, call: u32, packet: &Packet) {
+    fn note_stored(&mut self, now: u64, host: u32, call: u32, packet: &Packet, bytes: Range<u32>) {
         let message = self.calls[call as usize].message(packet.message & 1 == 1);
-        message.stored += packet.payload_bytes;
-        let end = packet.offset + packet.payload_bytes;
-        message.stored_end = message.stored_end.max(end);
+        message.stored += bytes.end - bytes.start;
+        message.stored_end = message.stored_end.max(bytes.end);
         message.heard = now;
         message.silent = false;
         self.joins_granting(host, packet.message);
@@ -365,4 +366,13 @@ impl Laws {
             self.breach(law, now, host, Some(call), seen);
         }
     }
+}
+
+/// Whether a place is that of all of a packet's payload, or of the part of it that was missing.
+fn is_part(place: &Place, packet: &Packet) -> bool {
+    let there = place.header_bytes.checked_sub(packet.header().len());
+    let begins = there.map(|there| u64::from(packet.offset) + there as u64);
+    let end = u64::from(place.offset) + u64::from(place.length);
+    begins == Some(u64::from(place.offset))
+        && end <= u64::from(packet.offset) + u64::from(packet.payload_bytes)
 }
