@@ -68,6 +68,18 @@ pub enum CallError {
     NoSocket,
 }
 
+/// There is no memory for larger tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+impl core::fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("no memory for the engine's tables")
+    }
+}
+
+impl core::error::Error for OutOfMemory {}
+
 /// Why a reply was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyError {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::ack::{FOREIGN_ACKS_MAX, ForeignAck};
 use crate::address::Path;
-use crate::api::{Event, Reason, RpcKey, Seed, Unreachable, Usage};
+use crate::api::{Event, OutOfMemory, Reason, RpcKey, Seed, Unreachable, Usage};
 use crate::budget::Budget;
 use crate::chunks::Full;
 use crate::config::{Config, ConfigError};
@@ -153,6 +153,29 @@ impl Engine {
             self.make_room_at(index)?;
         }
         Ok(index)
+    }
+
+    /// Makes room for `rpcs` RPCs and `peers` peers more than there are, as far as the limits of
+    /// [`Config`] go: so many may come before the engine allocates again, but for 640 bytes now and then
+    /// where packets are lost. For a host that handles packets where memory is hard to get, and grows
+    /// the tables where it is not. Takes some 600 bytes for each RPC and 500 for each peer.
+    ///
+    /// # Errors
+    /// There is not so much memory; what was made room for until then stays.
+    pub fn reserve(&mut self, rpcs: u32, peers: u32) -> Result<(), OutOfMemory> {
+        self.make_room(rpcs, peers).map_err(|Full| OutOfMemory)
+    }
+
+    fn make_room(&mut self, rpcs: u32, peers: u32) -> Result<(), Full> {
+        let end = self.rpcs.reserve(rpcs)?;
+        if end > self.room {
+            self.make_room_at(end - 1)?;
+        }
+        self.peers.reserve(peers)?;
+        self.granter.reserve(peers)?;
+        self.peers.reserve_acks(rpcs)?;
+        // Each may be the first of its block.
+        self.tombstones.reserve(rpcs)
     }
 
     #[cold]
@@ -561,3 +584,6 @@ pub(crate) fn swap(common: &Common, id: RpcId, body: Body) -> Packet {
         body,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,6 +137,16 @@ impl Granter {
         self.by_silence.ensure(rpc)
     }
 
+    /// Makes room for `more` senders than there are, as far as the limit goes.
+    pub(crate) fn reserve(&mut self, more: u32) -> Result<(), Full> {
+        let count = self.senders.reserve(more)?;
+        self.sender_index.reserve(count)?;
+        match count.checked_sub(1) {
+            Some(last) => self.candidate_nodes.ensure(last),
+            None => Ok(()),
+        }
+    }
+
     /// Bytes granted and not yet received.
     pub(crate) fn incoming(&self) -> u64 {
         self.incoming

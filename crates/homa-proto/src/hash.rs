@@ -119,6 +119,14 @@ impl HashIndex {
         self.entries.ensure(index, empty)
     }
 
+    /// Makes room for entries below `count`, and for as many buckets.
+    pub(crate) fn reserve(&mut self, count: u32) -> Result<(), Full> {
+        if let Some(last) = count.checked_sub(1) {
+            self.ensure(last)?;
+        }
+        self.heads.ensure(count, NONE)
+    }
+
     /// The bucket of `hash`: by the smallest power of two that holds all buckets, halved for
     /// those that do not exist yet.
     #[inline]
@@ -131,19 +139,15 @@ impl HashIndex {
         }
     }
 
-    /// The first entry of this hash for which `is_it` holds.
+    /// The entry for which `is_it` holds, among those of this hash and some others: mostly the first
+    /// that is looked at, so that comparing the hashes ahead would only cost a look more.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let hash = fold(hash);
-        let mut index = self.heads[self.bucket(hash)];
-        while index != NONE {
-            let entry = self.entries[index];
-            if entry.hash == hash && is_it(index) {
-                return Some(index);
-            }
-            index = entry.next;
+        let mut index = self.heads[self.bucket(fold(hash))];
+        while index != NONE && !is_it(index) {
+            index = self.entries[index].next;
         }
-        None
+        (index != NONE).then_some(index)
     }
 
     /// Adds `index`, for which there must be room.

@@ -109,7 +109,8 @@ pub mod wire;
 pub use ack::ForeignAck;
 pub use address::{Address, Path, SocketId};
 pub use api::{
-    Call, CallError, Event, Failure, Reason, ReplyError, RpcKey, Seed, Unreachable, Usage,
+    Call, CallError, Event, Failure, OutOfMemory, Reason, ReplyError, RpcKey, Seed, Unreachable,
+    Usage,
 };
 pub use burst::{Burst, BurstPacket, MAX_BURST_PACKETS, Payload};
 pub use config::{Config, ConfigError, REFERENCE_CUTOFFS};

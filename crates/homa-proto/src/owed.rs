@@ -1,6 +1,7 @@
 //! Acks that peers are owed, until a packet to them takes some along: a queue for each peer, the
 //! oldest first, all in one table. It does not decide when an ACK packet is due.
 
+use crate::chunks::Full;
 use crate::slab::{NONE, Slab, Vacant};
 use crate::wire::{Ack, Acks};
 
@@ -59,6 +60,17 @@ impl Owed {
         Self {
             entries: Slab::new(LIMIT),
         }
+    }
+
+    /// Acks that there is memory for.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> u32 {
+        self.entries.capacity()
+    }
+
+    /// Makes room for `more` acks, as far as the limit goes.
+    pub(crate) fn reserve(&mut self, more: u32) -> Result<(), Full> {
+        self.entries.reserve(more).map(drop)
     }
 
     /// Remembers an ack if fewer than `most` are owed to that peer; `false`: it must be said now.

@@ -83,8 +83,8 @@ pub(crate) struct Peer {
     pub(crate) address: Address,
     /// Hash of its host, the same for all its ports.
     pub(crate) host: u64,
-    /// RPCs and tombstone blocks that need this entry.
-    refs: u32,
+    /// Blocks of tombstones that remember its requests.
+    pub(crate) blocks: u32,
     idle_since: Instant,
     /// When it was idle as it was entered into the queue of idle peers.
     queued_since: Instant,
@@ -158,7 +158,7 @@ impl Vacant for Peer {
             port: 0,
         },
         host: 0,
-        refs: 0,
+        blocks: 0,
         idle_since: Instant::ZERO,
         queued_since: Instant::ZERO,
         idle: UNLINKED,
@@ -209,6 +209,12 @@ impl Peer {
             self.guessed = now;
         }
         Echo::EarlierLife
+    }
+
+    /// Whether an RPC or a block of tombstones needs this entry.
+    #[inline]
+    fn is_needed(&self) -> bool {
+        self.rpc_count > 0 || self.blocks > 0
     }
 
     /// A keyed hash of the peer's host.
@@ -360,6 +366,23 @@ impl Peers {
         self.slab.get(index)
     }
 
+    /// Makes room for `more` peers than there are, as far as the limit goes.
+    pub(crate) fn reserve(&mut self, more: u32) -> Result<(), Full> {
+        let count = self.slab.reserve(more)?;
+        self.index.reserve(count)
+    }
+
+    /// Peers and acks that there is memory for.
+    #[cfg(test)]
+    pub(crate) fn capacities(&self) -> [u32; 2] {
+        [self.slab.capacity(), self.owed.capacity()]
+    }
+
+    /// Makes room for `more` acks that peers are owed, as far as the limit goes.
+    pub(crate) fn reserve_acks(&mut self, more: u32) -> Result<(), Full> {
+        self.owed.reserve(more)
+    }
+
     #[inline]
     fn hash(&self, address: &Address) -> u64 {
         let [high, low] = halves(address.ip);
@@ -436,17 +459,17 @@ impl Peers {
         self.owed.pop_packet(&mut self.slab[index].debt)
     }
 
-    /// Something needs the peer.
+    /// A block remembers requests of the peer.
     pub(crate) fn acquire(&mut self, index: u32) {
-        self.slab[index].refs += 1;
+        self.slab[index].blocks += 1;
     }
 
-    /// Something no longer needs it.
+    /// One no longer does.
     #[inline]
     pub(crate) fn release(&mut self, index: u32, now: Instant) {
         let peer = &mut self.slab[index];
-        peer.refs -= 1;
-        if peer.refs == 0 {
+        peer.blocks -= 1;
+        if !peer.is_needed() {
             self.rest(index, now);
         }
     }
@@ -478,7 +501,7 @@ impl Peers {
     /// idle since it was queued; one that was not, queues again.
     fn forget_if_idle(&mut self, index: u32) -> bool {
         let peer = &mut self.slab[index];
-        if peer.refs > 0 {
+        if peer.is_needed() {
             // It comes back when it is idle.
             return false;
         }
@@ -518,7 +541,6 @@ impl Peers {
         is_ours: bool,
     ) -> (&mut Peer, ChainLink) {
         let peer = &mut self.slab[index];
-        peer.refs += 1;
         peer.rpc_count += 1;
         peer.server_rpcs += u32::from(!is_ours);
         let link = peer.rpcs.append(rpcs, rpc);
@@ -538,9 +560,8 @@ impl Peers {
         let peer = &mut self.slab[index];
         peer.rpc_count -= 1;
         peer.server_rpcs -= u32::from(!is_ours);
-        peer.refs -= 1;
         peer.rpcs.remove(rpcs, link);
-        if peer.refs == 0 {
+        if !peer.is_needed() {
             self.rest(index, now);
         }
     }

@@ -422,6 +422,12 @@ impl Rpcs {
         is_it.then_some((RpcKey { index, generation }, rpc))
     }
 
+    /// Makes room for `more` RPCs than there are, as far as the limit goes; so many lie below the index
+    /// that is returned.
+    pub(crate) fn reserve(&mut self, more: u32) -> Result<u32, Full> {
+        self.slab.reserve(more)
+    }
+
     /// Where the next RPC will lie.
     #[inline]
     pub(crate) fn vacancy(&mut self) -> Result<u32, Full> {

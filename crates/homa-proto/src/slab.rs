@@ -57,6 +57,16 @@ impl<T, const N: usize> Slab<T, N> {
         self.len < self.limit
     }
 
+    /// How many may be.
+    pub(crate) const fn room(&self) -> u32 {
+        self.limit - self.len
+    }
+
+    /// Entries that it has memory for.
+    pub(crate) const fn capacity(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// One above the largest index ever used.
     pub(crate) const fn end_index(&self) -> u32 {
         self.used
@@ -140,10 +150,20 @@ impl<T: Vacant, const N: usize> Slab<T, N> {
         if self.free != NONE {
             return Ok(self.free);
         }
-        if self.used as usize == self.slots.len() {
+        if self.used == self.capacity() {
             self.grow()?;
         }
         Ok(self.used)
+    }
+
+    /// Gets memory for `more` entries than there are, as far as the limit goes; the indices of so many
+    /// are below what is returned.
+    pub(crate) fn reserve(&mut self, more: u32) -> Result<u32, Full> {
+        let wanted = self.len + more.min(self.room());
+        while self.capacity() < wanted {
+            self.grow()?;
+        }
+        Ok(wanted.max(self.used))
     }
 
     #[cold]

@@ -125,6 +125,18 @@ const fn place(id: RpcId) -> usize {
 }
 
 impl Tombstones {
+    /// Blocks that there is memory for.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> u32 {
+        self.slab.capacity()
+    }
+
+    /// Makes room for `more` blocks than there are, as far as the limit goes.
+    pub(crate) fn reserve(&mut self, more: u32) -> Result<(), Full> {
+        let count = self.slab.reserve(more)?;
+        self.index.reserve(count)
+    }
+
     /// At most `limit` blocks, each kept for `lifetime` nanoseconds.
     pub(crate) fn new(limit: u32, key: Key, lifetime: u64) -> Result<Self, Full> {
         Ok(Self {
@@ -181,9 +193,13 @@ impl Tombstones {
         Some(self.slab[block].rpcs[place(id)])
     }
 
-    /// Makes the block in which a request is to be remembered.
+    /// Makes the block in which a request is to be remembered. A peer may have as many as are free: one
+    /// that spreads its ids over all numbers leaves half of them to others, two leave a third.
     #[cold]
     pub(crate) fn make(&mut self, peers: &mut Peers, peer: u32, id: RpcId) -> Result<u32, Full> {
+        if peers[peer].blocks >= self.slab.room() {
+            return Err(Full);
+        }
         let index = self.slab.vacancy()?;
         self.index.ensure(index)?;
         self.slab.insert(Block {

@@ -13,12 +13,12 @@ pub(crate) fn with_server(server: Config) -> World {
     World::new([Config::default(), server])
 }
 
-fn stranger(number: u32) -> Address {
+pub(crate) fn stranger(number: u32) -> Address {
     SocketAddr::from(((0xc633_6400 | number).to_be_bytes(), 9_999)).into()
 }
 
 /// One packet of a request of any length.
-fn data(id: u64, length: u32, offset: u32, payload: u32) -> Packet {
+pub(crate) fn data(id: u64, length: u32, offset: u32, payload: u32) -> Packet {
     Packet {
         common: Common {
             source_port: 9_999,

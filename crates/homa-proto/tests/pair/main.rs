@@ -5,6 +5,7 @@ mod crowd;
 mod cutoffs;
 mod engines;
 mod errors;
+mod forged;
 mod grants;
 mod host;
 mod incast;
