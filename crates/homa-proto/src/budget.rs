@@ -6,7 +6,12 @@
 //! together. Those beyond it wait in a queue of their own, where they are in nobody's way.
 
 use crate::chunks::Full;
+use crate::engine::Engine;
 use crate::heap::{Heap, Nodes};
+use crate::inbound::Storage;
+use crate::progress::Progress;
+use crate::rpc::Pending;
+use crate::time::Instant;
 
 /// Part of the budget for messages of peers that did not prove their address: an eighth.
 const DOUBTED_PART: u64 = 8;
@@ -137,5 +142,74 @@ impl Budget {
 
     pub(crate) fn has_stalled(&self) -> bool {
         self.stalled.first().is_some() || self.parked.first().is_some()
+    }
+}
+
+/// Messages that wait.
+impl Engine {
+    /// Whether the budget has room for a message of which nothing was stored; if not, it waits.
+    pub(crate) fn find_room(&mut self, now: Instant, index: u32, length: u32) -> bool {
+        let is_proven = self.peers[self.rpcs[index].peer].is_proven();
+        let has_room =
+            self.budget.admits(length) && (is_proven || self.budget.admits_doubted(length));
+        if !has_room {
+            self.stall(now, index, length);
+        }
+        has_room
+    }
+
+    /// The message waits for room in the budget. One of a peer that did not prove its address is to
+    /// do so: the answer to a question for one byte is a proof.
+    pub(crate) fn stall(&mut self, now: Instant, index: u32, length: u32) {
+        let rpc = &mut self.rpcs[index];
+        rpc.is_aside = true;
+        let is_proven = self.peers[rpc.peer].is_proven();
+        let Some(inbound) = rpc.inbound() else {
+            return;
+        };
+        if core::mem::take(&mut inbound.is_doubted) {
+            self.budget.believe(length);
+        }
+        inbound.storage = match is_proven {
+            true => Storage::Stalled,
+            false => Storage::Parked,
+        };
+        self.counters.stalls += 1;
+        self.budget.stall(index, length, inbound.wait());
+        if !is_proven {
+            self.want(index, Pending::PROVE);
+            self.watch(now, index);
+        }
+    }
+
+    /// The peer of an RPC proved its address: its message counts as others do.
+    pub(crate) fn believe(&mut self, index: u32) {
+        let Some(inbound) = self.rpcs[index].inbound() else {
+            return;
+        };
+        let length = inbound.length;
+        if core::mem::take(&mut inbound.is_doubted) {
+            self.budget.believe(length);
+        }
+        if inbound.storage == Storage::Parked {
+            inbound.storage = Storage::Stalled;
+            self.budget.remove(index, Wait::Parked);
+            self.budget.stall(index, length, Wait::Stalled);
+        }
+    }
+
+    /// Gives room in the budget to the messages that wait, shortest first, and has them sent
+    /// again.
+    pub(crate) fn wake_stalled(&mut self, now: Instant) {
+        while let Some((index, wait)) = self.budget.next() {
+            self.counters.stalls_ended += 1;
+            if let Some(inbound) = self.rpcs[index].inbound() {
+                inbound.storage = Storage::Reserved;
+                inbound.is_doubted = wait == Wait::Parked;
+            }
+            self.rpcs[index].progress = Progress::new(now);
+            self.want(index, Pending::ASK);
+            self.watch(now, index);
+        }
     }
 }

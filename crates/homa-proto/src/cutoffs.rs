@@ -9,25 +9,25 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::peer::life;
 use crate::rpc::State;
-use crate::time::Instant;
+use crate::time::{Instant, Stamp, nanos};
 use crate::wire::{Cutoffs, Priority};
 
 /// Level of unscheduled packets to a peer that has not published its cutoffs.
 const UNKNOWN_CUTOFFS_LEVEL: u8 = 6;
 
-/// Level of the unscheduled packets of a message of `length` bytes: the highest whose cutoff is
-/// not below it.
+/// Level of the unscheduled packets of a message of `length` bytes: the highest whose cutoff, of
+/// those of level 1 and up, is not below it.
 #[inline]
 pub(crate) fn unscheduled_priority(
     config: &Config,
-    cutoffs: Option<&[u32; 8]>,
+    cutoffs: Option<&[u32; 7]>,
     length: u32,
 ) -> Priority {
     let top = config.priorities - 1;
     let level = match cutoffs {
         None => UNKNOWN_CUTOFFS_LEVEL.min(top),
         Some(cutoffs) => {
-            let fits = |&level: &u8| cutoffs[usize::from(level)] >= length;
+            let fits = |&level: &u8| cutoffs[usize::from(level) - 1] >= length;
             (1..=top).rev().find(fits).unwrap_or(0)
         }
     };
@@ -42,18 +42,17 @@ impl Engine {
         let (old, new) = (peer.version, cutoffs.version);
         let restarted = life(old) != 0 && life(new) != 0 && life(old) != life(new);
         if restarted {
-            let age = now - peer.version_changed;
-            let late =
-                life(new) == life(peer.version_before) && age < 2 * self.config.packet_lifetime;
+            let age = peer.version_changed.nanos_until(now);
+            let late = life(new) == life(peer.version_before)
+                && age < 2 * nanos(self.config.packet_lifetime);
             if late {
                 self.counters.cutoffs_ignored += 1;
                 return;
             }
             peer.version_before = old;
-            peer.version_changed = now;
+            peer.version_changed = Stamp::of(now);
         }
-        peer.version = new;
-        peer.cutoffs = Some(cutoffs.cutoffs);
+        peer.set_cutoffs(cutoffs);
         self.counters.cutoffs_received += 1;
         if restarted {
             self.counters.peer_restarts += 1;
@@ -80,7 +79,7 @@ mod tests {
     #[test]
     fn the_level_of_unscheduled_packets_follows_the_peers_cutoffs() {
         let config = Config::default();
-        let cutoffs = crate::REFERENCE_CUTOFFS;
+        let [_, cutoffs @ ..] = crate::REFERENCE_CUTOFFS;
         let level = |length| unscheduled_priority(&config, Some(&cutoffs), length).get();
         assert_eq!(level(1), 7);
         assert_eq!(level(200), 7);

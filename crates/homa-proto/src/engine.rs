@@ -111,7 +111,13 @@ impl Engine {
             learner,
             counters: Counters::default(),
             sockets: Vec::new(),
-            peers: Peers::new(config.max_peers, key(1), config.stripped_peers)?,
+            peers: Peers::new(
+                config.max_peers,
+                // With fewer, a client of very many servers would answer each with an ACK packet.
+                config.max_client_rpcs,
+                key(1),
+                config.stripped_peers,
+            )?,
             rpcs: Rpcs::new(rpc_limit, config.engine),
             tombstones: Tombstones::new(
                 config.max_tombstone_blocks,
@@ -394,7 +400,7 @@ impl Engine {
     /// What became of a request of `peer`.
     #[inline]
     pub(crate) fn look_up(&self, peer: u32, id: RpcId) -> Known {
-        self.tombstones.find(&self.peers[peer], peer, id).1
+        self.tombstones.find(&self.peers, peer, id).1
     }
 
     /// The live RPC that `peer` means by `id`, our view of it.

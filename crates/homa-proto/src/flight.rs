@@ -10,7 +10,7 @@ use crate::chunks::Full;
 use crate::engine::Engine;
 use crate::heap::{Heap, Nodes};
 use crate::list::{Links, List};
-use crate::time::Instant;
+use crate::time::{Instant, Stamp};
 
 /// What a packet costs a receiver's buffer beyond its payload: the kernel charges its own
 /// structures too.
@@ -32,7 +32,7 @@ pub(crate) struct Flight {
     limit: u32,
     /// Where the limit begins to grow slowly.
     threshold: u32,
-    cut: Instant,
+    cut: Stamp,
     /// Requests that wait, by length and by age.
     by_length: Heap,
     by_age: List,
@@ -46,7 +46,7 @@ impl Flight {
         used: 0,
         limit: LIMIT_AT_FIRST,
         threshold: u32::MAX,
-        cut: Instant::ZERO,
+        cut: Stamp::of(Instant::ZERO),
         by_length: Heap::EMPTY,
         by_age: List::EMPTY,
         turns: FIFO_TURNS,
@@ -110,8 +110,8 @@ impl Flight {
 
     /// One was lost; what is lost within `interval` nanoseconds counts once.
     pub(crate) fn cut(&mut self, now: Instant, interval: u64) {
-        if now.nanos_since(self.cut) >= interval {
-            self.cut = now;
+        if self.cut.nanos_until(now) >= interval {
+            self.cut = Stamp::of(now);
             self.limit = (self.limit / 2).max(*LIMITS.start());
             self.threshold = self.limit;
         }

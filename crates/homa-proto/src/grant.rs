@@ -93,7 +93,7 @@ pub(crate) struct Granter {
     by_age: Fifo,
     /// Messages that are charged, those first that have been silent for longest.
     by_silence: Fifo,
-    births: u64,
+    births: u32,
     /// Bytes granted and not received, over all messages but parked and silent ones.
     incoming: u64,
     /// A message could use a grant, but too much is outstanding.
@@ -242,7 +242,7 @@ impl Granter {
     fn join(&mut self, rpc: u32, ip: Ipv6Addr, length: u32) -> Result<(), Full> {
         let sender = self.find_or_make_sender(ip)?;
         self.senders[sender].messages += 1;
-        self.births += 1;
+        self.births = self.births.wrapping_add(1);
         self.entries[rpc] = Entry {
             standing: Standing::Waiting,
             sender,

@@ -8,6 +8,7 @@ use crate::address::{Address, SocketId};
 use crate::api::RpcKey;
 use crate::engine::Engine;
 use crate::inbound::{Inbound, Storage};
+use crate::learner::UNLIMITED;
 use crate::outbound::Outbound;
 use crate::rpc::{Rpc, ServerRpc, State};
 use crate::time::Instant;
@@ -186,7 +187,11 @@ impl Engine {
             heard: peer.heard,
             round_trip: peer.patience.round_trip.smoothed(),
             response_time: peer.patience.response.smoothed(),
-            cutoffs: peer.cutoffs,
+            cutoffs: peer.cutoffs().map(|above| {
+                let mut all = [UNLIMITED; 8];
+                all[1..].copy_from_slice(above);
+                all
+            }),
             unscheduled_bytes: peer.sending.of(self.config().unscheduled_bytes),
             window_permille: peer.granting.of(1_000),
             in_flight_bytes: peer.flight.used(),

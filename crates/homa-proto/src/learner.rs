@@ -31,7 +31,7 @@ pub use sample::Sample;
 use sample::last_length;
 
 /// A cutoff that no message exceeds.
-const UNLIMITED: u32 = i32::MAX as u32;
+pub(crate) const UNLIMITED: u32 = i32::MAX as u32;
 /// From here on a cutoff counts as one that no message exceeds, as in the reference.
 pub(crate) const UNLIMITED_FROM: u32 = 1_000_000;
 

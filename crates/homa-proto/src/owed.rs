@@ -13,9 +13,6 @@ pub(crate) const MOST: u32 = Acks::CAPACITY as u32;
 /// much as a dozen short packets of one burst.
 pub(crate) const SHORT_MOST: u32 = 128;
 
-/// Acks owed to all peers together, at most.
-const LIMIT: u32 = 4_096;
-
 /// The acks owed to one peer.
 #[derive(Debug)]
 pub(crate) struct Debt {
@@ -56,9 +53,10 @@ impl Debt {
 }
 
 impl Owed {
-    pub(crate) const fn new() -> Self {
+    /// At most `limit` to all peers together.
+    pub(crate) const fn new(limit: u32) -> Self {
         Self {
-            entries: Slab::new(LIMIT),
+            entries: Slab::new(limit),
         }
     }
 
@@ -136,7 +134,7 @@ mod tests {
 
     #[test]
     fn acks_leave_in_the_order_in_which_they_came_each_for_its_peer() {
-        let mut owed = Owed::new();
+        let mut owed = Owed::new(100);
         let (mut one, mut other) = (Debt::NONE, Debt::NONE);
         for id in 0..8 {
             assert!(owed.push(&mut one, ack(2 * id + 2), 8));
@@ -156,10 +154,10 @@ mod tests {
 
     #[test]
     fn a_full_table_has_acks_said_at_once() {
-        let mut owed = Owed::new();
+        let mut owed = Owed::new(500);
         let mut debt = Debt::NONE;
         let taken = (0..).take_while(|&id| owed.push(&mut debt, ack(2 * id + 2), u32::MAX));
-        assert_eq!(taken.count(), LIMIT as usize);
+        assert_eq!(taken.count(), 500);
         assert!(owed.pop(&mut debt).is_some());
         assert!(owed.push(&mut debt, ack(2), u32::MAX));
     }

@@ -9,7 +9,7 @@
 use core::time::Duration;
 
 use crate::config::Config;
-use crate::time::{Instant, nanos};
+use crate::time::{Instant, Stamp, nanos};
 
 /// Smoothed time, in nanoseconds; 0: not measured.
 #[derive(Clone, Copy, Debug)]
@@ -59,13 +59,14 @@ pub(crate) struct Patience {
     /// From a response to its ack.
     pub(crate) ack: Estimate,
     /// Questions that may still be asked in the interval that began at `asking_since`.
-    questions: u32,
-    asking_since: Instant,
+    questions: u16,
+    asking_since: Stamp,
     /// Packets heard since then.
-    heard: u32,
+    heard: u16,
     /// The first and the last of the questions that follow each other since the peer was last
-    /// heard.
-    unanswered: Option<(Instant, Instant)>,
+    /// heard; `Instant::NEVER`: none was asked.
+    first_unanswered: Instant,
+    last_unanswered: Instant,
 }
 
 impl Patience {
@@ -75,9 +76,10 @@ impl Patience {
         response: Estimate::NONE,
         ack: Estimate::NONE,
         questions: 0,
-        asking_since: Instant::ZERO,
+        asking_since: Stamp::of(Instant::ZERO),
         heard: 0,
-        unanswered: None,
+        first_unanswered: Instant::NEVER,
+        last_unanswered: Instant::NEVER,
     };
 
     /// Silence after which the peer is asked for missing bytes, in nanoseconds.
@@ -109,8 +111,8 @@ impl Patience {
     /// every two packets heard in the one before, so that a peer that answers little is asked
     /// little. If so, it counts as asked.
     pub(crate) fn may_ask(&mut self, now: Instant, config: &Config) -> bool {
-        if now.nanos_since(self.asking_since) >= nanos(config.resend_interval) {
-            self.asking_since = now;
+        if self.asking_since.nanos_until(now) >= nanos(config.resend_interval) {
+            self.asking_since = Stamp::of(now);
             self.questions = 16 + self.heard / 2;
             self.heard = 0;
         }
@@ -118,11 +120,10 @@ impl Patience {
             return false;
         }
         self.questions -= 1;
-        let first = match self.unanswered {
-            Some((first, last)) if now.nanos_since(last) < self.timeout(config) => first,
-            _ => now,
-        };
-        self.unanswered = Some((first, now));
+        if self.unanswered(now, config).is_none() {
+            self.first_unanswered = now;
+        }
+        self.last_unanswered = now;
         true
     }
 
@@ -130,14 +131,15 @@ impl Patience {
     #[inline]
     pub(crate) fn hear(&mut self) {
         self.heard = self.heard.saturating_add(1);
-        self.unanswered = None;
+        self.last_unanswered = Instant::NEVER;
     }
 
     /// Nanoseconds for which questions to the peer have gone unanswered; `None`: none was asked. One
     /// that was not repeated for a timeout is no evidence: what it was about may have ended.
     pub(crate) fn unanswered(&self, now: Instant, config: &Config) -> Option<u64> {
-        let (first, last) = self.unanswered?;
-        (now.nanos_since(last) < self.timeout(config)).then(|| now.nanos_since(first))
+        let goes_on = self.last_unanswered != Instant::NEVER
+            && now.nanos_since(self.last_unanswered) < self.timeout(config);
+        goes_on.then(|| now.nanos_since(self.first_unanswered))
     }
 }
 

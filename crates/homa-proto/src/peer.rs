@@ -13,8 +13,8 @@ use crate::owed::{Debt, Owed};
 use crate::patience::Patience;
 use crate::rpc::Rpc;
 use crate::slab::{NONE, Slab, Vacant};
-use crate::time::Instant;
-use crate::wire::{Ack, Acks};
+use crate::time::{Instant, Stamp};
+use crate::wire::{Ack, Acks, Cutoffs};
 
 /// Bits of a cutoff version that tell the life of the engine that made it; the rest is the
 /// revision of its cutoffs. Versions without them come from engines that do not tell.
@@ -28,6 +28,9 @@ const SHARE_LEAST: u16 = SHARE_FULL / 16;
 /// Wrong guesses of our version that a peer has before its proof waits for `GUESS_PAUSE`.
 const GUESSES: u8 = 8;
 const GUESS_PAUSE_NANOS: u64 = 1_000_000_000;
+
+/// CUTOFFS are told at most once in this time.
+const CUTOFFS_PAUSE_NANOS: u64 = 1_000_000;
 
 /// Peers looked at in search of one to forget.
 const LOOKS: usize = 256;
@@ -46,13 +49,13 @@ pub(crate) const fn life(version: u16) -> u16 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Share {
     part: u16,
-    halved: Instant,
+    halved: Stamp,
 }
 
 impl Share {
     const FULL: Self = Self {
         part: SHARE_FULL,
-        halved: Instant::ZERO,
+        halved: Stamp::of(Instant::ZERO),
     };
 
     #[inline]
@@ -63,11 +66,11 @@ impl Share {
 
     /// Halves the share, at most once in `interval` nanoseconds; returns whether it did.
     pub(crate) fn halve(&mut self, now: Instant, interval: u64) -> bool {
-        if self.part == SHARE_LEAST || now.nanos_since(self.halved) < interval {
+        if self.part == SHARE_LEAST || self.halved.nanos_until(now) < interval {
             return false;
         }
         self.part = (self.part / 2).max(SHARE_LEAST);
-        self.halved = now;
+        self.halved = Stamp::of(now);
         true
     }
 
@@ -81,13 +84,11 @@ impl Share {
 /// Another end, as this engine knows it.
 pub(crate) struct Peer {
     pub(crate) address: Address,
-    /// Hash of its host, the same for all its ports.
-    pub(crate) host: u64,
     /// Blocks of tombstones that remember its requests.
     pub(crate) blocks: u32,
-    idle_since: Instant,
+    idle_since: Stamp,
     /// When it was idle as it was entered into the queue of idle peers.
-    queued_since: Instant,
+    queued_since: Stamp,
     /// Its place in that queue.
     idle: u32,
     /// All RPCs with this peer.
@@ -99,12 +100,14 @@ pub(crate) struct Peer {
     /// The block that remembers its latest request.
     pub(crate) latest_block: u32,
 
-    /// Cutoffs it published, if any; and their version, which we echo.
-    pub(crate) cutoffs: Option<[u32; 8]>,
+    /// The version of the cutoffs that it published, which we echo.
     pub(crate) version: u16,
+    /// Those of level 1 and up, if it published any: the lowest level is for every message.
+    cutoffs: [u32; 7],
+    has_cutoffs: bool,
     /// Version of its life before, and when it changed: late packets may still carry it.
     pub(crate) version_before: u16,
-    pub(crate) version_changed: Instant,
+    pub(crate) version_changed: Stamp,
     /// Acks it is owed.
     pub(crate) debt: Debt,
 
@@ -126,8 +129,8 @@ pub(crate) struct Peer {
     /// Wrong versions that it sent lately, the last of them, and when that came first.
     guesses: u8,
     guess: u16,
-    guessed: Instant,
-    cutoffs_told: Option<Instant>,
+    guessed: Stamp,
+    cutoffs_told: Stamp,
 }
 
 struct ByIdleness;
@@ -157,20 +160,20 @@ impl Vacant for Peer {
             scope: 0,
             port: 0,
         },
-        host: 0,
         blocks: 0,
-        idle_since: Instant::ZERO,
-        queued_since: Instant::ZERO,
+        idle_since: Stamp::of(Instant::ZERO),
+        queued_since: Stamp::of(Instant::ZERO),
         idle: UNLINKED,
         rpcs: Chain::EMPTY,
         rpc_count: 0,
         server_rpcs: 0,
         next_id: 0,
         latest_block: NONE,
-        cutoffs: None,
         version: 0,
+        cutoffs: [0; 7],
+        has_cutoffs: false,
         version_before: 0,
-        version_changed: Instant::ZERO,
+        version_changed: Stamp::of(Instant::ZERO),
         debt: Debt::NONE,
         heard: Instant::ZERO,
         patience: Patience::NEW,
@@ -182,8 +185,8 @@ impl Vacant for Peer {
         credit: 0,
         guesses: 0,
         guess: 0,
-        guessed: Instant::ZERO,
-        cutoffs_told: None,
+        guessed: Stamp::of(Instant::ZERO),
+        cutoffs_told: Stamp::of(Instant::ZERO),
     };
 }
 
@@ -194,7 +197,7 @@ impl Peer {
         if version == 0 {
             return Echo::None;
         }
-        if now.nanos_since(self.guessed) >= GUESS_PAUSE_NANOS {
+        if self.guessed.nanos_until(now) >= GUESS_PAUSE_NANOS {
             self.guesses = 0;
         }
         if life(version) == self.life {
@@ -206,7 +209,7 @@ impl Peer {
         if version != self.guess {
             self.guesses = self.guesses.saturating_add(1);
             self.guess = version;
-            self.guessed = now;
+            self.guessed = Stamp::of(now);
         }
         Echo::EarlierLife
     }
@@ -279,13 +282,26 @@ impl Peer {
         }
     }
 
+    /// Its cutoffs of level 1 and up, if it published any.
+    #[inline]
+    pub(crate) fn cutoffs(&self) -> Option<&[u32; 7]> {
+        self.has_cutoffs.then_some(&self.cutoffs)
+    }
+
+    /// It published cutoffs.
+    pub(crate) fn set_cutoffs(&mut self, cutoffs: &Cutoffs) {
+        let [_, above @ ..] = cutoffs.cutoffs;
+        self.cutoffs = above;
+        self.has_cutoffs = true;
+        self.version = cutoffs.version;
+    }
+
     /// Whether CUTOFFS may be sent: at most once a millisecond. If so, it counts as sent.
     pub(crate) fn may_tell_cutoffs(&mut self, now: Instant) -> bool {
-        let recently = |told: Instant| now.nanos_since(told) < 1_000_000;
-        if self.cutoffs_told.is_some_and(recently) {
+        if self.cutoffs_told.nanos_until(now) < CUTOFFS_PAUSE_NANOS {
             return false;
         }
-        self.cutoffs_told = Some(now);
+        self.cutoffs_told = Stamp::of(now);
         true
     }
 
@@ -309,6 +325,8 @@ pub(crate) struct Peers {
     /// Peers that nothing needed once, in the order in which they became so: one that was needed
     /// again since then is found out when its turn comes.
     idle: Queue<Peer, ByIdleness>,
+    /// The latest moment that it was told, by which stamps are read.
+    latest: Instant,
     /// Peers ever made: no two of them begin their ids alike.
     made: u64,
     /// Whether addresses are believed without proof.
@@ -339,14 +357,16 @@ fn halves(ip: Ipv6Addr) -> [u64; 2] {
 }
 
 impl Peers {
-    pub(crate) fn new(limit: u32, key: Key, trusts: bool) -> Result<Self, Full> {
+    /// At most `limit` peers, to which `ack_limit` acks may be owed together.
+    pub(crate) fn new(limit: u32, ack_limit: u32, key: Key, trusts: bool) -> Result<Self, Full> {
         Ok(Self {
             slab: Slab::new(limit),
-            owed: Owed::new(),
+            owed: Owed::new(ack_limit),
             index: HashIndex::new()?,
             key,
             table_key: TableKey::new(key),
             idle: Queue::new(),
+            latest: Instant::ZERO,
             made: 0,
             trusts,
         })
@@ -396,6 +416,11 @@ impl Peers {
         self.table_key.hash(halves(ip))
     }
 
+    /// Hash of a peer's host, the same for all its ports.
+    pub(crate) fn host_of(&self, index: u32) -> u64 {
+        self.host(self.slab[index].address.ip)
+    }
+
     #[inline]
     pub(crate) fn find(&self, address: &Address) -> Option<u32> {
         let is_it = |index| self.slab[index].address == *address;
@@ -421,13 +446,15 @@ impl Peers {
         let ip = address.ip.to_bits();
         let life = (self.key.hash([(ip >> 64) as u64, ip as u64]) as u16) & LIFE_MASK;
         self.made += 1;
+        self.latest = self.latest.max(now);
         let index = self.slab.insert(Peer {
             address: *address,
-            host: self.host(address.ip),
-            idle_since: now,
-            queued_since: now,
+            idle_since: Stamp::of(now),
+            queued_since: Stamp::of(now),
             next_id: self.key.hash([hash, 2, self.made]) as u32,
             heard: now,
+            version_changed: Stamp::long_before(now),
+            cutoffs_told: Stamp::long_before(now),
             // 0 would read as "does not tell".
             life: if life == 0 { LIFE_MASK } else { life },
             proven: self.trusts,
@@ -478,9 +505,10 @@ impl Peers {
     #[inline]
     fn rest(&mut self, index: u32, now: Instant) {
         let peer = &mut self.slab[index];
-        peer.idle_since = now;
+        self.latest = self.latest.max(now);
+        peer.idle_since = Stamp::of(now);
         if Queue::<_, ByIdleness>::enter(peer) {
-            peer.queued_since = now;
+            peer.queued_since = Stamp::of(now);
             self.idle.append(&mut self.slab, index);
         }
     }
@@ -505,7 +533,7 @@ impl Peers {
             // It comes back when it is idle.
             return false;
         }
-        if peer.queued_since < peer.idle_since {
+        if peer.queued_since != peer.idle_since {
             peer.queued_since = peer.idle_since;
             self.idle.push(&mut self.slab, index);
             return false;
@@ -519,11 +547,12 @@ impl Peers {
     /// When the peer idle for longest may be forgotten.
     pub(crate) fn next_expiry(&self, config: &Config) -> Option<Instant> {
         let first = self.idle.first()?;
-        Some(self.slab[first].queued_since + config.peer_idle)
+        Some(self.slab[first].queued_since.moment(self.latest) + config.peer_idle)
     }
 
     /// Looks at one peer whose turn has come; `None`: there was none, else whether it was forgotten.
     pub(crate) fn expire(&mut self, now: Instant, config: &Config) -> Option<bool> {
+        self.latest = self.latest.max(now);
         if self.next_expiry(config)? > now {
             return None;
         }

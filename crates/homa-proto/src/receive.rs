@@ -9,7 +9,6 @@ use core::ops::Range;
 
 use crate::address::Path;
 use crate::api::{Failure, RpcKey};
-use crate::budget::Wait;
 use crate::chunks::Full;
 use crate::engine::{Engine, swap};
 use crate::grant;
@@ -173,7 +172,7 @@ impl Engine {
         }
         let id = common.sender_id.flipped();
         let (block, known) = match peer {
-            Some(peer) => self.tombstones.find(&self.peers[peer], peer, id),
+            Some(peer) => self.tombstones.find(&self.peers, peer, id),
             None => (None, Known::Never),
         };
         // Tombstones do not look at all bits of an id.
@@ -451,69 +450,6 @@ impl Engine {
         })
     }
 
-    /// Whether the budget has room for a message of which nothing was stored; if not, it waits.
-    fn find_room(&mut self, now: Instant, index: u32, length: u32) -> bool {
-        let is_proven = self.peers[self.rpcs[index].peer].is_proven();
-        let has_room =
-            self.budget.admits(length) && (is_proven || self.budget.admits_doubted(length));
-        if !has_room {
-            self.stall(now, index, length);
-        }
-        has_room
-    }
-
-    /// The message waits for room in the budget. One of a peer that did not prove its address is to
-    /// do so: the answer to a question for one byte is a proof.
-    fn stall(&mut self, now: Instant, index: u32, length: u32) {
-        let rpc = &mut self.rpcs[index];
-        rpc.is_aside = true;
-        let is_proven = self.peers[rpc.peer].is_proven();
-        let Some(inbound) = rpc.inbound() else {
-            return;
-        };
-        inbound.storage = match is_proven {
-            true => Storage::Stalled,
-            false => Storage::Parked,
-        };
-        self.counters.stalls += 1;
-        self.budget.stall(index, length, inbound.wait());
-        if !is_proven {
-            self.want(index, Pending::PROVE);
-            self.watch(now, index);
-        }
-    }
-
-    /// The peer of an RPC proved its address: its message counts as others do.
-    pub(crate) fn believe(&mut self, index: u32) {
-        let Some(inbound) = self.rpcs[index].inbound() else {
-            return;
-        };
-        let length = inbound.length;
-        if core::mem::take(&mut inbound.is_doubted) {
-            self.budget.believe(length);
-        }
-        if inbound.storage == Storage::Parked {
-            inbound.storage = Storage::Stalled;
-            self.budget.remove(index, Wait::Parked);
-            self.budget.stall(index, length, Wait::Stalled);
-        }
-    }
-
-    /// Gives room in the budget to the messages that wait, shortest first, and has them sent
-    /// again.
-    pub(crate) fn wake_stalled(&mut self, now: Instant) {
-        while let Some((index, wait)) = self.budget.next() {
-            self.counters.stalls_ended += 1;
-            if let Some(inbound) = self.rpcs[index].inbound() {
-                inbound.storage = Storage::Reserved;
-                inbound.is_doubted = wait == Wait::Parked;
-            }
-            self.rpcs[index].progress = Progress::new(now);
-            self.want(index, Pending::ASK);
-            self.watch(now, index);
-        }
-    }
-
     /// The host stored bytes of a message.
     fn store(&mut self, now: Instant, index: u32, bytes: Range<u32>) {
         let rpc = &mut self.rpcs[index];
@@ -541,10 +477,6 @@ impl Engine {
             };
             self.complete(now, index, message);
             return;
-        }
-        if inbound.is_doubted {
-            // Its end is to find that out.
-            rpc.is_aside = true;
         }
         let makes_room = rpc.lands(&mut self.peers[peer]);
         if rpc.progress.advance(now) {

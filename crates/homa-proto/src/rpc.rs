@@ -241,7 +241,7 @@ impl Rpc {
     }
 
     /// The first DATA of its response came, which is an ack of its request, too.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn response_begins(
         &mut self,
         now: Instant,

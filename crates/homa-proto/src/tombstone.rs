@@ -10,7 +10,7 @@
 use crate::chunks::Full;
 use crate::hash::{HashIndex, Key, TableKey};
 use crate::list::{Queue, QueueLink, UNLINKED};
-use crate::peer::{Peer, Peers};
+use crate::peer::Peers;
 use crate::slab::{NONE, Slab, Vacant};
 use crate::time::Instant;
 use crate::wire::RpcId;
@@ -153,13 +153,14 @@ impl Tombstones {
         self.slab.len()
     }
 
-    /// What became of a request of the peer at `index`, and the block in which that is remembered, if
+    /// What became of a request of a peer, and the block in which that is remembered, if
     /// there is one.
     #[inline(always)]
-    pub(crate) fn find(&self, peer: &Peer, index: u32, id: RpcId) -> (Option<u32>, Known) {
-        match self.slab.get(peer.latest_block) {
-            Some(latest) if latest.holds(index, id) => (Some(peer.latest_block), latest.known(id)),
-            _ => self.search(peer.host, index, id),
+    pub(crate) fn find(&self, peers: &Peers, peer: u32, id: RpcId) -> (Option<u32>, Known) {
+        let block = peers[peer].latest_block;
+        match self.slab.get(block) {
+            Some(latest) if latest.holds(peer, id) => (Some(block), latest.known(id)),
+            _ => self.search(peers.host_of(peer), peer, id),
         }
     }
 
@@ -207,7 +208,7 @@ impl Tombstones {
             number: number(id),
             ..Block::VACANT
         })?;
-        let hash = self.hash(peers[peer].host, id);
+        let hash = self.hash(peers.host_of(peer), id);
         self.index.insert(hash, index);
         peers.acquire(peer);
         peers[peer].latest_block = index;

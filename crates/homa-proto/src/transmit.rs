@@ -278,7 +278,7 @@ impl Engine {
     /// Level of the segment that begins at `offset`.
     fn data_priority(&mut self, index: u32, offset: u32) -> Priority {
         let rpc = &mut self.rpcs[index];
-        let cutoffs = self.peers[rpc.peer].cutoffs.as_ref();
+        let cutoffs = self.peers[rpc.peer].cutoffs();
         match rpc.outbound() {
             Some(outbound) if offset < outbound.unscheduled => {
                 unscheduled_priority(&self.config, cutoffs, outbound.length)
@@ -357,7 +357,7 @@ impl Engine {
                 break;
             }
             let (peer, owed) = self.peers.with_owed(rpc.peer);
-            let priority = unscheduled_priority(&self.config, peer.cutoffs.as_ref(), length);
+            let priority = unscheduled_priority(&self.config, peer.cutoffs(), length);
             if to == NONE {
                 burst.start(rpc.path(peer), priority);
             } else if priority != burst.priority()

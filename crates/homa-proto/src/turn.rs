@@ -47,7 +47,7 @@ impl Rpc {
 
     /// Bytes up to `end` of its message were sent for the first time. Returns when to look at it,
     /// if it is the peer's turn from now on: to acknowledge what is whole, else to grant more.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sent(
         &mut self,
         now: Instant,

@@ -22,7 +22,7 @@ pub(super) struct Entry {
     pub(super) length: u32,
     pub(super) received: u32,
     pub(super) granted: u32,
-    pub(super) birth: u64,
+    pub(super) birth: u32,
     /// Since when bytes are outstanding and none has come.
     pub(super) silent_since: Instant,
     /// Silent for so long that they are not on their way.
@@ -60,6 +60,6 @@ impl Entry {
     }
 
     pub(super) const fn rank(&self) -> (u64, u64) {
-        (self.remaining() as u64, self.birth)
+        (self.remaining() as u64, self.birth as u64)
     }
 }

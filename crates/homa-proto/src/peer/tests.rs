@@ -6,12 +6,12 @@ fn a_share_is_halved_once_an_interval_down_to_a_sixteenth() {
     let mut now = Instant::from_nanos(1_000_000_000);
     assert_eq!(share.of(40_000), 40_000);
     for expected in [20_000, 10_000, 5_000, 2_500] {
-        assert!(share.halve(now, 1_000));
-        assert!(!share.halve(now, 1_000));
+        assert!(share.halve(now, 1_000_000));
+        assert!(!share.halve(now, 1_000_000));
         assert_eq!(share.of(40_000), expected);
-        now = Instant::from_nanos(now.as_nanos() + 1_000);
+        now = Instant::from_nanos(now.as_nanos() + 1_003_000);
     }
-    assert!(!share.halve(now, 1_000));
+    assert!(!share.halve(now, 1_000_000));
     assert_eq!(share.of(40_000), 2_500);
 }
 
@@ -27,7 +27,7 @@ fn a_share_recovers_by_a_sixty_fourth_for_each_message_up_to_the_whole() {
     assert_eq!(share.of(64_000), 64_000);
 }
 fn peers() -> Peers {
-    Peers::new(100, Key([1, 2]), false).unwrap()
+    Peers::new(100, 100, Key([1, 2]), false).unwrap()
 }
 
 fn address(number: u16, scope: u32) -> Address {
@@ -67,7 +67,7 @@ fn a_version_tells_the_life_whatever_the_revision() {
 fn a_peer_that_was_needed_again_is_forgotten_when_it_was_idle_for_long_since() {
     let config = Config::default();
     let mut peers = peers();
-    let start = Instant::from_nanos(1_000_000_000);
+    let start = Instant::from_nanos(1 << 30);
     let index = peers.make(start, &address(1, 0)).unwrap();
     let later = start + config.peer_idle / 2;
     peers.acquire(index);
