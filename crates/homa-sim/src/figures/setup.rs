@@ -200,3 +200,23 @@ impl Variant {
         config
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variant_that_has_a_name_is_a_configuration_that_the_engine_takes() {
+        let words = ["default", "oracle", "rpc"].map(String::from).into_iter();
+        let numbers = (1..=8).flat_map(|it| [format!("levels-{it}"), format!("overcommit-{it}")]);
+        let befores = (1..=5).map(|it| format!("after-w{it}"));
+        for name in words.chain(numbers).chain(befores) {
+            let variant = Variant::named(&name).unwrap();
+            for workload in ["w1", "w2", "w3", "w4", "w5"] {
+                let workload = Workload::named(workload).unwrap();
+                let config = variant.config(&Setup::paper(), &workload);
+                assert_eq!(config.check(), Ok(()), "{name} {}", workload.name());
+            }
+        }
+    }
+}
