@@ -21,6 +21,11 @@ pub(crate) trait Carrier {
     /// The messages under way.
     fn ledger(&mut self) -> &mut Ledger;
 
+    /// How long `tell_all` takes; `None` where there is nothing to tell.
+    fn telling_nanos(&self) -> Option<u64> {
+        None
+    }
+
     /// What hosts learned so far is made known to all, as it is in a network that runs for long. A
     /// pair of hosts exchanges a message of W5 in 400 ms, and its sender learns only from that what
     /// cutoffs its receiver has now: longer than all of a run.
@@ -172,7 +177,9 @@ pub(crate) fn drive(
     let began = Instant::now();
     let (mut told, mut last) = (span.starts_at, span.starts_at);
     let mut watch = Watch::new(&span);
-    let tells_at = span.begins_at - (span.begins_at - span.starts_at) / 4;
+    let tells_at = carrier
+        .telling_nanos()
+        .map_or(span.starts_at, |nanos| span.tells_at(nanos));
     carrier.run_until(span.starts_at);
     for arrival in under_way {
         let at = span.starts_at;

@@ -4,7 +4,7 @@ use homa_proto::{Event, Place, RpcKey, Seed};
 
 use super::course::{Carrier, Ledger};
 use super::outcome::Span;
-use super::setup::{HOMA_CUT, PORT, SEGMENT_BYTES, Setup, Variant};
+use super::setup::{CutoffChoice, HOMA_CUT, PORT, SEGMENT_BYTES, Setup, Variant};
 use super::traffic::Arrival;
 use crate::agent::{Agent, Drop, Seen};
 use crate::host::Context;
@@ -22,6 +22,8 @@ const PAIRS_MAX: u64 = 100_000;
 /// The applications of all hosts, and what is measured.
 pub(crate) struct Applications {
     round_trips: bool,
+    /// Whether hosts learn what others have to be told.
+    learns: bool,
     hosts: u32,
     peers: u32,
     /// The message that each host's RPCs carry, by the index of the RPC: arriving and asked.
@@ -40,10 +42,12 @@ fn set(table: &mut Vec<u32>, rpc: RpcKey, message: u32) {
 }
 
 impl Applications {
-    fn new(setup: &Setup, round_trips: bool) -> Self {
+    fn new(setup: &Setup, variant: &Variant) -> Self {
         let hosts = setup.topology.hosts() as usize;
+        let round_trips = variant.round_trips;
         Self {
             round_trips,
+            learns: variant.cutoffs == CutoffChoice::Shipped,
             hosts: setup.topology.hosts(),
             peers: setup.ends().1,
             arriving: vec![Vec::new(); hosts],
@@ -166,7 +170,7 @@ pub(crate) fn world(
             )
         })
         .collect();
-    let applications = Applications::new(setup, variant.round_trips);
+    let applications = Applications::new(setup, variant);
     let mut world = World::new(setup.topology, setup.buffer, configs, 1, applications)?;
     introduce(&mut world, setup);
     Ok(world)
@@ -187,12 +191,15 @@ impl Carrier for World<Applications> {
         &mut self.agent.ledger
     }
 
-    fn tell_all(&mut self) {
+    /// Hosts that were given their cutoffs said so when they were introduced.
+    fn telling_nanos(&self) -> Option<u64> {
         let Applications { hosts, peers, .. } = self.agent;
-        if u64::from(hosts) * u64::from(peers) > PAIRS_MAX {
-            return;
-        }
-        for host in 0..hosts {
+        let few = u64::from(hosts) * u64::from(peers) <= PAIRS_MAX;
+        (few && self.agent.learns).then_some(u64::from(peers) * INTRODUCTION_NANOS)
+    }
+
+    fn tell_all(&mut self) {
+        for host in 0..self.agent.hosts {
             self.with(host, 0, |_, cx| cx.after(0, 1));
         }
     }

@@ -349,3 +349,27 @@ fn in_parallel<T: Send>(count: usize, threads: usize, work: impl Fn(usize) -> T 
     results.sort_by_key(|&(number, _)| number);
     results.into_iter().map(|(_, result)| result).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_load_that_is_offered_with_all_that_messages_bring_is_the_one_that_was_asked_for() {
+        let setup = Setup::of("leaf-spine:3x16x4".parse().unwrap());
+        for name in ["w1", "w2"] {
+            let point = Point {
+                workload: Workload::named(name).unwrap(),
+                load: 0.8,
+                protocol: Protocol::Homa,
+                variant: Variant::plain(),
+            };
+            let rate = rates(&setup, core::slice::from_ref(&point), 1).unwrap()[0];
+            let outcome = run_one(&setup, &point, 1, rate, 10, &|_| ()).unwrap();
+            let brought = outcome.wire_bytes as f64 / outcome.message_wire_bytes as f64;
+            // Not of the messages that this seed happens to draw: of all that there could be.
+            let offered = rate / bare_rate(&setup, false, &point.workload, 1.0) * brought;
+            assert!((offered / 0.8 - 1.0).abs() < 0.02, "{name}: {offered}");
+        }
+    }
+}

@@ -47,6 +47,13 @@ impl Span {
         }
     }
 
+    /// When hosts begin to tell each other what they learned, which takes `nanos`: late, but so that
+    /// nothing of it is measured, not the answers either.
+    pub(crate) fn tells_at(&self, nanos: u64) -> u64 {
+        let warm_up = self.begins_at - self.starts_at;
+        self.begins_at - (warm_up / 4).max(nanos + nanos / 4).min(warm_up * 3 / 4)
+    }
+
     pub(crate) const fn holds(&self, at: u64) -> bool {
         self.begins_at <= at && at < self.ends_at
     }
