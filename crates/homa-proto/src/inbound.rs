@@ -147,9 +147,15 @@ impl Inbound {
         ranges: &'a Ranges,
     ) -> impl Iterator<Item = Range<u32>> + use<'a> {
         let rest = self.end..self.granted;
-        ranges
-            .iter(&self.gaps)
-            .chain((!rest.is_empty()).then_some(rest))
+        self.gaps(ranges).chain((!rest.is_empty()).then_some(rest))
+    }
+
+    /// What is missing before bytes that are there.
+    pub(crate) fn gaps<'a>(
+        &self,
+        ranges: &'a Ranges,
+    ) -> impl Iterator<Item = Range<u32>> + use<'a> {
+        ranges.iter(&self.gaps)
     }
 
     /// In which queue of the budget it may be.

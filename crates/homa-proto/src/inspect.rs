@@ -12,7 +12,7 @@ use crate::learner::UNLIMITED;
 use crate::outbound::Outbound;
 use crate::rpc::{Rpc, ServerRpc, State};
 use crate::time::Instant;
-use crate::wire::RpcId;
+use crate::wire::{Priority, RpcId};
 
 /// A peer as the engine knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +88,8 @@ pub struct SendingView {
     pub sent: u32,
     /// End of the bytes that may be sent.
     pub granted: u32,
+    /// Level of granted bytes, by the latest GRANT.
+    pub priority: Priority,
     /// Whether bytes are to be sent again.
     pub resends: bool,
 }
@@ -101,6 +103,10 @@ pub struct ReceivingView {
     pub received: u32,
     /// Bytes that are there from the start on, without a gap.
     pub whole: u32,
+    /// Gaps before bytes that are there.
+    pub gaps: u32,
+    /// Bytes missing in them.
+    pub gap_bytes: u32,
     /// End of the bytes that its sender may send.
     pub granted: u32,
     /// Whether it waits for receive budget.
@@ -163,6 +169,11 @@ impl Engine {
         })
     }
 
+    /// The RPC of this key; `None` once it is over.
+    pub fn rpc_named(&self, rpc: RpcKey) -> Option<RpcView> {
+        self.rpc_at(self.rpcs.resolve(rpc)?)
+    }
+
     /// Bytes of the message that an RPC receives that are there from the start on, without a gap;
     /// `None` once no message is coming in.
     pub fn whole_bytes(&self, rpc: RpcKey) -> Option<u32> {
@@ -213,10 +224,16 @@ impl Engine {
     }
 
     fn receiving(&self, inbound: &Inbound) -> ReceivingView {
+        let gaps = inbound.gaps(&self.ranges);
+        let (gaps, gap_bytes) = gaps.fold((0, 0), |(count, bytes), gap| {
+            (count + 1, bytes + (gap.end - gap.start))
+        });
         ReceivingView {
             length: inbound.length,
             received: inbound.received,
             whole: inbound.whole(&self.ranges),
+            gaps,
+            gap_bytes,
             granted: inbound.granted,
             stalled: inbound.storage == Storage::Stalled,
         }
@@ -228,6 +245,7 @@ fn sending(outbound: &Outbound) -> SendingView {
         length: outbound.length,
         sent: outbound.sent,
         granted: outbound.granted,
+        priority: outbound.priority,
         resends: outbound.is_wanted_again(),
     }
 }

@@ -65,3 +65,28 @@ fn what_is_over_is_not_shown() {
     assert_eq!(sockets.len(), 1);
     assert!(sockets[0].accepts_requests);
 }
+
+#[test]
+fn an_rpc_tells_its_gaps_until_it_is_over() {
+    let mut world = World::echo_pair();
+    world.hosts[1].answer = Some(100_000);
+    // No grant of the client's arrives, and the second and third packet of the response are lost.
+    world.on_wire(|_, flight| {
+        let is_hole = flight.from == 1 && matches!(flight.payload, Some((_, 1_400 | 2_800, _)));
+        Fate::drop_if(is_hole || matches!(flight.body(), Body::Grant(_)))
+    });
+    let rpc = world.call(0, 1, 39_200);
+    world.run_ms(2);
+    let view = world.hosts[0].engine.rpc_named(rpc).unwrap();
+    let sending = view.sending.unwrap();
+    assert_eq!((sending.sent, sending.granted), (39_200, 39_200));
+    let receiving = view.receiving.unwrap();
+    assert_eq!(
+        (receiving.whole, receiving.gaps, receiving.gap_bytes),
+        (1_400, 1, 2_800)
+    );
+    assert_eq!(receiving.received, 39_200 - 2_800);
+    world.heal();
+    world.run_ms(50);
+    assert_eq!(world.hosts[0].engine.rpc_named(rpc), None);
+}
