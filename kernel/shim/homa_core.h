@@ -102,6 +102,28 @@ struct homa_core_event {
 	s32 error;
 };
 
+/**
+ * struct homa_core_standing - how far the messages of an RPC are, 0 without one
+ * @tx_sent:      first bytes that were sent at least once
+ * @tx_granted:   first bytes that may be sent
+ * @tx_priority:  of granted bytes
+ * @rx_missing:   bytes that have not come
+ * @rx_gaps:      gaps in what came
+ * @rx_gap_bytes: bytes in these
+ * @rx_granted:   first bytes that the sender may send
+ * @pad:          0
+ */
+struct homa_core_standing {
+	u32 tx_sent;
+	u32 tx_granted;
+	u32 tx_priority;
+	u32 rx_missing;
+	u32 rx_gaps;
+	u32 rx_gap_bytes;
+	u32 rx_granted;
+	u32 pad;
+};
+
 enum homa_core_unreachable {
 	HOMA_UNREACHABLE_HOST = 0,
 	HOMA_UNREACHABLE_PORT = 1,
@@ -112,6 +134,7 @@ static_assert(sizeof(struct homa_core_path) == 40);
 static_assert(sizeof(struct homa_core_place) == 32);
 static_assert(sizeof(struct homa_core_packet_view) == 32);
 static_assert(sizeof(struct homa_core_event) == 48);
+static_assert(sizeof(struct homa_core_standing) == 32);
 
 struct homa_core *homa_core_create(const u64 seed[2], bool udp);
 void homa_core_destroy(struct homa_core *core);
@@ -142,6 +165,8 @@ u64 homa_core_deadline(struct homa_core *core);
 void homa_core_timeout(struct homa_core *core, u64 now);
 bool homa_core_counter(struct homa_core *core, u32 index, const u8 **name,
 		       u32 *name_bytes, u64 *value);
+bool homa_core_standing(struct homa_core *core, u64 rpc,
+			struct homa_core_standing *standing);
 void homa_core_panic(struct homa_core *core);
 
 struct homa_burst *homa_core_burst_create(void);

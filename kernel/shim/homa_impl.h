@@ -436,6 +436,7 @@ int homa_pool_set(struct homa_pool *pool, const struct homa_rcvbuf_args *args);
 void homa_pool_destroy(struct homa_pool *pool);
 bool homa_pool_take(struct homa_pool *pool, u32 length, u32 *offsets,
 		    u32 *count);
+bool homa_pool_has_room(struct homa_pool *pool, u32 length);
 int homa_pool_give_back(struct homa_pool *pool, const u32 *offsets, u32 count);
 u64 homa_pool_free_bytes(struct homa_pool *pool);
 

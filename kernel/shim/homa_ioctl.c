@@ -60,20 +60,26 @@ static int homa_ioc_abort(struct homa_sock *hs, void __user *arg)
 
 static u16 homa_rpc_flags(const struct homa_rpc *rpc)
 {
+	struct homa_pool *pool = &rpc->sock->pool;
 	u16 flags = 0;
 
 	if (rpc->private)
 		flags |= HOMA_RPC_PRIVATE;
 	if (rpc->state == HOMA_RPC_READY)
 		flags |= HOMA_RPC_RX_READY;
+	if (rpc->state == HOMA_RPC_READY && !rpc->error && pool->count &&
+	    !homa_pool_has_room(pool, rpc->rx_length))
+		flags |= HOMA_RPC_BUF_STALL;
 	if (rpc->state == HOMA_RPC_TAKEN)
 		flags |= HOMA_RPC_RX_COPY;
 	return flags;
 }
 
+/* Under the lock. */
 static void homa_describe(const struct homa_rpc *rpc,
 			  struct homa_rpc_info *info)
 {
+	struct homa_core_standing standing = {};
 	int length;
 
 	memset(info, 0, sizeof(*info));
@@ -84,6 +90,18 @@ static void homa_describe(const struct homa_rpc *rpc,
 	info->tx_length = rpc->out ? rpc->out->length : -1;
 	info->rx_length = rpc->rx_length ? rpc->rx_length : -1;
 	info->flags = homa_rpc_flags(rpc);
+	if (rpc->attached)
+		homa_core_standing(rpc->sock->engine->core, rpc->key,
+				   &standing);
+	else if (rpc->out && !rpc->error)
+		standing.tx_sent = rpc->out->length;
+	info->tx_sent = standing.tx_sent;
+	info->tx_granted = max(standing.tx_granted, standing.tx_sent);
+	info->tx_prio = standing.tx_priority;
+	info->rx_remaining = standing.rx_missing;
+	info->rx_gaps = standing.rx_gaps;
+	info->rx_gap_bytes = standing.rx_gap_bytes;
+	info->rx_granted = standing.rx_granted;
 }
 
 /* Describes as many RPCs as there is room for; counts all. */

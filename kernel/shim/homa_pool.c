@@ -15,7 +15,7 @@
 
 /* So much there must be, beyond a page for each processor. */
 #define HOMA_REGION_MIN 2000000ULL
-#define HOMA_REGION_MAX (1ULL << 32)
+#define HOMA_REGION_MAX BIT_ULL(32)
 
 /* The program has to be able to receive into the region: its start is tried. */
 #define HOMA_REGION_PROBE 64
@@ -123,6 +123,29 @@ static u32 homa_end_take(struct homa_pool *pool, u32 bytes)
 	return offset;
 }
 
+/* Free pages that a message of @length bytes takes. Under the lock. */
+static u32 homa_pages_for(const struct homa_pool *pool, u32 length)
+{
+	u32 end = length & (HOMA_BPAGE_SIZE - 1);
+	u32 whole = length >> HOMA_BPAGE_SHIFT;
+
+	if (end && (pool->shared == pool->count ||
+		    pool->used + end > HOMA_BPAGE_SIZE))
+		return whole + 1;
+	return whole;
+}
+
+/* Whether there is room for a message of @length bytes. */
+bool homa_pool_has_room(struct homa_pool *pool, u32 length)
+{
+	bool room;
+
+	spin_lock_bh(&pool->lock);
+	room = homa_pages_for(pool, length) <= pool->nr_free;
+	spin_unlock_bh(&pool->lock);
+	return room;
+}
+
 /* Finds room for a message of @length bytes; false: there is none now. */
 bool homa_pool_take(struct homa_pool *pool, u32 length, u32 *offsets,
 		    u32 *count)
@@ -130,14 +153,10 @@ bool homa_pool_take(struct homa_pool *pool, u32 length, u32 *offsets,
 	u32 whole = length >> HOMA_BPAGE_SHIFT;
 	u32 end = length & (HOMA_BPAGE_SIZE - 1);
 	bool room = false;
-	u32 pages = whole;
 	u32 i;
 
 	spin_lock_bh(&pool->lock);
-	if (end && (pool->shared == pool->count ||
-		    pool->used + end > HOMA_BPAGE_SIZE))
-		pages++;
-	if (pages <= pool->nr_free) {
+	if (homa_pages_for(pool, length) <= pool->nr_free) {
 		for (i = 0; i < whole; i++)
 			offsets[i] = homa_page_take(pool) << HOMA_BPAGE_SHIFT;
 		if (end)
@@ -169,12 +188,15 @@ int homa_pool_give_back(struct homa_pool *pool, const u32 *offsets, u32 count)
 	return err;
 }
 
+/* What lies in no message, the rest of the page for ends included. */
 u64 homa_pool_free_bytes(struct homa_pool *pool)
 {
 	u64 bytes;
 
 	spin_lock_bh(&pool->lock);
 	bytes = (u64)pool->nr_free << HOMA_BPAGE_SHIFT;
+	if (pool->shared != pool->count)
+		bytes += HOMA_BPAGE_SIZE - pool->used;
 	spin_unlock_bh(&pool->lock);
 	return bytes;
 }

@@ -20,7 +20,9 @@ mod contain;
 #[cfg(target_os = "none")]
 mod kernel;
 mod packets;
+mod standing;
 
 pub use calls::*;
 pub use contain::Core;
 pub use packets::*;
+pub use standing::*;

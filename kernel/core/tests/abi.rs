@@ -267,6 +267,23 @@ fn a_refused_packet_leaves_no_trace_and_comes_again() {
 }
 
 #[test]
+fn an_rpc_tells_how_far_it_is_until_it_is_over() {
+    let (mut client, mut server) = pair();
+    let (rpc, _) = client.call(&server, pattern(10));
+    settle(&mut client, &mut server);
+    let mut standing = CStanding::default();
+    // SAFETY: the cores are this thread's.
+    unsafe {
+        assert!(homa_core_standing(client.core, rpc, &raw mut standing));
+        assert_eq!((standing.tx_sent, standing.tx_granted), (10, 10));
+        assert_eq!((standing.rx_missing, standing.rx_granted), (0, 0));
+        assert!(homa_core_abort(client.core, NOW, rpc));
+        assert!(client.event().is_some());
+        assert!(!homa_core_standing(client.core, rpc, &raw mut standing));
+    }
+}
+
+#[test]
 fn a_closed_port_ends_its_rpcs_and_a_port_of_nobody_fails_them() {
     let (mut client, mut server) = pair();
     let (key, _) = client.call(&server, pattern(10));
