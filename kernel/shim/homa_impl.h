@@ -44,6 +44,13 @@
 /* Memory of the messages that a socket sends; SO_SNDBUF changes it. */
 #define HOMA_SNDBUF 100000000
 
+/*
+ * Bytes of messages that a socket is receiving or has not read; SO_RCVBUF
+ * changes it. So many the engine takes for its namespace, so that it asks
+ * senders to wait before a socket has to refuse them.
+ */
+#define HOMA_RCVBUF (64 << 20)
+
 /* Packets in a burst, at most; see the core. */
 #define HOMA_BURST_MAX 64
 
@@ -231,6 +238,7 @@ struct homa_engine {
  * @rpcs:    all its RPCs
  * @ready:   those that wait for recvmsg and are not private
  * @pool:    the receive region
+ * @arriving: bytes of the messages that it receives or has not read
  * @wmem:    bytes of memory that its outgoing messages take
  * @starved: somebody waits for some of that to be freed
  * @destruct: what ends the internet part
@@ -248,6 +256,7 @@ struct homa_sock {
 	struct list_head rpcs;
 	struct list_head ready;
 	struct homa_pool pool;
+	u32 arriving;
 	atomic_t wmem;
 	bool starved;
 	void (*destruct)(struct sock *sk);
@@ -415,6 +424,7 @@ struct homa_rpc *homa_rpc_of(struct homa_engine *engine, u64 key);
 struct homa_rpc *homa_rpc_find(struct homa_sock *hs, u64 id,
 			       const struct in6_addr *peer, u16 port);
 void homa_rpc_kill(struct homa_rpc *rpc, struct homa_turn *turn);
+void homa_rpc_uncharge(struct homa_rpc *rpc);
 void homa_turn_init(struct homa_turn *turn);
 void homa_rpc_event(struct homa_engine *engine,
 		    const struct homa_core_event *event,

@@ -40,7 +40,7 @@ static bool homa_take(struct homa_rpc *rpc, struct homa_recvmsg_args *args,
 	taken->length = rpc->rx_length;
 	skb_queue_splice_tail_init(&rpc->rx, &taken->packets);
 	rpc->sock->engine->given_back += rpc->rx_length;
-	rpc->rx_length = 0;
+	homa_rpc_uncharge(rpc);
 	rpc->state = HOMA_RPC_TAKEN;
 	list_del_init(&rpc->in_ready);
 	if (homa_is_client(rpc->id))

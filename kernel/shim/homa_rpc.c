@@ -123,6 +123,45 @@ void homa_turn_init(struct homa_turn *turn)
 	__skb_queue_head_init(&turn->freed);
 }
 
+/*
+ * Has the socket pay for a packet with its memory, which is that of the
+ * program's control group, and for the message of @begins bytes of which it is
+ * the first one. False: it may not.
+ */
+static bool homa_sock_charge(struct homa_sock *hs, struct sk_buff *skb,
+			     u32 begins)
+{
+	struct sock *sk = homa_sock_sk(hs);
+
+	/* One message is always taken: a limit below its length is no bar. */
+	if (begins && hs->arriving &&
+	    hs->arriving + begins > READ_ONCE(sk->sk_rcvbuf))
+		return false;
+	if (!sk_rmem_schedule(sk, skb, skb->truesize))
+		return false;
+	sk_mem_charge(sk, skb->truesize);
+	atomic_add(skb->truesize, &sk->sk_rmem_alloc);
+	hs->arriving += begins;
+	return true;
+}
+
+static void homa_sock_uncharge(struct homa_sock *hs, u32 cost, u32 length)
+{
+	struct sock *sk = homa_sock_sk(hs);
+
+	hs->arriving -= length;
+	atomic_sub(cost, &sk->sk_rmem_alloc);
+	sk_mem_uncharge(sk, cost);
+}
+
+/* The received message is the socket's no more. */
+void homa_rpc_uncharge(struct homa_rpc *rpc)
+{
+	homa_sock_uncharge(rpc->sock, rpc->rx_cost, rpc->rx_length);
+	rpc->rx_length = 0;
+	rpc->rx_cost = 0;
+}
+
 /* The received message will not be read: its packets and its budget go back. */
 static void homa_rpc_discard(struct homa_rpc *rpc, struct homa_turn *turn)
 {
@@ -132,7 +171,7 @@ static void homa_rpc_discard(struct homa_rpc *rpc, struct homa_turn *turn)
 		return;
 	skb_queue_splice_tail_init(&rpc->rx, &turn->freed);
 	homa_core_give_back(engine->core, ktime_get_ns(), rpc->rx_length);
-	rpc->rx_length = 0;
+	homa_rpc_uncharge(rpc);
 }
 
 /* Takes an RPC out of every list. Nobody finds it any more. */
@@ -240,14 +279,22 @@ bool homa_shim_store(void *context, const struct homa_core_place *place)
 	struct homa_sock *hs = arrival->sock;
 	struct sk_buff *skb = arrival->skb;
 	struct homa_rpc *rpc = homa_rpc_of(hs->engine, place->rpc);
+	u32 length = place->message_length;
+	u32 begins = place->is_new ? length : 0;
 
-	if (!rpc && place->is_new)
+	if (!rpc && !begins)
+		goto refuse;
+	if (rpc && rpc->rx_cost > 4 * length + HOMA_RX_SLACK)
+		goto refuse;
+	if (!homa_sock_charge(hs, skb, begins))
+		goto refuse;
+	if (!rpc)
 		rpc = homa_rpc_accept(hs, place->rpc);
-	if (!rpc || rpc->rx_cost > 4 * place->message_length + HOMA_RX_SLACK) {
-		hs->engine->rx_refused++;
-		return false;
+	if (!rpc) {
+		homa_sock_uncharge(hs, skb->truesize, begins);
+		goto refuse;
 	}
-	rpc->rx_length = place->message_length;
+	rpc->rx_length = length;
 	rpc->rx_cost += skb->truesize;
 	*HOMA_CB(skb) = (struct homa_cb) {
 		.offset = place->offset,
@@ -257,4 +304,7 @@ bool homa_shim_store(void *context, const struct homa_core_place *place)
 	__skb_queue_tail(&rpc->rx, skb);
 	arrival->kept = true;
 	return true;
+refuse:
+	hs->engine->rx_refused++;
+	return false;
 }

@@ -1,14 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Sockets: from socket() to close(), options, poll. Ports are in homa_port.c. */
 #include <linux/compat.h>
+#include <linux/percpu.h>
 #include <linux/poll.h>
 #include <linux/sockptr.h>
+#include <linux/swap.h>
 #include <linux/uaccess.h>
 #include <net/inet_common.h>
 #include <net/protocol.h>
 #include <net/transp_v6.h>
 
 #include "homa_impl.h"
+
+/*
+ * Pages of received packets, over all sockets: what there are, and from how
+ * many on packets are refused.
+ */
+static atomic_long_t homa_memory_allocated;
+static DEFINE_PER_CPU(int, homa_memory_reserve);
+static long homa_memory_limits[3];
+
+/* So many bytes a socket may keep even then. */
+static int homa_rmem_least = PAGE_SIZE;
 
 /* Writes an address as the socket's family has it. */
 void homa_sockaddr_write(const struct sock *sk, const struct in6_addr *addr,
@@ -54,6 +67,7 @@ static int homa_init_sock(struct sock *sk)
 	sk->sk_destruct = homa_destruct;
 	sock_set_flag(sk, SOCK_RCU_FREE);
 	WRITE_ONCE(sk->sk_sndbuf, HOMA_SNDBUF);
+	WRITE_ONCE(sk->sk_rcvbuf, HOMA_RCVBUF);
 
 	hs->engine = homa_engine_get(sock_net(sk), HOMA_LINK_IP);
 	return hs->engine ? homa_port_claim(hs, 0) : -ENOMEM;
@@ -264,6 +278,10 @@ static struct proto homa_proto_v4 = {
 	.getsockopt = homa_getsockopt,
 	.sendmsg = homa_sendmsg,
 	.recvmsg = homa_recvmsg,
+	.memory_allocated = &homa_memory_allocated,
+	.per_cpu_fw_alloc = &homa_memory_reserve,
+	.sysctl_mem = homa_memory_limits,
+	.sysctl_rmem = &homa_rmem_least,
 };
 
 static struct proto homa_proto_v6 = {
@@ -280,6 +298,10 @@ static struct proto homa_proto_v6 = {
 	.getsockopt = homa_getsockopt,
 	.sendmsg = homa_sendmsg,
 	.recvmsg = homa_recvmsg,
+	.memory_allocated = &homa_memory_allocated,
+	.per_cpu_fw_alloc = &homa_memory_reserve,
+	.sysctl_mem = homa_memory_limits,
+	.sysctl_rmem = &homa_rmem_least,
 };
 
 static const struct proto_ops homa_ops_v4 = {
@@ -348,6 +370,10 @@ int homa_socket_init(void)
 {
 	int err;
 
+	/* As UDP: an eighth of the memory. */
+	homa_memory_limits[1] = max(nr_free_buffer_pages() / 8, 128UL);
+	homa_memory_limits[0] = homa_memory_limits[1] / 4 * 3;
+	homa_memory_limits[2] = homa_memory_limits[0] * 2;
 	err = proto_register(&homa_proto_v4, 1);
 	if (err)
 		return err;
