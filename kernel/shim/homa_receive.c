@@ -327,6 +327,9 @@ int homa_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags,
 	u32 given;
 	int err;
 
+	/* A message that was seen is a message received: none of these works. */
+	if (flags & (MSG_OOB | MSG_PEEK | MSG_ERRQUEUE))
+		return -EOPNOTSUPP;
 	err = homa_receive_args(hs, msg, &args);
 	if (err)
 		return err;

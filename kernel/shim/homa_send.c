@@ -270,6 +270,8 @@ int homa_sendmsg(struct sock *sk, struct msghdr *msg, size_t length)
 	struct homa_target target;
 	int err;
 
+	if (msg->msg_flags & MSG_OOB)
+		return -EOPNOTSUPP;
 	err = homa_send_args(msg, length, &args);
 	if (err)
 		return err;
