@@ -3,8 +3,10 @@
 #ifndef _HOMA_COMPAT_H
 #define _HOMA_COMPAT_H
 
+#include <linux/sysctl.h>
 #include <linux/version.h>
 #include <linux/udp.h>
+#include <net/net_namespace.h>
 #include <net/sock.h>
 
 /* Headers that were split off others: in 6.12 and 6.6. */
@@ -44,5 +46,23 @@
 		report(skb, udp_offset + sizeof(struct udphdr));            \
 	}
 #endif
+
+/* Since 6.11 a table of sysctls is not its handlers' to change. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+#define homa_ctl_table_t const struct ctl_table
+#else
+#define homa_ctl_table_t struct ctl_table
+#endif
+
+/* Since 6.6 a table says its length; before, an empty entry ended it. */
+static inline struct ctl_table_header *
+homa_register_sysctl(struct net *net, struct ctl_table *table, size_t count)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	return register_net_sysctl_sz(net, "net/homa", table, count);
+#else
+	return register_net_sysctl(net, "net/homa", table);
+#endif
+}
 
 #endif /* _HOMA_COMPAT_H */

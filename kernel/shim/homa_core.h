@@ -124,6 +124,26 @@ struct homa_core_standing {
 	u32 pad;
 };
 
+/**
+ * struct homa_core_settings - what the engine of a namespace is told at first
+ *
+ * The sysctls of these names, see homa_sysctl.c and docs/kernel.md.
+ */
+struct homa_core_settings {
+	u32 unsched_bytes;
+	u32 max_incoming;
+	u32 window;
+	u32 max_overcommit;
+	u32 num_priorities;
+	u32 fifo_grant_increment;
+	u32 grant_fifo_fraction;
+	u32 pacer_fifo_fraction;
+	u32 link_mbps;
+	u32 resend_ticks;
+	u32 timeout_ticks;
+	u32 request_ack_ticks;
+};
+
 enum homa_core_unreachable {
 	HOMA_UNREACHABLE_HOST = 0,
 	HOMA_UNREACHABLE_PORT = 1,
@@ -135,8 +155,13 @@ static_assert(sizeof(struct homa_core_place) == 32);
 static_assert(sizeof(struct homa_core_packet_view) == 32);
 static_assert(sizeof(struct homa_core_event) == 48);
 static_assert(sizeof(struct homa_core_standing) == 32);
+static_assert(sizeof(struct homa_core_settings) == 48);
 
-struct homa_core *homa_core_create(const u64 seed[2], bool udp);
+void homa_core_default_settings(struct homa_core_settings *settings);
+bool homa_core_settings_fit(const struct homa_core_settings *settings);
+struct homa_core *homa_core_create(const u64 seed[2],
+				   const struct homa_core_settings *settings,
+				   bool udp);
 void homa_core_destroy(struct homa_core *core);
 bool homa_core_is_broken(const struct homa_core *core);
 

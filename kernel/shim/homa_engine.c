@@ -238,7 +238,8 @@ static enum hrtimer_restart homa_engine_timer(struct hrtimer *timer)
 	return HRTIMER_NORESTART;
 }
 
-struct homa_engine *homa_engine_create(struct net *net, enum homa_link link)
+struct homa_engine *homa_engine_create(struct net *net, enum homa_link link,
+				       const struct homa_core_settings *settings)
 {
 	struct homa_engine *engine;
 	u64 seed[2];
@@ -253,7 +254,7 @@ struct homa_engine *homa_engine_create(struct net *net, enum homa_link link)
 	}
 	get_random_bytes(seed, sizeof(seed));
 	local_bh_disable();
-	engine->core = homa_core_create(seed, link == HOMA_LINK_UDP);
+	engine->core = homa_core_create(seed, settings, link == HOMA_LINK_UDP);
 	local_bh_enable();
 	if (!engine->core) {
 		homa_ways_destroy(engine->ways);

@@ -404,7 +404,8 @@ static inline bool homa_is_client(u64 id)
 }
 
 /* homa_engine.c */
-struct homa_engine *homa_engine_create(struct net *net, enum homa_link link);
+struct homa_engine *homa_engine_create(struct net *net, enum homa_link link,
+				       const struct homa_core_settings *settings);
 void homa_engine_destroy(struct homa_engine *engine);
 void homa_engine_lock(struct homa_engine *engine);
 void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn);
@@ -510,7 +511,26 @@ bool homa_sock_has_room(struct homa_sock *hs);
 void homa_sockaddr_write(const struct sock *sk, const struct in6_addr *addr,
 			 u32 scope, u16 port, void *to, int *length);
 
+/**
+ * struct homa_sysctl - the sysctls of a namespace
+ * @settings: what the engine will be told
+ * @table:    this namespace's copy of the table
+ * @header:   as it is registered
+ * @net:      the namespace
+ */
+struct homa_sysctl {
+	struct homa_core_settings settings;
+	struct ctl_table *table;
+	struct ctl_table_header *header;
+	struct net *net;
+};
+
+/* homa_sysctl.c */
+int homa_sysctl_init(struct homa_sysctl *sysctl, struct net *net);
+void homa_sysctl_exit(struct homa_sysctl *sysctl);
+
 /* homa_module.c */
+int homa_engine_unless(struct net *net, int (*change)(void *), void *argument);
 struct homa_engine *homa_engine_of(struct net *net, enum homa_link link);
 struct homa_engine *homa_engine_get(struct net *net, enum homa_link link);
 

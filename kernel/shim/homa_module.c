@@ -17,10 +17,12 @@
 
 /**
  * struct homa_net - what a namespace has
+ * @sysctl:  what its engines will be told
  * @engines: each comes with the first socket that needs it
  * @going:   the same, once packets find them no more
  */
 struct homa_net {
+	struct homa_sysctl sysctl;
 	struct homa_engine __rcu *engines[HOMA_LINKS];
 	struct homa_engine *going[HOMA_LINKS];
 };
@@ -51,11 +53,25 @@ struct homa_engine *homa_engine_get(struct net *net, enum homa_link link)
 	engine = rcu_dereference_protected(hn->engines[link],
 					   lockdep_is_held(&homa_engine_mutex));
 	if (!engine) {
-		engine = homa_engine_create(net, link);
+		engine = homa_engine_create(net, link, &hn->sysctl.settings);
 		rcu_assign_pointer(hn->engines[link], engine);
 	}
 	mutex_unlock(&homa_engine_mutex);
 	return engine;
+}
+
+/* Changes what an engine is told; -EBUSY where one has been told already. */
+int homa_engine_unless(struct net *net, int (*change)(void *), void *argument)
+{
+	struct homa_net *hn = net_generic(net, homa_net_id);
+	int err = -EBUSY;
+
+	mutex_lock(&homa_engine_mutex);
+	if (!rcu_access_pointer(hn->engines[HOMA_LINK_IP]) &&
+	    !rcu_access_pointer(hn->engines[HOMA_LINK_UDP]))
+		err = change(argument);
+	mutex_unlock(&homa_engine_mutex);
+	return err;
 }
 
 static void homa_show(struct seq_file *seq, const char *name, u32 length,
@@ -121,9 +137,17 @@ static int homa_metrics_show(struct seq_file *seq, void *unused)
 
 static int __net_init homa_net_init(struct net *net)
 {
+	struct homa_net *hn = net_generic(net, homa_net_id);
+	int err;
+
+	err = homa_sysctl_init(&hn->sysctl, net);
+	if (err)
+		return err;
 	if (!proc_create_net_single("homa_metrics", 0444, net->proc_net,
-				    homa_metrics_show, NULL))
+				    homa_metrics_show, NULL)) {
+		homa_sysctl_exit(&hn->sysctl);
 		return -ENOMEM;
+	}
 	return 0;
 }
 
@@ -137,6 +161,7 @@ static void __net_exit homa_net_exit(struct list_head *nets)
 		struct homa_net *hn = net_generic(net, homa_net_id);
 
 		remove_proc_entry("homa_metrics", net->proc_net);
+		homa_sysctl_exit(&hn->sysctl);
 		for (link = 0; link < HOMA_LINKS; link++)
 			hn->going[link] = rcu_replace_pointer(hn->engines[link],
 							      NULL, true);

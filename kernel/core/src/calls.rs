@@ -4,34 +4,28 @@
 use alloc::boxed::Box;
 use core::ptr;
 
-use homa_proto::{Call, CallError, Config, RpcKey, Seed, SocketId};
+use homa_proto::{Call, CallError, RpcKey, Seed, SocketId};
 
 use crate::abi::{self, CEvent, CPath, EINVAL, EIO, ENOENT, ENOMEM, instant};
 use crate::contain::{Core, guarded};
+use crate::settings::CSettings;
 
-/// Makes a core; null without memory. `seed` must be unpredictable. With `udp` its packets travel in
-/// UDP datagrams, and its peers may be processes, which stay silent for longer than kernels do.
+/// Makes a core; null without memory, or if the settings do not fit each other. `seed` must be
+/// unpredictable. With `udp` its packets travel in UDP datagrams, and its peers may be processes, which
+/// stay silent for longer than kernels do.
 ///
 /// # Safety
-/// `seed` points to two numbers.
+/// `seed` points to two numbers, `settings` is valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn homa_core_create(seed: *const [u64; 2], udp: bool) -> *mut Core {
+pub unsafe extern "C" fn homa_core_create(
+    seed: *const [u64; 2],
+    settings: *const CSettings,
+    udp: bool,
+) -> *mut Core {
     // SAFETY: the caller's promise.
-    let seed = Seed(unsafe { *seed });
-    let config = if udp {
-        // A number of its own: ids are unique over both engines of a namespace.
-        Config {
-            engine: 1,
-            ..Config::user_space()
-        }
-    } else {
-        Config {
-            // IPv4 header, and Ethernet with its gap.
-            packet_overhead_bytes: 20 + 38,
-            ..Config::default()
-        }
-    };
-    match guarded(|| Core::create(config, seed)).flatten() {
+    let (seed, settings) = unsafe { (Seed(*seed), *settings) };
+    let make = || Core::create(settings.to_config(udp)?, seed);
+    match guarded(make).flatten() {
         Some(core) => Box::into_raw(core).cast(),
         None => ptr::null_mut(),
     }

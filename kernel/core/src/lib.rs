@@ -20,9 +20,11 @@ mod contain;
 #[cfg(target_os = "none")]
 mod kernel;
 mod packets;
+mod settings;
 mod standing;
 
 pub use calls::*;
 pub use contain::Core;
 pub use packets::*;
+pub use settings::*;
 pub use standing::*;

@@ -66,7 +66,7 @@ impl Host {
         let seed = [u64::from(address), 7];
         // SAFETY: the seed is there; the core is used by this thread alone.
         unsafe {
-            let core = homa_core_create(&raw const seed, false);
+            let core = homa_core_create(&raw const seed, &CSettings::default(), false);
             assert!(!core.is_null());
             let socket = homa_core_open(core, port, server);
             assert_eq!(socket, 0);
@@ -280,6 +280,37 @@ fn an_rpc_tells_how_far_it_is_until_it_is_over() {
         assert!(homa_core_abort(client.core, NOW, rpc));
         assert!(client.event().is_some());
         assert!(!homa_core_standing(client.core, rpc, &raw mut standing));
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_make_no_core() {
+    let mut settings = CSettings::default();
+    // SAFETY: both are there.
+    unsafe {
+        homa_core_default_settings(&raw mut settings);
+        assert!(homa_core_settings_fit(&raw const settings));
+        for wrong in [
+            CSettings {
+                num_priorities: 9,
+                ..settings
+            },
+            CSettings {
+                max_overcommit: 256,
+                ..settings
+            },
+            CSettings {
+                window: 1,
+                ..settings
+            },
+            CSettings {
+                resend_ticks: 60,
+                ..settings
+            },
+        ] {
+            assert!(!homa_core_settings_fit(&raw const wrong), "{wrong:?}");
+            assert!(homa_core_create(&[1, 2], &raw const wrong, false).is_null());
+        }
     }
 }
 
