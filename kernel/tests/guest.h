@@ -36,8 +36,14 @@ void fail(const char *file, int line, const char *format, ...)
 			     result_, errno, error); \
 	} while (0)
 
+/* Prints how a test ended. */
+void report(const char *name, bool good, const char *why);
+
 /* net.c: two namespaces, "near" and "far", joined by a virtual cable. */
 void net_make(void);
+void net_join(int keeper);
+bool net_is_made(void);
+int net_far_keeper(void);
 void net_near(void);
 void net_far(void);
 void net_far_end(void);
@@ -49,6 +55,15 @@ void link_up(const char *link);
 #define FAR_V4 "10.99.0.2"
 #define NEAR_V6 "fd99::1"
 #define FAR_V6 "fd99::2"
+
+/* load.c: the module comes and goes. */
+int load(const char *file);
+bool unload(const char *name);
+/* As modprobe would; an exit status. */
+int load_by_alias(const char *alias);
+
+/* soak.c: mixed traffic with losses, for so many minutes. */
+void soak(unsigned int minutes);
 
 /* rpc.c: sockets with a receive region, and messages. */
 struct homa_socket {
@@ -93,6 +108,13 @@ void echo_once(struct homa_socket *s, const struct address *to, size_t length,
 extern const struct test traffic_tests[];
 extern const struct test udp_tests[];
 extern const struct test call_tests[];
+extern const struct test surface_tests[];
+extern const struct test exposure_tests[];
+extern const struct test way_tests[];
+extern const struct test load_tests[];
+extern const struct test corpus_tests[];
+extern const struct test charge_tests[];
+extern const struct test setting_tests[];
 extern const struct test hostile_tests[];
 extern const struct test race_tests[];
 extern const struct test bench_tests[];

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * The first and only program of the guest: loads the module, runs every test,
- * unloads it, looks at the log, and switches the machine off.
+ * The first program of the guest: loads the module, runs every test, unloads
+ * it, looks at the log, and switches the machine off.
  *
  * Each test ends with a line "test NAME ok" or "test NAME FAILED: why"; the run
  * with "guest: N passed, M failed".
+ *
+ * The same program serves two more ends: the kernel calls it as modprobe, and
+ * compiled for 32 bits it runs the tests of the calls once more.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,11 +30,13 @@
 /* A test that takes longer hangs. */
 #define TEST_SECONDS 60
 
-#ifndef MODULE_INIT_COMPRESSED_FILE
-#define MODULE_INIT_COMPRESSED_FILE 4
-#endif
+/* This program, compiled for 32 bits; not always there. */
+#define NARROW_SELF "/init32"
 
 static unsigned int passed, failed;
+
+/* Stands before the names of tests that run again. */
+static const char *again = "";
 
 void fail(const char *file, int line, const char *format, ...)
 {
@@ -46,14 +51,14 @@ void fail(const char *file, int line, const char *format, ...)
 	_exit(1);
 }
 
-static void report(const char *name, bool good, const char *why)
+void report(const char *name, bool good, const char *why)
 {
 	if (good) {
 		passed++;
-		printf("test %s ok\n", name);
+		printf("test %s%s ok\n", again, name);
 	} else {
 		failed++;
-		printf("test %s FAILED: %s\n", name, why);
+		printf("test %s%s FAILED: %s\n", again, name, why);
 	}
 	fflush(stdout);
 }
@@ -68,7 +73,8 @@ static void run_test(const struct test *test)
 	if (child == 0) {
 		setpgid(0, 0);
 		alarm(TEST_SECONDS);
-		net_near();
+		if (net_is_made())
+			net_near();
 		test->run();
 		fflush(stdout);
 		_exit(0);
@@ -89,56 +95,28 @@ static void run_tests(const struct test *tests)
 		run_test(tests);
 }
 
-static int load(const char *file)
-{
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
-	int flags = strstr(file, ".xz") ? MODULE_INIT_COMPRESSED_FILE : 0;
-	int result;
-
-	if (fd < 0)
-		return -1;
-	result = syscall(SYS_finit_module, fd, "", flags);
-	close(fd);
-	return result;
-}
-
-/* What the module and the tests need of the kernel, packed or not. */
+/* What the module and the tests need of the kernel. */
 static void load_all(void)
 {
-	static const char *const names[] = { "veth", "sch_netem", "udp_tunnel",
-					     "ip6_udp_tunnel" };
-	char file[64];
+	static const char *const names[] = { "/veth.ko", "/sch_netem.ko",
+					     "/udp_tunnel.ko",
+					     "/ip6_udp_tunnel.ko" };
 	size_t i;
 
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		snprintf(file, sizeof(file), "/%s.ko", names[i]);
-		load(file);
-		snprintf(file, sizeof(file), "/%s.ko.xz", names[i]);
-		load(file);
-	}
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		load(names[i]);
 }
 
-/* The module goes when the last socket is freed, a moment after its close. */
-static bool unload(void)
-{
-	int tries;
-
-	for (tries = 0; tries < 100; tries++) {
-		if (!syscall(SYS_delete_module, "homa", O_NONBLOCK))
-			return true;
-		usleep(50000);
-	}
-	return false;
-}
-
-/* Whether the kernel complained about anything. */
-static bool log_is_clean(void)
+/* Whether the kernel complained about anything but what a test asked for. */
+static bool log_is_clean(unsigned int panics_asked_for)
 {
 	static const char *const bad[] = { "BUG", "WARNING", "Oops", "leak",
 					   "refcount",
 					   "Call Trace", "unregister_netdevice",
 					   "still has objects",
-					   "Objects remaining" };
+					   "Objects remaining",
+					   "Redzone", "Poison", "KFENCE",
+					   "still in use" };
 	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
 	bool clean = true;
 	unsigned int panics = 0;
@@ -161,8 +139,7 @@ static bool log_is_clean(void)
 		}
 	}
 	close(fd);
-	/* One test asks for one. */
-	return clean && panics == 1;
+	return clean && panics == panics_asked_for;
 }
 
 static void prepare(void)
@@ -240,30 +217,94 @@ static void run_benches(void)
 	run_bench("bulk");
 }
 
-static void run_all(void)
+/* The tests that programs of every width have to pass. */
+static void run_call_tests(void)
 {
-	net_make();
-	run_tests(traffic_tests);
-	run_tests(udp_tests);
 	run_tests(call_tests);
-	run_tests(hostile_tests);
-	run_tests(race_tests);
-	run_tests(bench_tests);
-	net_far_end();
-	report("the module unloads", unload(), strerror(errno));
-	report("the log holds no complaint", log_is_clean(), "see above");
+	run_tests(surface_tests);
+	run_tests(exposure_tests);
+	run_tests(way_tests);
 }
 
-/* The kernel hands words on that it does not know: "bench" asks for figures. */
-int main(int count, char **words)
+/* The same in a program of 32 bits, which prints its results itself. */
+static void run_narrow(void)
 {
+	char keeper[16];
+	int status = 1;
+	pid_t child;
+
+	if (access(NARROW_SELF, X_OK))
+		return;
+	snprintf(keeper, sizeof(keeper), "%d", net_far_keeper());
+	fflush(stdout);
+	child = fork();
+	if (child == 0) {
+		execl(NARROW_SELF, NARROW_SELF, "again", keeper, NULL);
+		_exit(1);
+	}
+	waitpid(child, &status, 0);
+	report("the calls serve programs of 32 bits", !status, "see above");
+}
+
+static int run_again(const char *keeper)
+{
+	again = "32-bit ";
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	net_join(atoi(keeper));
+	run_call_tests();
+	return failed;
+}
+
+static void run_every_test(void)
+{
+	run_tests(traffic_tests);
+	run_tests(udp_tests);
+	run_call_tests();
+	run_narrow();
+	run_tests(hostile_tests);
+	run_tests(corpus_tests);
+	run_tests(charge_tests);
+	run_tests(setting_tests);
+	run_tests(race_tests);
+	run_tests(bench_tests);
+}
+
+/* Every test once, or traffic for so many minutes. */
+static void run_all(unsigned int minutes)
+{
+	net_make();
+	if (minutes)
+		soak(minutes);
+	else
+		run_every_test();
+	net_far_end();
+	report("the module unloads", unload("homa"), strerror(errno));
+	report("the log holds no complaint", log_is_clean(!minutes),
+	       "see above");
+}
+
+/*
+ * The kernel hands words on that it does not know: "bench" asks for figures,
+ * "soak=MINUTES", in the environment, for traffic.
+ */
+int main(int argc, char **argv)
+{
+	bool bench = argc > 1 && !strcmp(argv[1], "bench");
+	const char *minutes = getenv("soak");
+
+	if (argc > 2 && !strcmp(argv[1], "again"))
+		return run_again(argv[2]);
+	if (argc > 1 && !strcmp(argv[1], "-q"))
+		return load_by_alias(argv[argc - 1]);
 	prepare();
 	load_all();
+	if (!bench)
+		run_tests(load_tests);
 	report("the module loads", !load("/homa.ko"), strerror(errno));
-	if (!failed && count > 1 && !strcmp(words[1], "bench"))
+	if (!failed && bench)
 		run_benches();
 	else if (!failed)
-		run_all();
+		run_all(minutes ? atoi(minutes) : 0);
 	printf("guest: %u passed, %u failed\n", passed, failed);
 	fflush(stdout);
 	sync();

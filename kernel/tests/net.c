@@ -194,6 +194,11 @@ static pid_t ns_make(void)
 	return child;
 }
 
+bool net_is_made(void)
+{
+	return near_ns >= 0;
+}
+
 void net_near(void)
 {
 	setns(near_ns, CLONE_NEWNET);
@@ -230,14 +235,25 @@ static void await_ipv6(void)
 	close(far);
 }
 
-void net_make(void)
+/* The network that another program made, whose far end this process keeps. */
+void net_join(int keeper)
 {
 	char path[64];
 
+	far_keeper = keeper;
 	near_ns = ns_open("/proc/self/ns/net");
-	far_keeper = ns_make();
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", far_keeper);
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", keeper);
 	far_ns = ns_open(path);
+}
+
+int net_far_keeper(void)
+{
+	return far_keeper;
+}
+
+void net_make(void)
+{
+	net_join(ns_make());
 	cable_lay();
 	link_up("lo");
 	address_add(NEAR_LINK, NEAR_V4);

@@ -1,5 +1,6 @@
-//! What CI and developers run: `cargo xtask test`; the kernel module, `cargo xtask kernel` and
-//! `cargo xtask kernel-test [--bench]`; and what takes long, on demand: `cargo xtask mutants`.
+//! What CI and developers run: `cargo xtask test`; the kernel module, `cargo xtask kernel`,
+//! `cargo xtask kernel-test` and `cargo xtask kernel-package`; and what takes long, on demand:
+//! `cargo xtask kernel-test --bench` or `--soak`, `cargo xtask kernel-debug` and `cargo xtask mutants`.
 //!
 //! `test` decides which steps this machine allows, runs them all, and ends with what was left out
 //! and why. It does not say what a step checks: that stands in the table of `steps.rs`.
@@ -21,6 +22,8 @@ use std::time::Instant;
 use steps::{STEPS, Step};
 
 const USAGE: &str = "type: cargo xtask test [STEP]...   (no step means all of them)";
+const KERNEL_TEST_USAGE: &str =
+    "type: cargo xtask kernel-test [--bench | --soak MINUTES]   (1 to 600)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -29,12 +32,15 @@ fn main() -> ExitCode {
         Some(("test", wanted)) => test(wanted),
         Some(("mutants", options)) => mutants::main(options),
         Some(("kernel", [])) => tell(kernel::build()),
+        Some(("kernel-debug", [])) => tell(kernel::debug()),
         Some(("kernel-test", [option])) if option == "--bench" => {
             tell(steps::BUILD_RELEASE.run().and_then(|()| kernel::bench()))
         }
         Some(("kernel-test", [])) => test(&["kernel".to_owned()]),
+        Some(("kernel-test", [option, minutes])) if option == "--soak" => soak(minutes),
+        Some(("kernel-test", _)) => wrong_usage("kernel-test takes no step", KERNEL_TEST_USAGE),
         _ => wrong_usage(
-            "xtask knows `test`, `mutants`, `kernel` and `kernel-test [--bench]`",
+            "xtask knows `test`, `mutants`, `kernel`, `kernel-test` and `kernel-debug`",
             USAGE,
         ),
     }
@@ -65,6 +71,17 @@ fn test(wanted: &[String]) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// Minutes of traffic in every kernel.
+fn soak(minutes: &str) -> ExitCode {
+    match minutes.parse() {
+        Ok(minutes @ 1..=600) => tell(kernel::soak(minutes)),
+        _ => wrong_usage(
+            &format!("{minutes} is no number of minutes"),
+            KERNEL_TEST_USAGE,
+        ),
     }
 }
 

@@ -10,7 +10,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::guest::Guest;
+use super::guest::{GUEST_SECONDS, Guest, Programs};
 use super::module::Module;
 use super::{at, directory};
 use crate::paths;
@@ -29,15 +29,15 @@ const COUNTING: [&str; 8] = [
 ];
 
 /// Measures with the module's kernel, which lies in `system`; what the guest said, figures in files.
-pub(super) fn run(module: &Module, init: &Path, system: &Path) -> Result<String, String> {
+pub(super) fn run(module: &Module, programs: &Programs, system: &Path) -> Result<String, String> {
     let release = &module.kernel.release;
     let guest = Guest {
         module,
-        init,
+        programs,
         system,
         homa: &paths::homa(),
     };
-    let (said, log) = guest.boot(&COUNTING, "bench")?;
+    let (said, log) = guest.boot(&COUNTING, "bench", GUEST_SECONDS)?;
     let mut files = Vec::new();
     for what in ["rtt", "bulk"] {
         let figures = said

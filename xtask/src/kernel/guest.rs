@@ -1,5 +1,5 @@
 //! An emulated machine of two processors that boots a stock kernel with one program, which loads the
-//! module and runs the tests of `kernel/tests`.
+//! module and runs the tests of `kernel/tests`, or traffic for minutes.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -11,10 +11,24 @@ use std::time::Instant;
 use super::archive::Archive;
 use super::module::Module;
 use super::{at, directory, source};
+use crate::needs::Need;
 use crate::paths;
 
-/// Seconds that a guest may take. It took 25 on an idle machine.
-const GUEST_SECONDS: &str = "170";
+/// Seconds that a guest may take beyond the minutes of a soak. It took 40 on an idle machine.
+pub(super) const GUEST_SECONDS: u32 = 170;
+
+/// What compiling programs of 32 bits takes.
+const NARROW_NEED: Need = Need::Packages(&["gcc-multilib", "libc6-dev-i386"]);
+
+/// Tables of tests that programs of 32 bits run, too.
+const NARROW_TABLES: [&str; 4] = ["calls.c", "surface.c", "exposure.c", "ways.c"];
+
+/// Red zones, poison and owners for every object; poison for free pages; guard pages, often moved,
+/// where there is KFENCE.
+const DEBUG_WORDS: &str = "slub_debug=FZPU page_poison=1 kfence.sample_interval=5";
+
+/// The fuzzer's packets.
+const CORPUS: &str = "fuzz/corpus/packet";
 
 /// Modules of the kernel that ours and the tests need.
 const MODULES: [&str; 4] = [
@@ -31,10 +45,63 @@ const ALWAYS: [&str; 3] = [
     "the log holds no complaint",
 ];
 
-/// Compiles the program that is the guest.
-pub(super) fn compile() -> Result<PathBuf, String> {
-    let init = directory().join("init");
-    fs::create_dir_all(directory()).map_err(at(&init))?;
+/// What a guest runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mission {
+    /// Every test once.
+    Tests,
+    /// The same with every check of memory that the stock kernels have.
+    Debug,
+    /// Mixed traffic with losses, for so many minutes.
+    Soak(u32),
+}
+
+impl Mission {
+    /// What kernel and first program are told, and the seconds that it may take.
+    fn order(self) -> (String, u32) {
+        // Each kind of object has slabs of its own, so that what is left behind is seen.
+        match self {
+            Self::Tests => ("slab_nomerge test".to_owned(), GUEST_SECONDS),
+            Self::Debug => (
+                format!("slab_nomerge {DEBUG_WORDS} test"),
+                4 * GUEST_SECONDS,
+            ),
+            // It stands in the environment of the first program.
+            Self::Soak(minutes) => (
+                format!("slab_nomerge soak={minutes}"),
+                GUEST_SECONDS + 60 * minutes,
+            ),
+        }
+    }
+}
+
+/// The programs of a guest.
+pub(super) struct Programs {
+    /// The first one.
+    init: PathBuf,
+    /// The same compiled for 32 bits, where that can be done.
+    narrow: Option<PathBuf>,
+}
+
+/// The one test of a soak.
+const SOAK: &str = "minutes of traffic leave the memory as it was";
+
+/// Compiles them.
+pub(super) fn compile() -> Result<Programs, String> {
+    fs::create_dir_all(directory()).map_err(at(&directory()))?;
+    let narrow = match NARROW_NEED.meet() {
+        Ok(()) => Some(compile_to("init32", &["-m32", "-Wno-psabi"])?),
+        Err(why) => {
+            println!("   programs of 32 bits are left out: {why}");
+            None
+        }
+    };
+    let init = compile_to("init", &[])?;
+    Ok(Programs { init, narrow })
+}
+
+fn compile_to(name: &str, options: &[&str]) -> Result<PathBuf, String> {
+    let program = directory().join(name);
     let mut gcc = Command::new("gcc");
     gcc.args([
         "-O1",
@@ -43,13 +110,14 @@ pub(super) fn compile() -> Result<PathBuf, String> {
         "-Werror",
         "-Wno-unused-parameter",
     ])
-    .args(["-D_GNU_SOURCE", "-static", "-I"])
+    .args(options)
+    .args(["-D_GNU_SOURCE", "-static", "-pthread", "-I"])
     .arg(source("include"))
     .arg("-o")
-    .arg(&init)
+    .arg(&program)
     .args(sources()?);
     super::run(&mut gcc)?;
-    Ok(init)
+    Ok(program)
 }
 
 fn sources() -> Result<Vec<PathBuf>, String> {
@@ -62,18 +130,24 @@ fn sources() -> Result<Vec<PathBuf>, String> {
 }
 
 /// Boots the module's kernel, which lies in `system`; says what passed.
-pub(super) fn run(module: &Module, init: &Path, system: &Path) -> Result<String, String> {
+pub(super) fn run(
+    module: &Module,
+    programs: &Programs,
+    system: &Path,
+    mission: Mission,
+) -> Result<String, String> {
     let release = &module.kernel.release;
     let began = Instant::now();
     let guest = Guest {
         module,
-        init,
+        programs,
         system,
         homa: &paths::homa_for_tests(),
     };
-    let (said, log) = guest.boot(&PARALLEL, "test")?;
+    let (words, seconds) = mission.order();
+    let (said, log) = guest.boot(&PARALLEL, &words, seconds)?;
     let seconds = began.elapsed().as_secs();
-    let tests = expected()?;
+    let tests = expected(mission, programs.narrow.is_some())?;
     judge(&said, &tests).map_err(|why| format!("{release}: {why}; see {}", log.display()))?;
     let version = value_of(&said, "kernel").unwrap_or(release);
     let count = tests.len();
@@ -120,8 +194,8 @@ pub(super) fn system_of(release: &str) -> Result<Option<PathBuf>, String> {
 /// What a machine is made of.
 pub(super) struct Guest<'a> {
     pub(super) module: &'a Module,
-    /// Its first program.
-    pub(super) init: &'a Path,
+    /// Its first programs.
+    pub(super) programs: &'a Programs,
     /// Where its kernel lies.
     pub(super) system: &'a Path,
     /// The program `homa`.
@@ -132,15 +206,21 @@ pub(super) struct Guest<'a> {
 const PARALLEL: [&str; 6] = ["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"];
 
 impl Guest<'_> {
-    /// Everything that the guest says until it switches itself off, and the file that has it too. `word`
-    /// tells the first program what is wanted.
-    pub(super) fn boot(&self, machine: &[&str], word: &str) -> Result<(String, PathBuf), String> {
+    /// Everything that the guest says until it switches itself off, and the file that has it too. `words`
+    /// tell kernel and first program what is wanted.
+    pub(super) fn boot(
+        &self,
+        machine: &[&str],
+        words: &str,
+        seconds: u32,
+    ) -> Result<(String, PathBuf), String> {
         let release = &self.module.kernel.release;
         let archive = directory().join(format!("guest-{release}.cpio"));
         fs::write(&archive, self.pack()?).map_err(at(&archive))?;
         let mut emulator = Command::new("timeout");
         emulator
-            .args([GUEST_SECONDS, "qemu-system-x86_64"])
+            .arg(seconds.to_string())
+            .arg("qemu-system-x86_64")
             .args(machine)
             .args(["-m", "768", "-nodefaults", "-serial", "stdio"])
             .args(["-display", "none", "-no-reboot", "-kernel"])
@@ -149,7 +229,7 @@ impl Guest<'_> {
             .arg(&archive)
             .args([
                 "-append",
-                &format!("console=ttyS0 panic=-1 oops=panic quiet {word}"),
+                &format!("console=ttyS0 panic=-1 oops=panic quiet {words}"),
             ])
             .stdin(Stdio::null());
         let output = emulator
@@ -167,8 +247,13 @@ impl Guest<'_> {
         let read = |path: &Path| fs::read(path).map_err(at(path));
         archive.directory("dev");
         archive.console("dev/console");
-        archive.file("init", &read(self.init)?);
+        archive.file("init", &read(&self.programs.init)?);
+        if let Some(narrow) = &self.programs.narrow {
+            archive.file("init32", &read(narrow)?);
+        }
         archive.file("homa.ko", &read(&self.module.stripped)?);
+        archive.file("taker.ko", &read(&self.module.taker)?);
+        pack_corpus(&mut archive)?;
         pack_homa(&mut archive, self.homa)?;
         let release = &self.module.kernel.release;
         let modules = self.system.join(format!("lib/modules/{release}/kernel"));
@@ -181,6 +266,18 @@ impl Guest<'_> {
         }
         Ok(archive.finish())
     }
+}
+
+/// The fuzzer's packets.
+fn pack_corpus(archive: &mut Archive) -> Result<(), String> {
+    archive.directory("corpus");
+    let corpus = Path::new(paths::ROOT).join(CORPUS);
+    for entry in fs::read_dir(&corpus).map_err(at(&corpus))?.flatten() {
+        let name = format!("corpus/{}", entry.file_name().to_string_lossy());
+        let path = entry.path();
+        archive.file(&name, &fs::read(&path).map_err(at(&path))?);
+    }
+    Ok(())
 }
 
 /// The program `homa`, and what it loads when it starts.
@@ -205,18 +302,29 @@ fn inside(path: &Path) -> String {
     path.to_string_lossy().trim_start_matches('/').to_owned()
 }
 
-/// The names of all tests, by the tables in the sources.
-fn expected() -> Result<BTreeSet<String>, String> {
+/// The names of the tests of a mission, by the tables in the sources.
+fn expected(mission: Mission, narrow: bool) -> Result<BTreeSet<String>, String> {
     let mut names: BTreeSet<String> = ALWAYS.iter().map(ToString::to_string).collect();
+    if let Mission::Soak(_) = mission {
+        names.insert(SOAK.to_owned());
+        return Ok(names);
+    }
     for path in sources()? {
         let text = fs::read_to_string(&path).map_err(at(&path))?;
-        let entries = text.lines().filter_map(|line| {
-            let name = line.trim().strip_prefix("TEST(")?;
-            name.strip_suffix("),").map(str::to_owned)
-        });
-        names.extend(entries);
+        let runs_again = narrow && NARROW_TABLES.iter().any(|table| path.ends_with(table));
+        for name in text.lines().filter_map(test_in) {
+            names.insert(name.to_owned());
+            if runs_again {
+                names.insert(format!("32-bit {name}"));
+            }
+        }
     }
     Ok(names)
+}
+
+/// The name of the test that a line of a table holds.
+fn test_in(line: &str) -> Option<&str> {
+    line.trim().strip_prefix("TEST(")?.strip_suffix("),")
 }
 
 /// Whether every test ran and passed, and no other failed.
@@ -262,10 +370,11 @@ mod tests {
 
     #[test]
     fn every_table_of_the_guest_is_found() {
-        let expected = expected().unwrap();
+        let expected = expected(Mission::Tests, true).unwrap();
         for name in [
             "all_lengths_survive_losses",
             "options_are_checked",
+            "32-bit options_are_checked",
             "the module loads",
         ] {
             assert!(expected.contains(name), "{name}");

@@ -13,6 +13,7 @@ use std::process::Command;
 
 use crate::needs::Need;
 use crate::paths;
+use guest::Mission;
 
 /// What building takes.
 const BUILD_PACKAGES: &[&str] = &[
@@ -48,7 +49,7 @@ pub(crate) fn build() -> Result<(), String> {
 
 /// Builds the module and tries it in every kernel.
 pub(crate) fn test() -> Result<(), String> {
-    in_every_kernel(guest::run)
+    try_in_every_kernel(Mission::Tests)
 }
 
 /// Builds the module and measures it in every kernel.
@@ -59,16 +60,44 @@ pub(crate) fn bench() -> Result<(), String> {
     in_every_kernel(bench::run)
 }
 
+/// `cargo xtask kernel-test --soak MINUTES`: traffic for so long in every kernel, one after another.
+pub(crate) fn soak(minutes: u32) -> Result<(), String> {
+    prepare()?;
+    try_in_every_kernel(Mission::Soak(minutes))
+}
+
+/// `cargo xtask kernel-debug`: the tests where the kernel checks every object of memory.
+pub(crate) fn debug() -> Result<(), String> {
+    prepare()?;
+    try_in_every_kernel(Mission::Debug)
+}
+
+/// What the step `kernel` of `cargo xtask test` has done when it comes to [`test()`].
+fn prepare() -> Result<(), String> {
+    for need in TEST_NEEDS {
+        need.meet()?;
+    }
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["build", "--package", "homa-cli", "--quiet"])
+        .current_dir(paths::ROOT);
+    run(&mut cargo).map(drop)
+}
+
+fn try_in_every_kernel(mission: Mission) -> Result<(), String> {
+    in_every_kernel(|module, programs, system| guest::run(module, programs, system, mission))
+}
+
 fn in_every_kernel(
-    work: fn(&module::Module, &Path, &Path) -> Result<String, String>,
+    work: impl Fn(&module::Module, &guest::Programs, &Path) -> Result<String, String>,
 ) -> Result<(), String> {
-    let init = guest::compile()?;
+    let programs = guest::compile()?;
     let mut tried = 0;
     for module in build_all()? {
         let release = &module.kernel.release;
         match guest::system_of(release)? {
             Some(system) => {
-                println!("   {}", work(&module, &init, &system)?);
+                println!("   {}", work(&module, &programs, &system)?);
                 tried += 1;
             }
             None => println!(

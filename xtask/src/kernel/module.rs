@@ -12,24 +12,15 @@ pub(super) struct Module {
     /// Without debugging information.
     pub(super) stripped: PathBuf,
     pub(super) bytes: u64,
+    /// The module of a test that has Homa's protocol.
+    pub(super) taker: PathBuf,
 }
 
 /// Where a module without debugging information has to stay below, in bytes.
 const BYTES_MAX: u64 = 500_000;
 
-/// What the kernel's build does for objects that it compiles itself.
-const OBJTOOL: [&str; 10] = [
-    "--hacks=jump_label",
-    "--hacks=noinstr",
-    "--orc",
-    "--retpoline",
-    "--rethunk",
-    "--sls",
-    "--static-call",
-    "--uaccess",
-    "--module",
-    "--link",
-];
+/// Under this name the module's Makefile expects the engine.
+const CORE: &str = "homa_engine_core.prebuilt";
 
 /// What the build says although all is well: BTF takes a kernel with all its symbols.
 const HARMLESS: &str = "Skipping BTF generation";
@@ -37,23 +28,13 @@ const HARMLESS: &str = "Skipping BTF generation";
 /// Builds the module for a kernel. A warning of whatever tool is an error.
 pub(super) fn build(kernel: Kernel, object: &Path) -> Result<Module, String> {
     let place = directory().join(&kernel.release);
-    copy_sources(&place)?;
-    let engine = place.join("homa_engine_core.o");
-    fs::copy(object, &engine).map_err(at(&engine))?;
-    // The build wants to know how it was made; it was not.
-    let recipe = place.join(".homa_engine_core.o.cmd");
-    fs::write(&recipe, "").map_err(at(&recipe))?;
-    let config = fs::read_to_string(kernel.headers.join(".config")).unwrap_or_default();
-    if !config.contains("\nCONFIG_X86_KERNEL_IBT=y\n") {
-        // Such a kernel checks objects one by one as it makes them, and did not make this one.
-        let objtool = kernel.headers.join("tools/objtool/objtool");
-        quiet(&run(Command::new(objtool).args(OBJTOOL).arg(&engine))?)?;
-    }
+    copy_sources(&[source("shim"), source("include")], &place)?;
+    let core = place.join(CORE);
+    copy_if_new(object, &core)?;
     let mut make = Command::new("make");
     make.args(["-s", "W=1", "-C"])
-        .arg(&kernel.headers)
-        .arg(format!("M={}", place.display()))
-        .arg("modules");
+        .arg(&place)
+        .arg(format!("KERNEL={}", kernel.headers.display()));
     quiet(&run(&mut make)?)?;
     let stripped = place.join("stripped/homa.ko");
     fs::create_dir_all(place.join("stripped")).map_err(at(&place))?;
@@ -68,24 +49,45 @@ pub(super) fn build(kernel: Kernel, object: &Path) -> Result<Module, String> {
             "the module has {bytes} bytes, and may have {BYTES_MAX}"
         ));
     }
+    let taker = build_taker(&kernel, &place.join("taker"))?;
     Ok(Module {
         kernel,
         stripped,
         bytes,
+        taker,
     })
 }
 
-/// Copies what changed, so that only that is compiled again.
-fn copy_sources(place: &Path) -> Result<(), String> {
+/// The module of a test that loads while Homa does not.
+fn build_taker(kernel: &Kernel, place: &Path) -> Result<PathBuf, String> {
+    copy_sources(&[source("tests/taker")], place)?;
+    let mut make = Command::new("make");
+    make.args(["-s", "-C"])
+        .arg(&kernel.headers)
+        .arg(format!("M={}", place.display()))
+        .arg("modules");
+    quiet(&run(&mut make)?)?;
+    let module = place.join("taker.ko");
+    run(Command::new("strip").arg("--strip-unneeded").arg(&module))?;
+    Ok(module)
+}
+
+/// Copies the files of directories.
+fn copy_sources(directories: &[PathBuf], place: &Path) -> Result<(), String> {
     fs::create_dir_all(place).map_err(at(place))?;
-    for directory in [source("shim"), source("include")] {
-        for entry in fs::read_dir(&directory).map_err(at(&directory))?.flatten() {
-            let (from, to) = (entry.path(), place.join(entry.file_name()));
-            let new = fs::read(&from).map_err(at(&from))?;
-            if fs::read(&to).ok().as_ref() != Some(&new) {
-                fs::write(&to, new).map_err(at(&to))?;
-            }
+    for directory in directories {
+        for entry in fs::read_dir(directory).map_err(at(directory))?.flatten() {
+            copy_if_new(&entry.path(), &place.join(entry.file_name()))?;
         }
+    }
+    Ok(())
+}
+
+/// Copies what changed, so that only that is compiled again.
+fn copy_if_new(from: &Path, to: &Path) -> Result<(), String> {
+    let new = fs::read(from).map_err(at(from))?;
+    if fs::read(to).ok().as_ref() != Some(&new) {
+        fs::write(to, new).map_err(at(to))?;
     }
     Ok(())
 }
