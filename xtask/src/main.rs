@@ -36,11 +36,13 @@ fn main() -> ExitCode {
         Some(("kernel-test", [option])) if option == "--bench" => {
             tell(steps::BUILD_RELEASE.run().and_then(|()| kernel::bench()))
         }
+        Some(("kernel-package", [])) => test(&["kernel-package".to_owned()]),
         Some(("kernel-test", [])) => test(&["kernel".to_owned()]),
         Some(("kernel-test", [option, minutes])) if option == "--soak" => soak(minutes),
         Some(("kernel-test", _)) => wrong_usage("kernel-test takes no step", KERNEL_TEST_USAGE),
         _ => wrong_usage(
-            "xtask knows `test`, `mutants`, `kernel`, `kernel-test` and `kernel-debug`",
+            "xtask knows `test`, `mutants`, `kernel`, `kernel-test`, `kernel-debug` and \
+             `kernel-package`",
             USAGE,
         ),
     }

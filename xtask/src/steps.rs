@@ -169,6 +169,16 @@ pub(crate) const STEPS: &[Step] = &[
         ],
     },
     Step {
+        name: "kernel-package",
+        checks: "the engine's object is the same wherever it is built, and the Debian package makes the \
+                 module from it without Rust",
+        needs: kernel::PACKAGE_NEEDS,
+        work: &[Work::Function(
+            "homa-dkms, for every kernel whose headers are here",
+            kernel::package,
+        )],
+    },
+    Step {
         name: "wireshark",
         checks: "tshark with our dissector and `homa dump` agree on every field of every packet",
         needs: &[Need::Program {

@@ -6,6 +6,7 @@ mod bench;
 mod guest;
 mod module;
 mod object;
+mod package;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,24 @@ pub(crate) fn bench() -> Result<(), String> {
     }
     in_every_kernel(bench::run)
 }
+
+/// `cargo xtask kernel-package`: the Debian package, built and tried.
+pub(crate) fn package() -> Result<(), String> {
+    let object = object::build()?;
+    package::check_reproducible(&object)?;
+    let package = package::build(&object)?;
+    for kernel in kernels()? {
+        println!("   {}", package::try_for(&package, &kernel)?);
+    }
+    println!("   {}", package.display());
+    Ok(())
+}
+
+/// What packaging takes.
+pub(crate) const PACKAGE_NEEDS: &[Need] = &[
+    Need::Packages(BUILD_PACKAGES),
+    Need::Packages(&["dkms", "dpkg"]),
+];
 
 /// `cargo xtask kernel-test --soak MINUTES`: traffic for so long in every kernel, one after another.
 pub(crate) fn soak(minutes: u32) -> Result<(), String> {

@@ -5,19 +5,55 @@
 //! with C functions for entries. `core` and `alloc` are built along, since their shipped form was
 //! compiled with other flags. That takes the only compiler in Debian that comes with their sources.
 
-use std::fs;
+//!
+//! The object depends on the sources and the compiler alone, not on where it is built: the package
+//! that ships it says its checksum, and whoever doubts it builds it again.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{at, directory, run, source};
+use super::{at, directory, run};
+use crate::paths;
 
 /// Kernel addresses, no red zone, no vector registers, and the guards against speculation that
 /// Debian's kernels have.
-const FLAGS: &str = "-Crelocation-model=static -Ccode-model=kernel -Cno-redzone=yes \
-    -Cforce-unwind-tables=no -Cjump-tables=no -Csymbol-mangling-version=v0 -Zplt=yes \
-    -Zretpoline-external-thunk -Zindirect-branch-cs-prefix -Zfunction-return=thunk-extern \
-    -Zcf-protection=branch -Zpatchable-function-entry=16,16 -Zmin-function-alignment=16 \
-    -Ctarget-feature=+harden-sls-ijmp,+harden-sls-ret";
+const FLAGS: [&str; 13] = [
+    "-Crelocation-model=static",
+    "-Ccode-model=kernel",
+    "-Cno-redzone=yes",
+    "-Cforce-unwind-tables=no",
+    "-Cjump-tables=no",
+    "-Csymbol-mangling-version=v0",
+    "-Zplt=yes",
+    "-Zretpoline-external-thunk",
+    "-Zindirect-branch-cs-prefix",
+    "-Zfunction-return=thunk-extern",
+    "-Zcf-protection=branch",
+    "-Zpatchable-function-entry=16,16",
+    "-Zmin-function-alignment=16",
+];
+
+/// Guards that are features of the target.
+const TARGET_FEATURES: &str = "-Ctarget-feature=+harden-sls-ijmp,+harden-sls-ret";
+
+/// Stands in front of the compiler. Cargo tells it to mix the directory of a crate into the names of
+/// functions, by which the compiler orders some of them; our crates get a constant.
+const WRAPPER: &str = r#"#!/bin/sh
+case "$*" in
+*--crate-name\ homa_*) ;;
+*) exec "$@" ;;
+esac
+for word in "$@"; do
+    shift
+    case "$word" in
+    metadata=*) word=metadata=homa ;;
+    esac
+    set -- "$@" "$word"
+done
+exec "$@"
+"#;
 
 const TARGET: &str = "x86_64-unknown-none";
 
@@ -40,9 +76,14 @@ const LINKER_SCRIPT: &str = "SECTIONS {
 
 /// Compiles and links it.
 pub(super) fn build() -> Result<PathBuf, String> {
-    let archive = compile()?;
-    let parts = unpack(&archive)?;
-    let object = link(&parts)?;
+    build_from(Path::new(paths::ROOT), &directory())
+}
+
+/// The same from the sources in `root`, in the directory `place`.
+pub(super) fn build_from(root: &Path, place: &Path) -> Result<PathBuf, String> {
+    let archive = compile(root, place)?;
+    let parts = unpack(&archive, place)?;
+    let object = link(&parts, place)?;
     check(&object)?;
     Ok(object)
 }
@@ -53,17 +94,16 @@ fn system(program: &str) -> Command {
     command
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("RUSTFLAGS", FLAGS)
-        .env("CARGO_HOME", directory().join("cargo"));
+        .env("RUSTC_BOOTSTRAP", "1");
     command
 }
 
-fn compile() -> Result<PathBuf, String> {
+fn compile(root: &Path, place: &Path) -> Result<PathBuf, String> {
     let sysroot = run(system("/usr/bin/rustc").args(["--print", "sysroot"]))?;
     let vendor = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/vendor");
     let vendor = fs::canonicalize(&vendor).map_err(at(&vendor))?;
-    let home = directory().join("cargo");
+    let root = fs::canonicalize(root).map_err(at(root))?;
+    let home = place.join("cargo");
     fs::create_dir_all(&home).map_err(at(&home))?;
     // The library's own dependencies lie beside it; nothing is fetched.
     let config = format!(
@@ -71,20 +111,30 @@ fn compile() -> Result<PathBuf, String> {
     );
     let file = home.join("config.toml");
     fs::write(&file, config).map_err(at(&file))?;
-    let target = directory().join("rust");
+    let wrapper = home.join("rustc-anywhere");
+    fs::write(&wrapper, WRAPPER).map_err(at(&wrapper))?;
+    fs::set_permissions(&wrapper, Permissions::from_mode(0o755)).map_err(at(&wrapper))?;
+    // Panics tell their place in the sources.
+    let anywhere = format!("--remap-path-prefix={}=homa", root.display());
+    let mut flags = FLAGS.to_vec();
+    flags.extend([TARGET_FEATURES, &anywhere]);
+    let target = place.join("rust");
     let mut cargo = system("/usr/bin/cargo");
     cargo
         .args(["build", "--release", "--offline", "--target", TARGET])
         .args(["-Zbuild-std=core,alloc", "--target-dir"])
         .arg(&target)
-        .current_dir(source("core"));
+        .env("CARGO_HOME", &home)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .env("RUSTC_WRAPPER", &wrapper)
+        .current_dir(root.join("kernel/core"));
     run(&mut cargo)?;
     Ok(target.join(TARGET).join("release/libhoma_kernel_core.a"))
 }
 
 /// The members of the archive, those of `compiler_builtins` under names of their own.
-fn unpack(archive: &Path) -> Result<Vec<PathBuf>, String> {
-    let parts = directory().join("parts");
+fn unpack(archive: &Path, place: &Path) -> Result<Vec<PathBuf>, String> {
+    let parts = place.join("parts");
     if parts.exists() {
         fs::remove_dir_all(&parts).map_err(at(&parts))?;
     }
@@ -110,10 +160,10 @@ fn unpack(archive: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(objects)
 }
 
-fn link(parts: &[PathBuf]) -> Result<PathBuf, String> {
-    let script = directory().join("engine.lds");
+fn link(parts: &[PathBuf], place: &Path) -> Result<PathBuf, String> {
+    let script = place.join("engine.lds");
     fs::write(&script, LINKER_SCRIPT).map_err(at(&script))?;
-    let object = directory().join("homa_engine_core.o");
+    let object = place.join("homa_engine_core.o");
     // Not by nm, which takes these objects for something else and sees no symbols.
     let symbols = run(system("readelf").arg("-sW").args(parts))?;
     let mut ld = system("ld");
