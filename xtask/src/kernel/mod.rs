@@ -3,6 +3,7 @@
 
 mod archive;
 mod bench;
+mod checkpatch;
 mod guest;
 mod module;
 mod object;
@@ -37,6 +38,7 @@ pub(crate) const TEST_NEEDS: &[Need] = &[
 /// `cargo xtask kernel`: the module for every kernel.
 pub(crate) fn build() -> Result<(), String> {
     Need::Packages(BUILD_PACKAGES).meet()?;
+    checkpatch::check()?;
     for module in build_all()? {
         println!(
             "   {}: {} ({} bytes)",
