@@ -38,9 +38,10 @@ pub(super) fn build(kernel: Kernel, object: &Path) -> Result<Module, String> {
     quiet(&run(&mut make)?)?;
     let stripped = place.join("stripped/homa.ko");
     fs::create_dir_all(place.join("stripped")).map_err(at(&place))?;
-    // Names that no relocation needs go, too; who wants them in a trace loads what was not stripped.
+    // Names that no relocation needs go, too, and types; who wants them in a trace loads what was not
+    // stripped.
     run(Command::new("strip")
-        .args(["--strip-unneeded", "-o"])
+        .args(["--strip-unneeded", "--remove-section=.BTF", "-o"])
         .arg(&stripped)
         .arg(place.join("homa.ko")))?;
     let bytes = fs::metadata(&stripped).map_err(at(&stripped))?.len();
