@@ -199,6 +199,13 @@ impl Outbound {
         added.is_ok() || whole.start == 0
     }
 
+    /// Whether bytes that are wanted again may be on their way still: nothing after them arrived, and
+    /// they were granted, on a level where those of better messages keep them waiting for as long as
+    /// there are any.
+    fn may_be_late(&self, wanted: &Range<u32>) -> bool {
+        wanted.end >= self.sent && wanted.start >= self.unscheduled
+    }
+
     /// Whether anything is to be sent again.
     pub(crate) fn is_wanted_again(&self) -> bool {
         self.is_first_wanted || !self.resend.is_empty()
@@ -332,6 +339,7 @@ impl Engine {
         if lost && outbound.note_resend(wanted.start) {
             self.counters.segments_shrunk += 1;
         }
+        let may_be_late = outbound.may_be_late(&wanted);
         let priority = resend.priority.unwrap_or(top).min(top);
         if outbound.want_again(&mut self.ranges, wanted, priority) {
             self.resend_later(index);
@@ -339,7 +347,7 @@ impl Engine {
             self.counters.resend_ranges_dropped += 1;
         }
         self.rpcs[index].progress.set_resent();
-        if lost {
+        if lost && !may_be_late {
             self.note_loss(now, index);
         }
         if raised {

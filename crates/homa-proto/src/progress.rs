@@ -329,9 +329,11 @@ impl Engine {
         }
         let peer = self.rpcs[index].peer;
         let patience = self.peers[peer].patience.for_bytes(&self.config);
+        // The rest of what it was granted may be late: behind better messages at its sender, or on a
+        // low level in the network.
         let lossy = self.rpcs[index]
             .inbound()
-            .is_some_and(|inbound| inbound.is_owed());
+            .is_some_and(|inbound| inbound.has_gaps());
         if lossy && self.peers[peer].granting.halve(now, patience) {
             self.counters.shares_halved += 1;
         }

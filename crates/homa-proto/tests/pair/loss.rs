@@ -229,6 +229,38 @@ fn loss_halves_what_a_peer_is_sent_unasked_and_success_restores_it() {
 }
 
 #[test]
+fn granted_bytes_that_wait_in_the_network_are_asked_for_but_not_taken_for_lost() {
+    let mut world = World::echo_pair();
+    world.hosts[1].answer = Some(1);
+    world.on_wire(|_, flight| match flight.payload {
+        Some((_, offset, _)) if offset >= 39_200 => Fate::Delay(Duration::from_millis(12)),
+        _ => Fate::Deliver,
+    });
+    world.call(0, 1, 200_000);
+    world.run_ms(100);
+    assert_eq!(world.hosts[0].responses(), 1);
+    assert!(world.counters(0).data_resent > 0);
+    for host in 0..2 {
+        assert_eq!(world.counters(host).shares_halved, 0);
+    }
+}
+
+#[test]
+fn a_gap_in_granted_bytes_halves_the_share_at_both_ends() {
+    let mut world = World::echo_pair();
+    world.hosts[1].answer = Some(1);
+    world.lose(1, |flight, _| {
+        flight.payload.is_some_and(|(_, offset, _)| offset > 60_000)
+    });
+    world.call(0, 1, 200_000);
+    world.run_ms(100);
+    assert_eq!(world.hosts[0].responses(), 1);
+    for host in 0..2 {
+        assert_eq!(world.counters(host).shares_halved, 1);
+    }
+}
+
+#[test]
 fn where_large_packets_never_arrive_messages_complete_in_small_ones() {
     for length in [1_300, 5_000, 60_000, 300_000, 1_000_000] {
         for segment in [1_400, 8_900] {
