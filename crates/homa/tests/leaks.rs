@@ -10,12 +10,7 @@ use std::alloc::System;
 use homa::blocking::{Client, Server};
 use homa::{CallOptions, Config, Host, Submission};
 
-/// A million; unoptimised, where each takes ten times as long, fewer.
-const REQUESTS: u64 = if cfg!(debug_assertions) {
-    100_000
-} else {
-    1_000_000
-};
+const REQUESTS: u64 = 1_000_000;
 
 /// Requests under way at a time.
 const BATCH: u64 = 200;
@@ -98,9 +93,10 @@ fn a_million_requests_that_end_in_every_way_leave_no_memory_and_no_entry() {
     let before = LIVE_BYTES.load(Ordering::Relaxed);
     (warm_up..REQUESTS / BATCH).for_each(|_| batch(&client, &server));
     let grown = LIVE_BYTES.load(Ordering::Relaxed) - before;
-    // Tables grow with what is remembered at the worst moment; sixteen bytes for each request, the
-    // least that a leak takes, would be three times this.
-    assert!(grown < 1 << 18, "{grown} bytes more");
+    // Tables grow with what is remembered at the worst moment, which is more where the machine gets
+    // faster (0.6 MB were seen); sixteen bytes for each request, the least that a leak takes, would
+    // be four times this.
+    assert!(grown < 1 << 21, "{grown} bytes more");
 
     assert!(client.shutdown(Duration::from_secs(20)));
     assert!(server.shutdown(Duration::from_secs(20)));
