@@ -20,9 +20,12 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Names of tests: those that follow `#[test]`, and those of conversations, before their file.
+/// Names of tests: those that follow `#[test]` or tokio's, and those of conversations, before their
+/// file.
 fn tests(text: &str) -> impl Iterator<Item = &str> {
-    let functions = text.split("#[test]").skip(1).filter_map(|rest| {
+    let marked = |mark| text.split(mark).skip(1);
+    let marks = ["#[test]", "#[tokio::test"];
+    let functions = marks.into_iter().flat_map(marked).filter_map(|rest| {
         let (_, rest) = rest.split_once("fn ")?;
         rest.split_once('(').map(|(name, _)| name)
     });
