@@ -14,7 +14,8 @@
 //! network namespace, as ports do, and go with the process, however it ends. A lock file would know
 //! neither.
 //!
-//! *One process answers for the ports of nobody* (`guard.rs`), whichever took that office first.
+//! *One link at each address answers for the ports of nobody* (`guard.rs`), whichever took that office
+//! first: its filter lets through what nobody else is known to own.
 //!
 //! *The source address is known here*, because the checksum covers it: the kernel is asked which one
 //! the route takes, and told only where it is to be another.
@@ -35,7 +36,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::inbox::Inbox;
 use crate::link::{
-    Capabilities, Counters, Framing, Link, Received, Refusal, Transmit, Undeliverable,
+    Capabilities, Counters, Framing, Link, Received, Refusal, Transmit, Undeliverable, Unreachable,
 };
 use crate::ports;
 use crate::udp::errors::Reports;
@@ -54,10 +55,9 @@ pub struct Ip {
     outbox: send::Outbox,
     inbox: Inbox,
     reports: Reports,
-    /// Holds the port for as long as the link lives.
-    _claim: claim::Claim,
-    /// Behind the claim: the guard must note its end.
-    _guard: guard::Guard,
+    /// Holds the port; `None` only while the link is dropped.
+    claim: Option<claim::Claim>,
+    guard: guard::Guard,
 }
 
 impl Ip {
@@ -70,7 +70,8 @@ impl Ip {
     /// error's text says what to do next.
     pub fn bind(address: SocketAddr, options: &Options) -> Result<Self, BindError> {
         let (claim, socket, local) = open::open(address, options)?;
-        let guard = guard::Guard::shared().map_err(|source| BindError::Failed {
+        let guard = guard::Guard::post(socket.as_fd(), local.ip(), local.port());
+        let guard = guard.map_err(|source| BindError::Failed {
             address,
             step: "starting a thread that answers for ports of nobody",
             source,
@@ -86,9 +87,19 @@ impl Ip {
             reports: Reports::new(),
             socket,
             local,
-            _claim: claim,
-            _guard: guard,
+            claim: Some(claim),
+            guard,
         })
+    }
+}
+
+impl Drop for Ip {
+    fn drop(&mut self) {
+        // From here on its port is nobody's, and who answers for those knows it.
+        self.claim = None;
+        if self.guard.leave() {
+            self.hear_the_rest();
+        }
     }
 }
 
@@ -154,8 +165,14 @@ impl Link for Ip {
 /// of the protocol.
 fn own_report(own: u16, report: Undeliverable<'_>) -> Option<Undeliverable<'_>> {
     let (source, dest) = ports::of(report.offending)?;
+    let cause = match report.cause {
+        // Where nobody speaks Homa, nobody listens at the port either.
+        Unreachable::Protocol => Unreachable::Port,
+        cause => cause,
+    };
     (source == own).then(|| Undeliverable {
         to: ports::at(report.to, dest),
+        cause,
         ..report
     })
 }
@@ -163,7 +180,6 @@ fn own_report(own: u16, report: Undeliverable<'_>) -> Option<Undeliverable<'_>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::Unreachable;
 
     #[test]
     fn a_report_belongs_to_the_port_that_sent_the_packet() {
@@ -178,5 +194,21 @@ mod tests {
         assert_eq!(own.to, "10.0.0.2:99".parse().unwrap());
         assert!(own_report(0x8001, report(&packet)).is_none());
         assert!(own_report(0x8000, report(&packet[..3])).is_none());
+    }
+
+    #[test]
+    fn where_nobody_speaks_homa_nobody_has_the_port() {
+        let packet = [0x80, 0x00, 0x00, 0x63, 0, 0, 0, 0];
+        let cause = |cause| {
+            let report = Undeliverable {
+                to: "10.0.0.2:0".parse().unwrap(),
+                cause,
+                reporter: None,
+                offending: &packet,
+            };
+            own_report(0x8000, report).unwrap().cause
+        };
+        assert_eq!(cause(Unreachable::Protocol), Unreachable::Port);
+        assert_eq!(cause(Unreachable::Host), Unreachable::Host);
     }
 }

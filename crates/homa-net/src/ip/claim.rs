@@ -6,6 +6,7 @@
 //! back first and then waits until all who are connected have taken note: from then on its port is
 //! answered for.
 
+use core::net::IpAddr;
 use core::time::Duration;
 use std::io;
 use std::net::Shutdown;
@@ -25,15 +26,17 @@ const NOTED_MAX: Duration = Duration::from_millis(100);
 pub(super) enum Office {
     /// The Homa port.
     Port(u16),
-    /// Answering for ports that nobody has.
-    Guard,
+    /// Answering for ports that nobody has, for packets to an address that may be that of all.
+    Guard(IpAddr),
 }
 
 impl Office {
-    fn name(self) -> String {
+    /// At most 25 bytes, see [`SocketName::abstract_unix`].
+    fn name(self) -> Vec<u8> {
         match self {
-            Self::Port(port) => format!("homa.ip146.port.{port}"),
-            Self::Guard => "homa.ip146.guard".to_owned(),
+            Self::Port(port) => format!("homa.ip146.port.{port}").into_bytes(),
+            Self::Guard(IpAddr::V4(at)) => [&b"ip146.at."[..], &at.octets()].concat(),
+            Self::Guard(IpAddr::V6(at)) => [&b"ip146.at."[..], &at.octets()].concat(),
         }
     }
 
@@ -108,6 +111,20 @@ mod tests {
         assert!(!matches!(owner.read(&mut [0; 1]), Ok(1..)), "it ended");
         assert!(office.owner().unwrap().is_none());
         assert!(office.claim().is_ok());
+    }
+
+    #[test]
+    fn each_address_has_an_office_of_its_own() {
+        let at = |text: &str| Office::Guard(text.parse().unwrap());
+        let addresses = ["127.9.8.7", "127.9.8.8", "fd00::9:8:7", "fd00::9:8:8"];
+        let claims = addresses.map(|text| at(text).claim().unwrap());
+        for text in addresses {
+            assert!(at(text).owner().unwrap().is_some());
+        }
+        drop(claims);
+        for text in addresses {
+            assert!(at(text).owner().unwrap().is_none());
+        }
     }
 
     #[test]

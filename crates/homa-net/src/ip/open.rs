@@ -11,7 +11,7 @@ use crate::link::{Capabilities, MAX_BATCH_BYTES, MAX_SEGMENTS};
 use crate::ports;
 use crate::sys::{self, Errno, SocketName};
 use crate::udp::family::Family;
-use crate::udp::{BindError, Options, buffer_bytes, size_buffers, tells_destination};
+use crate::udp::{BindError, Options, buffer_bytes, size_buffers};
 
 /// Ports of clients; servers have those below, but for 0.
 const CLIENT_PORTS: core::ops::RangeInclusive<u16> = 32_768..=65_535;
@@ -82,7 +82,8 @@ fn set_options(fd: BorrowedFd<'_>, address: SocketAddr, options: &Options) -> Re
     // A raw IPv4 socket shows the IP header, which says all the rest.
     if address.is_ipv6() {
         set(family.receive_class, options.tell_class.into())?;
-        let tells = tells_destination(address, options);
+        // Whoever answers for ports of nobody must know which address was called.
+        let tells = address.ip().is_unspecified();
         set(family.receive_destination, tells.into())?;
     }
     Ok(())
@@ -90,7 +91,7 @@ fn set_options(fd: BorrowedFd<'_>, address: SocketAddr, options: &Options) -> Re
 
 /// Whether what arrives brings control messages: what they would say, an IPv4 header says.
 pub(super) fn has_control(address: SocketAddr, options: &Options) -> bool {
-    address.is_ipv6() && (options.tell_class || tells_destination(address, options))
+    address.is_ipv6() && (options.tell_class || address.ip().is_unspecified())
 }
 
 pub(super) fn capabilities(fd: BorrowedFd<'_>) -> Capabilities {

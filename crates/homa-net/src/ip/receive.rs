@@ -5,10 +5,14 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::Ip;
+use super::guard::Stray;
 use crate::link::Received;
 use crate::ports;
 use crate::sys::Envelope;
 use crate::udp::receive;
+
+/// Batches of the last packets that a closing link looks at, which a flood would make endless.
+const LAST_BATCHES: usize = 16;
 
 impl Ip {
     pub(super) fn receive_batch(
@@ -17,35 +21,82 @@ impl Ip {
     ) -> io::Result<usize> {
         let fd = self.socket.as_fd();
         let arrived = self.inbox.fill(fd, &mut self.reports, &mut self.counters)?;
-        let mut malformed = 0;
+        let mut others = 0;
         for (envelope, buffer) in self.inbox.filled(arrived) {
             match read(envelope, buffer, self.local) {
-                Some(received) => sink(received),
-                None => malformed += 1,
+                Some(packet) if packet.dest == self.local.port() => sink(packet.received),
+                packet => {
+                    others += 1;
+                    if let Some(stray) = packet.as_ref().and_then(Packet::as_stray) {
+                        self.guard.hear(&stray);
+                    }
+                }
             }
         }
-        self.counters.datagrams_received += (arrived - malformed) as u64;
-        self.counters.malformed += malformed as u64;
+        self.counters.datagrams_received += (arrived - others) as u64;
+        self.counters.malformed += others as u64;
         Ok(arrived)
+    }
+
+    /// Has what waits in the socket answered, now that the link has no port any more.
+    pub(super) fn hear_the_rest(&mut self) {
+        for _ in 0..LAST_BATCHES {
+            let fd = self.socket.as_fd();
+            let arrived = self.inbox.fill(fd, &mut self.reports, &mut self.counters);
+            let Ok(arrived @ 1..) = arrived else {
+                return;
+            };
+            for (envelope, buffer) in self.inbox.filled(arrived) {
+                let packet = read(envelope, buffer, self.local);
+                if let Some(stray) = packet.as_ref().and_then(Packet::as_stray) {
+                    self.guard.hear(&stray);
+                }
+            }
+        }
     }
 }
 
-/// What the kernel put into one envelope and its buffer; `None` for what came before the filter was
-/// there, and for what makes no sense.
-fn read<'a>(envelope: &Envelope, buffer: &'a [u8], local: SocketAddr) -> Option<Received<'a>> {
+/// What arrived.
+struct Packet<'a> {
+    /// Its port of this machine.
+    dest: u16,
+    received: Received<'a>,
+    /// With the IP header that came with it.
+    whole: &'a [u8],
+}
+
+impl<'a> Packet<'a> {
+    fn as_stray(&self) -> Option<Stray<'a>> {
+        Some(Stray {
+            from: self.received.from.ip(),
+            to: self.received.to?,
+            traffic_class: self.received.traffic_class,
+            bytes: self.whole,
+            homa: self.received.bytes,
+        })
+    }
+}
+
+/// What the kernel put into one envelope and its buffer; `None` for what makes no sense.
+fn read<'a>(envelope: &Envelope, buffer: &'a [u8], local: SocketAddr) -> Option<Packet<'a>> {
     let addressed = Some(local.ip()).filter(|ip| !ip.is_unspecified());
     let mut received = receive::read(envelope, buffer, addressed)?;
+    let whole = received.bytes;
     if local.is_ipv4() {
-        (received.bytes, received.to, received.traffic_class) = behind_ipv4(received.bytes)?;
+        (received.bytes, received.to, received.traffic_class) = behind_ipv4(whole)?;
         received.segment_bytes = received.bytes.len();
     }
     let (source, dest) = ports::of(received.bytes)?;
     received.from.set_port(source);
-    (dest == local.port()).then_some(received)
+    Some(Packet {
+        dest,
+        received,
+        whole,
+    })
 }
 
 /// The Homa packet in an IPv4 packet, where that was sent to, and its traffic class.
-pub(super) fn behind_ipv4(packet: &[u8]) -> Option<(&[u8], Option<IpAddr>, u8)> {
+fn behind_ipv4(packet: &[u8]) -> Option<(&[u8], Option<IpAddr>, u8)> {
     let header_bytes = usize::from(packet.first()? & 0x0f) * 4;
     let header = packet.get(..header_bytes.max(20))?;
     let to = header[16..].first_chunk::<4>()?;

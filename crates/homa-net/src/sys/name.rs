@@ -57,11 +57,11 @@ impl SocketName {
 
     /// An abstract Unix socket, as a `sockaddr_un`: family, a zero, the name. `None` if that is longer
     /// than 25 bytes.
-    pub(crate) fn abstract_unix(name: &str) -> Option<Self> {
+    pub(crate) fn abstract_unix(name: &[u8]) -> Option<Self> {
         let mut this = Self::EMPTY;
         this.bytes[0..2].copy_from_slice(&(libc::AF_UNIX as u16).to_ne_bytes());
         let end = 3 + name.len();
-        this.bytes.get_mut(3..end)?.copy_from_slice(name.as_bytes());
+        this.bytes.get_mut(3..end)?.copy_from_slice(name);
         this.length = end as u32;
         Some(this)
     }
