@@ -22,13 +22,26 @@ const TOP: u32 = LEVELS - 1;
 const UNSET: u16 = u16::MAX;
 const DUE: u16 = u16::MAX - 1;
 
-/// The tick of an entry that has no deadline: any is earlier.
-const NO_TICK: u64 = u64::MAX;
-
+/// The deadline of an entry: its tick, which has 46 bits, in the upper six bytes, and where it is kept.
 #[derive(Clone, Copy)]
-struct Timer {
-    tick: u64,
-    place: u16,
+struct Timer(u64);
+
+impl Timer {
+    /// No deadline: any is earlier.
+    const NONE: Self = Self(u64::MAX);
+
+    const fn new(tick: u64, place: u16) -> Self {
+        Self(tick << u16::BITS | place as u64)
+    }
+
+    #[inline]
+    const fn tick(self) -> u64 {
+        self.0 >> u16::BITS
+    }
+
+    const fn place(self) -> u16 {
+        self.0 as u16
+    }
 }
 
 /// The first tick at which a moment has passed.
@@ -63,36 +76,34 @@ impl Wheel {
 
     /// Makes room for entry `index`.
     pub(crate) fn ensure(&mut self, index: u32) -> Result<(), Full> {
-        let unset = Timer {
-            tick: NO_TICK,
-            place: UNSET,
-        };
         self.links.ensure(index)?;
-        self.timers.ensure(index, unset)
+        self.timers.ensure(index, Timer::NONE)
     }
 
     /// Sets the deadline of `index`, or moves it forward; an earlier one stays, since whoever is
     /// woken by it looks again.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn set_at_latest(&mut self, index: u32, deadline: Instant) {
         let tick = tick_of(deadline);
-        if tick < self.timers[index].tick {
-            self.clear(index);
-            self.place(index, tick);
+        if tick < self.timers[index].tick() {
+            self.move_to(index, tick);
         }
+    }
+
+    #[inline(never)]
+    fn move_to(&mut self, index: u32, tick: u64) {
+        self.clear(index);
+        self.place(index, tick);
     }
 
     /// Takes the deadline of `index` away, if it has one.
     pub(crate) fn clear(&mut self, index: u32) {
-        match self.timers[index].place {
+        match self.timers[index].place() {
             UNSET => return,
             DUE => self.links.remove(&mut self.due, index),
             place => self.unlink(index, place),
         }
-        self.timers[index] = Timer {
-            tick: NO_TICK,
-            place: UNSET,
-        };
+        self.timers[index] = Timer::NONE;
     }
 
     fn unlink(&mut self, index: u32, place: u16) {
@@ -106,7 +117,7 @@ impl Wheel {
     fn place(&mut self, index: u32, tick: u64) {
         if tick <= self.now {
             self.links.push_back(&mut self.due, index);
-            self.timers[index] = Timer { tick, place: DUE };
+            self.timers[index] = Timer::new(tick, DUE);
             return;
         }
         // The level is that of the highest digit in which deadline and present differ.
@@ -121,10 +132,7 @@ impl Wheel {
         let place = level as usize * SLOTS + slot;
         self.links.push_back(&mut self.slots[place], index);
         self.occupied[level as usize] |= 1 << slot;
-        self.timers[index] = Timer {
-            tick,
-            place: place as u16,
-        };
+        self.timers[index] = Timer::new(tick, place as u16);
     }
 
     /// The next tick at which a slot has to be turned, and the slot.
@@ -163,7 +171,7 @@ impl Wheel {
                     self.now = tick;
                     while let Some(index) = self.slots[slot].first() {
                         self.unlink(index, slot as u16);
-                        self.place(index, self.timers[index].tick);
+                        self.place(index, self.timers[index].tick());
                     }
                 }
                 _ => {
