@@ -1,9 +1,9 @@
 //! Acks that peers are owed, until a packet to them takes some along: a queue for each peer, the
 //! oldest first, all in one table. It does not decide when an ACK packet is due.
 
-use crate::chunks::Full;
-use crate::slab::{NONE, Slab, Vacant};
-use crate::wire::{Ack, Acks};
+use crate::chunks::{Chunks, Full};
+use crate::slab::NONE;
+use crate::wire::{Ack, Acks, RpcId};
 
 /// Acks owed to a peer, at most, before an ACK packet takes them: what that holds. Each keeps a
 /// response at the server.
@@ -22,21 +22,31 @@ pub(crate) struct Debt {
     count: u32,
 }
 
+/// An ack in a queue, or a place for one among those that are free; 16 bytes.
+#[derive(Clone, Copy)]
 struct Entry {
-    ack: Ack,
+    client_id: RpcId,
+    server_port: u16,
+    /// The entry behind this one.
     next: u32,
 }
 
-impl Vacant for Entry {
+impl Entry {
     const VACANT: Self = Self {
-        ack: Ack::NONE,
+        client_id: Ack::NONE.client_id,
+        server_port: Ack::NONE.server_port,
         next: NONE,
     };
 }
 
 /// The acks owed to all.
 pub(crate) struct Owed {
-    entries: Slab<Entry>,
+    entries: Chunks<Entry>,
+    /// The first of the places that are free.
+    free: u32,
+    /// Places that were ever used, and how many may be.
+    used: u32,
+    limit: u32,
 }
 
 impl Debt {
@@ -56,30 +66,59 @@ impl Owed {
     /// At most `limit` to all peers together.
     pub(crate) const fn new(limit: u32) -> Self {
         Self {
-            entries: Slab::new(limit),
+            entries: Chunks::new(),
+            free: NONE,
+            used: 0,
+            limit,
         }
     }
 
     /// Acks that there is memory for.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> u32 {
-        self.entries.capacity()
+        self.entries.len() as u32
     }
 
-    /// Makes room for `more` acks, as far as the limit goes.
+    /// Makes room for `more` acks than there ever were, as far as the limit goes.
     pub(crate) fn reserve(&mut self, more: u32) -> Result<(), Full> {
-        self.entries.reserve(more).map(drop)
+        match self.used.saturating_add(more).min(self.limit) {
+            0 => Ok(()),
+            count => self.entries.ensure(count - 1, Entry::VACANT),
+        }
+    }
+
+    /// Adds a place that was never used to those that are free.
+    #[inline(never)]
+    fn free_another(&mut self) -> Result<(), Full> {
+        if self.used == self.limit {
+            return Err(Full);
+        }
+        self.entries.ensure(self.used, Entry::VACANT)?;
+        self.free = self.used;
+        self.used += 1;
+        Ok(())
     }
 
     /// Remembers an ack if fewer than `most` are owed to that peer; `false`: it must be said now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, debt: &mut Debt, ack: Ack, most: u32) -> bool {
         if debt.count >= most {
             return false;
         }
-        let Ok(index) = self.entries.insert(Entry { ack, next: NONE }) else {
+        if self.free == NONE && self.free_another().is_err() {
             return false;
+        }
+        let index = self.free;
+        let Ack {
+            client_id,
+            server_port,
+        } = ack;
+        let taken = Entry {
+            client_id,
+            server_port,
+            next: NONE,
         };
+        self.free = core::mem::replace(&mut self.entries[index], taken).next;
         if debt.count == 0 {
             debt.first = index;
         } else {
@@ -96,10 +135,15 @@ impl Owed {
         if debt.count == 0 {
             return None;
         }
-        let &mut Entry { ack, next } = self.entries.remove(debt.first);
-        debt.first = next;
+        let index = debt.first;
+        let entry = &mut self.entries[index];
+        debt.first = core::mem::replace(&mut entry.next, self.free);
         debt.count -= 1;
-        Some(ack)
+        self.free = index;
+        Some(Ack {
+            client_id: entry.client_id,
+            server_port: entry.server_port,
+        })
     }
 
     /// The peer is forgotten.
@@ -123,7 +167,6 @@ impl Owed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::RpcId;
 
     fn ack(id: u64) -> Ack {
         Ack {
