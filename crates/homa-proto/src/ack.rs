@@ -61,67 +61,88 @@ impl Engine {
     }
 
     /// One ack: the client has the whole response, or wants none. `peer`: who it came from, if known.
+    #[inline(always)]
     pub(crate) fn handle_ack(&mut self, now: Instant, ack: Ack, from: &Address, peer: Option<u32>) {
-        if self.apply_ack(now, ack, from, peer) {
-            return;
+        if !self.apply_ack(now, ack, from, peer) {
+            self.pass_ack_on(ack, *from);
         }
+    }
+
+    /// An ack names no RPC that waits for it here.
+    #[cold]
+    fn pass_ack_on(&mut self, ack: Ack, from: Address) {
         self.counters.acks_unmatched += 1;
         if self.foreign_acks.len() < FOREIGN_ACKS_MAX {
             self.foreign_acks.push(ForeignAck {
                 client_id: ack.client_id,
                 server_port: ack.server_port,
-                from: *from,
+                from,
             });
         }
     }
 
-    /// The RPC that an ack names: one of the peer that it came from, or of another port of its host.
-    #[inline]
-    fn find_acked(&self, ack: Ack, from: &Address, peer: Option<u32>) -> Option<u32> {
-        peer.and_then(|peer| self.look_up(peer, ack.client_id.flipped()).live())
-            .filter(|&index| self.is_acked(index, ack))
-            .or_else(|| self.find_acked_at(ack, from))
+    /// The same for one that rides on a response: few do, since a server seldom is a client too.
+    #[cold]
+    pub(crate) fn handle_ack_of_response(&mut self, now: Instant, ack: Ack, from: Address) {
+        let peer = self.peers.find(&from);
+        self.handle_ack(now, ack, &from, peer);
     }
 
-    #[inline]
-    fn is_acked(&self, index: u32, ack: Ack) -> bool {
-        let rpc = &self.rpcs[index];
-        rpc.id == ack.client_id.flipped() && rpc.local_port == ack.server_port
+    /// Ends the RPC that an ack names, one of the peer that it came from or of another port of its host;
+    /// `false`: none waits for it here.
+    #[inline(always)]
+    fn apply_ack(&mut self, now: Instant, ack: Ack, from: &Address, peer: Option<u32>) -> bool {
+        let own = peer.and_then(|peer| self.look_up(peer, ack.client_id.flipped()).live());
+        match own {
+            Some(index) if self.rpcs[index].is_meant_by(ack) => self.end_acked(now, index),
+            _ => self.apply_ack_at(now, ack, from),
+        }
     }
 
     #[cold]
-    fn find_acked_at(&self, ack: Ack, from: &Address) -> Option<u32> {
-        let is_there = |rpc: u32| self.peers[self.rpcs[rpc].peer].address.ip == from.ip;
-        let host = self.peers.host(from.ip);
-        self.tombstones
-            .find_at_host(host, ack.client_id.flipped(), |index| {
-                self.is_acked(index, ack) && is_there(index)
-            })
+    fn apply_ack_at(&mut self, now: Instant, ack: Ack, from: &Address) -> bool {
+        let is_it = |index: u32| {
+            let rpc = &self.rpcs[index];
+            rpc.is_meant_by(ack) && self.peers[rpc.peer].address.ip == from.ip
+        };
+        let (host, id) = (self.peers.host(from.ip), ack.client_id.flipped());
+        let found = self.tombstones.find_at_host(host, id, is_it);
+        found.is_some_and(|index| self.end_acked(now, index))
     }
 
-    /// Ends the RPC that an ack names; `false`: none waits for it here.
-    #[inline]
-    fn apply_ack(&mut self, now: Instant, ack: Ack, from: &Address, peer: Option<u32>) -> bool {
-        let Some(index) = self.find_acked(ack, from, peer) else {
-            return false;
+    /// Ends an RPC whose client needs it no longer, once the application answered: before, nobody can
+    /// have the response.
+    #[inline(always)]
+    fn end_acked(&mut self, now: Instant, index: u32) -> bool {
+        let rpc = &mut self.rpcs[index];
+        let State::Server(ServerRpc::Sending(response)) = &rpc.state else {
+            return self.end_refused(now, index);
         };
-        let rpc = &self.rpcs[index];
-        match &rpc.state {
-            State::Server(ServerRpc::Sending(response)) if response.is_all_sent() => {
-                if let Some(waited) = rpc.progress.undisturbed(now) {
-                    self.peers[rpc.peer].patience.ack.sample(waited);
-                }
-                self.finish(now, index, Outcome::Ended { delivered: true });
-            }
-            // The client wants no more: it cannot have the whole response.
-            State::Server(ServerRpc::Sending(_) | ServerRpc::Refused(_)) => {
-                self.end_server(now, index, false);
-            }
-            // Before the application answered nobody can have the response.
-            _ => return false,
+        // One who wants no more of it cannot have all.
+        let delivered = response.is_all_sent();
+        if delivered && let Some(waited) = rpc.progress.undisturbed(now) {
+            self.peers[rpc.peer].patience.ack.sample(waited);
+        }
+        let outcome = Outcome::Ended { delivered };
+        if rpc.is_entangled() {
+            self.finish(now, index, outcome);
+        } else {
+            let parting = rpc.end(outcome);
+            self.part(now, index, &parting);
         }
         self.counters.acks_received += 1;
         true
+    }
+
+    /// The same for one that is not answered.
+    #[cold]
+    fn end_refused(&mut self, now: Instant, index: u32) -> bool {
+        let is_refused = matches!(self.rpcs[index].state, State::Server(ServerRpc::Refused(_)));
+        if is_refused {
+            self.end_server(now, index, false);
+            self.counters.acks_received += 1;
+        }
+        is_refused
     }
 
     /// The server asks whether it may forget an RPC that is still alive here.

@@ -27,8 +27,9 @@ pub(crate) fn unscheduled_priority(
     let level = match cutoffs {
         None => UNKNOWN_CUTOFFS_LEVEL.min(top),
         Some(cutoffs) => {
-            let fits = |&level: &u8| cutoffs[usize::from(level) - 1] >= length;
-            (1..=top).rev().find(fits).unwrap_or(0)
+            let above = cutoffs.get(..usize::from(top)).unwrap_or(cutoffs);
+            let below = above.iter().rposition(|&cutoff| cutoff >= length);
+            below.map_or(0, |below| below as u8 + 1)
         }
     };
     Priority::new(level).unwrap_or(Priority::LOWEST)

@@ -4,8 +4,7 @@
 use crate::api::Failure;
 use crate::engine::Engine;
 use crate::inbound::Storage;
-use crate::list::Queue;
-use crate::rpc::{ByEvent, Outcome, ServerRpc, State};
+use crate::rpc::{Outcome, Parting};
 use crate::time::Instant;
 
 impl Engine {
@@ -24,30 +23,32 @@ impl Engine {
 
     /// An RPC is over: everything it holds is given back, no packet finds it any more, and the
     /// application will be told. Its timer stays, and finds nothing to do.
-    #[inline(always)]
     pub(crate) fn finish(&mut self, now: Instant, index: u32, outcome: Outcome) {
-        let mut rpc = &mut self.rpcs[index];
-        let mut reserved = 0;
-        if rpc.in_flight > 0 || rpc.is_aside {
-            reserved = self.put_away(now, index);
-            rpc = &mut self.rpcs[index];
-        }
-        let ran = !matches!(rpc.state, State::Server(ServerRpc::Receiving(_)));
-        rpc.state = State::Over(outcome);
-        rpc.due_bytes = 0;
-        if !rpc.is_client() {
-            self.tombstones.end(now, rpc.tombstone, rpc.id, ran);
-        }
-        let (peer, link, is_ours) = (rpc.peer, rpc.chain, rpc.is_client());
-        let is_new = Queue::<_, ByEvent>::enter(rpc);
-        self.peers
-            .leave(now, &mut self.rpcs.slab, peer, link, is_ours);
-        if is_new {
-            self.events.append(&mut self.rpcs.slab, index);
-        }
+        let reserved = match self.rpcs[index].is_entangled() {
+            true => self.put_away(now, index),
+            false => 0,
+        };
+        let parting = self.rpcs[index].end(outcome);
+        self.part(now, index, &parting);
         if reserved > 0 {
             self.budget.give_back(u64::from(reserved));
             self.wake_stalled(now);
+        }
+    }
+
+    /// Tells whoever knows of an RPC that it has ended.
+    #[inline(always)]
+    pub(crate) fn part(&mut self, now: Instant, index: u32, parting: &Parting) {
+        let is_ours = parting.id.is_client();
+        if !is_ours {
+            self.tombstones
+                .end(now, parting.tombstone, parting.id, parting.ran);
+        }
+        let (peer, link) = (parting.peer, parting.chain);
+        self.peers
+            .leave(now, &mut self.rpcs.slab, peer, link, is_ours);
+        if parting.is_news {
+            self.events.append(&mut self.rpcs.slab, index);
         }
     }
 

@@ -213,7 +213,7 @@ impl Engine {
     }
 
     /// The same for a message of which nothing was sent; `due_bytes` as [`Rpc::due_bytes`] says.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enqueue_new(&mut self, index: u32, due_bytes: u32) {
         if due_bytes > 0 {
             self.send.push_short(&mut self.rpcs.slab, index);
@@ -285,12 +285,6 @@ impl Engine {
         } else {
             self.counters.held_back_unproven += 1;
         }
-    }
-
-    /// Has the application told of a request.
-    pub(crate) fn deliver_request(&mut self, index: u32) {
-        self.counters.requests_delivered += 1;
-        self.events.push(&mut self.rpcs.slab, index);
     }
 
     // ---- handle_*

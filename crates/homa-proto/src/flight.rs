@@ -67,7 +67,7 @@ impl Flight {
     }
 
     /// A new request that costs `cost` goes, if there is room and none waits; returns what it counts.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_off(&mut self, cost: u32) -> u32 {
         if self.next().is_some() || !self.has_room(cost) {
             return 0;

@@ -153,14 +153,17 @@ impl Learner {
     #[inline]
     fn wire_bytes(&self, bytes: u32) -> u64 {
         // Most messages are short, and a division is most of their cost.
-        let packets = match bytes {
-            1..=USUAL_SEGMENT_BYTES => 1,
-            _ => bytes.div_ceil(USUAL_SEGMENT_BYTES),
-        };
-        u64::from(bytes) + u64::from(packets) * u64::from(self.packet_bytes)
+        match bytes {
+            1..=USUAL_SEGMENT_BYTES => u64::from(bytes) + u64::from(self.packet_bytes),
+            _ => {
+                let packets = bytes.div_ceil(USUAL_SEGMENT_BYTES);
+                u64::from(bytes) + u64::from(packets) * u64::from(self.packet_bytes)
+            }
+        }
     }
 
-    /// A message is complete; returns whether the round is over.
+    /// A message is complete whose sender proved its address, since others could forge any number;
+    /// returns whether the round is over.
     #[inline]
     pub(crate) fn count(&mut self, now: Instant, arrival: Arrival) -> bool {
         let all = self.wire_bytes(arrival.length);
@@ -322,18 +325,9 @@ impl Engine {
         }
     }
 
-    /// A message is complete whose sender proved its address: others could forge any number.
-    #[inline]
-    pub(crate) fn learn_from(&mut self, now: Instant, arrival: Arrival) {
-        if let Some(learner) = &mut self.learner
-            && learner.count(now, arrival)
-        {
-            self.learn(now);
-        }
-    }
-
+    /// A round of the learner is over.
     #[cold]
-    fn learn(&mut self, now: Instant) {
+    pub(crate) fn learn(&mut self, now: Instant) {
         let present = self.published;
         let learner = self.learner.as_mut();
         if let Some(cutoffs) = learner.and_then(|it| it.end_round(now, &present.cutoffs)) {

@@ -14,7 +14,7 @@ use crate::patience::Patience;
 use crate::rpc::Rpc;
 use crate::slab::{NONE, Slab, Vacant};
 use crate::time::{Instant, Stamp};
-use crate::wire::{Ack, Acks, Cutoffs};
+use crate::wire::{Acks, Cutoffs};
 
 /// Bits of a cutoff version that tell the life of the engine that made it; the rest is the
 /// revision of its cutoffs. Versions without them come from engines that do not tell.
@@ -77,7 +77,9 @@ impl Share {
     /// A message arrived without loss.
     #[inline]
     pub(crate) fn recover(&mut self) {
-        self.part = (self.part + SHARE_FULL / 64).min(SHARE_FULL);
+        if self.part < SHARE_FULL {
+            self.part = (self.part + SHARE_FULL / 64).min(SHARE_FULL);
+        }
     }
 }
 
@@ -421,7 +423,7 @@ impl Peers {
         self.host(self.slab[index].address.ip)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, address: &Address) -> Option<u32> {
         let is_it = |index| self.slab[index].address == *address;
         self.index.find(self.hash(address), is_it)
@@ -475,12 +477,6 @@ impl Peers {
         (&mut self.slab[index], &mut self.owed)
     }
 
-    /// Remembers an ack that the peer is owed, unless `most` are; `false`: it must be said now.
-    #[inline]
-    pub(crate) fn owe_ack(&mut self, index: u32, ack: Ack, most: u32) -> bool {
-        self.owed.push(&mut self.slab[index].debt, ack, most)
-    }
-
     /// The oldest acks that the peer is owed, for an ACK packet.
     pub(crate) fn take_acks(&mut self, index: u32) -> Acks {
         self.owed.pop_packet(&mut self.slab[index].debt)
@@ -502,7 +498,6 @@ impl Peers {
     }
 
     /// Nothing needs it any more.
-    #[inline]
     fn rest(&mut self, index: u32, now: Instant) {
         let peer = &mut self.slab[index];
         self.latest = self.latest.max(now);
@@ -561,7 +556,7 @@ impl Peers {
     }
 
     /// An RPC with the peer begins at `rpc`; its link is to be stored in it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn join(
         &mut self,
         rpcs: &mut Slab<Rpc>,
@@ -577,7 +572,7 @@ impl Peers {
     }
 
     /// It is over.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn leave(
         &mut self,
         now: Instant,

@@ -14,15 +14,15 @@ use crate::engine::{Engine, swap};
 use crate::grant;
 use crate::inbound::{Inbound, Novelty, Storage};
 use crate::learner::Arrival;
-use crate::list::UNLINKED;
+use crate::list::{Queue, UNLINKED};
 use crate::owed;
 use crate::peer::Echo;
 use crate::progress::Progress;
-use crate::rpc::{Outcome, Pending, Rpc, ServerRpc, State};
+use crate::rpc::{ByEvent, Outcome, Pending, Rpc, ServerRpc, State};
 use crate::time::{Instant, nanos};
 use crate::tombstone::Known;
 use crate::wire::{
-    Ack, Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, Packet, RpcUnknown, UnknownReason,
+    Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, Packet, RpcUnknown, UnknownReason,
 };
 
 /// Where the payload of a DATA packet belongs.
@@ -120,8 +120,7 @@ impl Engine {
         packet_length: u32,
     ) -> Option<Placement<'_>> {
         if let Some(ack) = data.ack {
-            let peer = self.peers.find(&path.peer);
-            self.handle_ack(now, ack, &path.peer, peer);
+            self.handle_ack_of_response(now, ack, path.peer);
         }
         let Some((key, rpc)) = self.rpcs.find_ours(common.sender_id.flipped()) else {
             self.counters.dropped_no_rpc += 1;
@@ -147,12 +146,12 @@ impl Engine {
             }
         }
         if !is_usual {
-            self.greet(now, peer, path, common, version);
+            self.greet(now, peer, *path, *common, version);
         }
         if is_first {
             self.plan_first(now, key, data)
         } else {
-            self.plan(now, key.index, data)
+            self.plan(now, key.index, *data)
         }
     }
 
@@ -189,24 +188,17 @@ impl Engine {
         let (peer, version) = (rpc.peer, data.cutoff_version);
         let entry = &mut self.peers[peer];
         if !entry.heed(now, packet_length, version, self.published.revision) {
-            self.greet(now, peer, path, common, version);
+            self.greet(now, peer, *path, *common, version);
         }
-        self.plan(now, index, data)
+        self.plan(now, index, *data)
     }
 
     /// What the version that DATA echoes says of its sender; one that has not got ours is told.
     #[cold]
-    fn greet(
-        &mut self,
-        now: Instant,
-        peer: u32,
-        path: &Path,
-        common: &Common,
-        version: u16,
-    ) -> Echo {
+    fn greet(&mut self, now: Instant, peer: u32, path: Path, common: Common, version: u16) -> Echo {
         let echo = self.vet(now, peer, version);
         if version != self.peers[peer].our_version(self.published.revision) {
-            self.tell_cutoffs(now, peer, path, common);
+            self.tell_cutoffs(now, peer, &path, &common);
         }
         echo
     }
@@ -257,7 +249,7 @@ impl Engine {
         let is_crowded = entry.server_rpcs >= self.config.max_server_rpcs_per_peer
             || self.rpcs.servers() >= self.config.max_server_rpcs;
         let is_usual = entry.heed(now, packet_length, version, self.published.revision);
-        if !is_usual && self.greet(now, peer, path, common, version) == Echo::EarlierLife {
+        if !is_usual && self.greet(now, peer, *path, *common, version) == Echo::EarlierLife {
             self.counters.dropped_earlier_life += 1;
             return None;
         }
@@ -278,7 +270,7 @@ impl Engine {
         };
         let Ok(index) = vacancy else {
             self.tombstones.refuse(now, tombstone, id);
-            self.turn_away(*path, common, peer);
+            self.turn_away(*path, *common, peer);
             return None;
         };
         self.tombstones.begin(tombstone, id, index);
@@ -323,12 +315,7 @@ impl Engine {
             return None;
         }
         if data.message_length > self.config.max_message_bytes {
-            self.counters.dropped_too_long += 1;
-            // Every copy of it will be: nothing needs to be remembered for this to stay true.
-            let body = Body::RpcUnknown(RpcUnknown {
-                reason: Some(UnknownReason::Overloaded),
-            });
-            self.post(*path, swap(common, common.sender_id.flipped(), body));
+            self.refuse_too_long(*path, *common);
             return None;
         }
         let started = self.started.unwrap_or(now);
@@ -339,19 +326,30 @@ impl Engine {
         Some(())
     }
 
+    /// Every copy of the request will be too long: nothing needs to be remembered for this to stay true.
+    #[cold]
+    fn refuse_too_long(&mut self, path: Path, common: Common) {
+        self.counters.dropped_too_long += 1;
+        let body = Body::RpcUnknown(RpcUnknown {
+            reason: Some(UnknownReason::Overloaded),
+        });
+        self.post(path, swap(&common, common.sender_id.flipped(), body));
+    }
+
     /// A request that finds no room. It was remembered as accepted, so that no copy of it runs
     /// after its client was told that it did not.
-    fn turn_away(&mut self, path: Path, common: &Common, peer: u32) {
+    #[cold]
+    fn turn_away(&mut self, path: Path, common: Common, peer: u32) {
         self.counters.requests_refused += 1;
         let body = Body::RpcUnknown(RpcUnknown {
             reason: Some(UnknownReason::Overloaded),
         });
-        self.post_unknown(path, peer, swap(common, common.sender_id.flipped(), body));
+        self.post_unknown(path, peer, swap(&common, common.sender_id.flipped(), body));
     }
 
     /// The first DATA of a message. Where it is all of it, which is the usual case, there is nothing to
     /// keep account of.
-    #[inline]
+    #[inline(always)]
     fn plan_first(&mut self, now: Instant, key: RpcKey, data: &Data) -> Option<Placement<'_>> {
         let length = data.message_length;
         if length > self.config.max_message_bytes {
@@ -360,7 +358,7 @@ impl Engine {
         }
         if data.payload_length < length || !self.budget.admits(length) {
             self.rpcs[key.index].begin_inbound(length);
-            return self.plan(now, key.index, data);
+            return self.plan(now, key.index, *data);
         }
         Some(Placement {
             now,
@@ -391,8 +389,11 @@ impl Engine {
     }
 
     /// Learns from the header of DATA, and looks whether its bytes can be stored.
-    #[inline]
-    fn plan(&mut self, now: Instant, index: u32, data: &Data) -> Option<Placement<'_>> {
+    ///
+    /// It takes a copy, so that the header of a message of one packet, which does not come here, is never
+    /// written to memory.
+    #[inline(never)]
+    fn plan(&mut self, now: Instant, index: u32, data: Data) -> Option<Placement<'_>> {
         let (key, rpc) = self.rpcs.keyed(index);
         let Some(inbound) = rpc.inbound() else {
             self.counters.dropped_duplicate += 1;
@@ -510,8 +511,8 @@ impl Engine {
     #[inline]
     fn complete(&mut self, now: Instant, index: u32, message: Received) {
         let rpc = &mut self.rpcs[index];
-        let peer = rpc.peer;
-        let entry = &mut self.peers[peer];
+        let (peer, length) = (rpc.peer, message.length);
+        let (entry, owed) = self.peers.with_owed(peer);
         rpc.progress.advance(now);
         if rpc.is_aside {
             self.granter.leave(&self.rules, index);
@@ -519,55 +520,66 @@ impl Engine {
         if !message.is_lossy {
             entry.granting.recover();
         }
-        let length = message.length;
         let makes_room = rpc.lands(entry);
+        let arrival = Arrival {
+            length,
+            unscheduled: message.unscheduled,
+            host: entry.host_hash(),
+        };
+        let learner = self.learner.as_mut().filter(|_| entry.is_proven());
+        let has_learned = learner.is_some_and(|learner| learner.count(now, arrival));
         if rpc.is_client() {
+            self.counters.rpcs_completed += 1;
             if !rpc.progress.was_retried() {
                 entry.sending.recover();
             }
+            let most = match length <= self.config.short_message_bytes {
+                true => owed::SHORT_MOST,
+                false => owed::MOST,
+            };
+            let may_wait = owed.push(&mut entry.debt, rpc.ack(), most);
+            let outcome = Outcome::Response(length);
+            if rpc.is_aside || !may_wait {
+                self.end_with_ack(now, index, outcome, may_wait);
+            } else {
+                let parting = rpc.end(outcome);
+                self.part(now, index, &parting);
+            }
         } else {
+            self.counters.requests_delivered += 1;
             // The timer is that of a request on its way, which is the earlier one.
             rpc.state = State::Server(ServerRpc::InService(length));
             if let Some(limit) = self.config.service_deadline {
                 rpc.deadline = now + limit;
                 self.timers.set_at_latest(index, rpc.deadline);
             }
+            if Queue::<_, ByEvent>::enter(rpc) {
+                self.events.append(&mut self.rpcs.slab, index);
+            }
         }
-        let is_client = rpc.is_client();
-        if entry.is_proven() {
-            let arrival = Arrival {
-                length,
-                unscheduled: message.unscheduled,
-                host: entry.host_hash(),
-            };
-            self.learn_from(now, arrival);
-        }
-        if is_client {
-            self.counters.rpcs_completed += 1;
-            let most = match length <= self.config.short_message_bytes {
-                true => owed::SHORT_MOST,
-                false => owed::MOST,
-            };
-            self.owe_ack(peer, index, most);
-            self.finish(now, index, Outcome::Response(length));
-        } else {
-            self.deliver_request(index);
+        if has_learned {
+            self.learn(now);
         }
         if makes_room {
             self.let_go(now, peer);
         }
     }
 
+    /// Ends an RPC of ours; the ack is said before if it may not wait.
+    #[cold]
+    fn end_with_ack(&mut self, now: Instant, index: u32, outcome: Outcome, may_wait: bool) {
+        if !may_wait {
+            self.send_acks(self.rpcs[index].peer, index);
+        }
+        self.finish(now, index, outcome);
+    }
+
     /// The server of a client RPC may forget it: said with the next DATA, or at once when it is owed
     /// `most` acks already.
-    #[inline]
     pub(crate) fn owe_ack(&mut self, peer: u32, index: u32, most: u32) {
-        let rpc = &self.rpcs[index];
-        let ack = Ack {
-            client_id: rpc.id,
-            server_port: rpc.remote_port,
-        };
-        if !self.peers.owe_ack(peer, ack, most) {
+        let ack = self.rpcs[index].ack();
+        let (entry, owed) = self.peers.with_owed(peer);
+        if !owed.push(&mut entry.debt, ack, most) {
             self.send_acks(peer, index);
         }
     }

@@ -7,13 +7,13 @@ use crate::api::{Event, Failure, RpcKey};
 use crate::chunks::Full;
 use crate::config::Config;
 use crate::inbound::Inbound;
-use crate::list::{ChainLink, Chained, QueueLink, UNLINKED};
+use crate::list::{ChainLink, Chained, Queue, QueueLink, UNLINKED};
 use crate::outbound::Outbound;
 use crate::peer::Peer;
 use crate::progress::Progress;
 use crate::slab::{NONE, Slab, Vacant};
 use crate::time::Instant;
-use crate::wire::{Common, Data, RpcId, UnknownReason};
+use crate::wire::{Ack, Common, Data, RpcId, UnknownReason};
 
 /// What happens in an RPC.
 pub(crate) enum State {
@@ -114,6 +114,18 @@ impl Pending {
         self.0 ^= first;
         (first != 0).then_some(Self(first))
     }
+}
+
+/// What is to be told of an RPC that is over.
+pub(crate) struct Parting {
+    pub(crate) id: RpcId,
+    pub(crate) peer: u32,
+    pub(crate) chain: ChainLink,
+    pub(crate) tombstone: u32,
+    /// Its application may have seen the request.
+    pub(crate) ran: bool,
+    /// It is to be appended to the queue of events.
+    pub(crate) is_news: bool,
 }
 
 /// One RPC, ours or a client's.
@@ -281,6 +293,43 @@ impl Rpc {
         matches!(&self.state, State::Client(client) if client.response.is_none())
     }
 
+    /// It is over and sends nothing any more; no packet finds it once the rest of the engine was told.
+    #[inline(always)]
+    pub(crate) fn end(&mut self, outcome: Outcome) -> Parting {
+        let ran = !matches!(self.state, State::Server(ServerRpc::Receiving(_)));
+        self.state = State::Over(outcome);
+        self.due_bytes = 0;
+        Parting {
+            id: self.id,
+            peer: self.peer,
+            chain: self.chain,
+            tombstone: self.tombstone,
+            ran,
+            is_news: Queue::<_, ByEvent>::enter(self),
+        }
+    }
+
+    /// Whether it holds more than its place in the tables: then it is put away before it ends.
+    #[inline]
+    pub(crate) fn is_entangled(&self) -> bool {
+        self.in_flight > 0 || self.is_aside
+    }
+
+    /// What says that its server may forget it.
+    #[inline]
+    pub(crate) fn ack(&self) -> Ack {
+        Ack {
+            client_id: self.id,
+            server_port: self.remote_port,
+        }
+    }
+
+    /// Whether an ack means it.
+    #[inline]
+    pub(crate) fn is_meant_by(&self, ack: Ack) -> bool {
+        self.id == ack.client_id.flipped() && self.local_port == ack.server_port
+    }
+
     /// Whether all that its client is to hear was said, and only the client's ack is missing.
     pub(crate) fn awaits_ack(&self) -> bool {
         match &self.state {
@@ -435,7 +484,7 @@ impl Rpcs {
     }
 
     /// Takes the place at [`vacancy`](Self::vacancy) for an RPC; whoever does fills it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn occupy(&mut self, index: u32, is_client: bool) -> (RpcKey, &mut Rpc) {
         if is_client {
             self.clients += 1;

@@ -184,7 +184,7 @@ impl<T: Vacant, const N: usize> Slab<T, N> {
     }
 
     /// Takes the place at [`vacancy`](Self::vacancy), under a new generation; whoever does fills it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn occupy(&mut self, index: u32) -> (u32, &mut T) {
         let slot = &mut self.slots[index];
         debug_assert!(!slot.is_used(), "a vacancy is free");

@@ -65,6 +65,21 @@ impl Block {
         self.peer == peer && self.number == number(id)
     }
 
+    /// One of its RPCs is over. Without live ones it is kept until `end`; whether it is to be appended to
+    /// the queue of old blocks for that.
+    #[inline]
+    fn is_to_be_queued(&mut self, end: Instant) -> bool {
+        if self.live > 0 {
+            return false;
+        }
+        self.expires = end;
+        let is_new = Queue::<_, ByAge>::enter(self);
+        if is_new {
+            self.turn = end;
+        }
+        is_new
+    }
+
     /// What became of the request with this id, which the block holds.
     #[inline]
     fn known(&self, id: RpcId) -> Known {
@@ -217,7 +232,7 @@ impl Tombstones {
 
     /// A request that was never accepted is now, as the RPC at `rpc`; to be followed by
     /// [`end`](Self::end).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(&mut self, block: u32, id: RpcId, rpc: u32) {
         let block = &mut self.slab[block];
         debug_assert_eq!(block.rpcs[place(id)], NEVER, "a request is accepted once");
@@ -227,31 +242,21 @@ impl Tombstones {
 
     /// The RPC is over. `ran`: whether the application ever saw its request; if not, the client
     /// may send it again.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end(&mut self, now: Instant, index: u32, id: RpcId, ran: bool) {
         let block = &mut self.slab[index];
         block.rpcs[place(id)] = if ran { OVER } else { NEVER };
         block.live -= 1;
-        self.keep_if_idle(now, index);
+        if block.is_to_be_queued(now.after(self.lifetime)) {
+            self.old.append(&mut self.slab, index);
+        }
     }
 
     /// A request that was never accepted counts as over: no copy of it may run.
     pub(crate) fn refuse(&mut self, now: Instant, index: u32, id: RpcId) {
         let block = &mut self.slab[index];
         block.rpcs[place(id)] = OVER;
-        self.keep_if_idle(now, index);
-    }
-
-    /// A block without live RPCs is kept for one lifetime from now on.
-    #[inline]
-    fn keep_if_idle(&mut self, now: Instant, index: u32) {
-        let block = &mut self.slab[index];
-        if block.live > 0 {
-            return;
-        }
-        block.expires = now.after(self.lifetime);
-        if Queue::<_, ByAge>::enter(block) {
-            block.turn = block.expires;
+        if block.is_to_be_queued(now.after(self.lifetime)) {
             self.old.append(&mut self.slab, index);
         }
     }
