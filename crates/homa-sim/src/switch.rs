@@ -129,9 +129,9 @@ impl<P: Copy> Switch<P> {
         packet: P,
     ) -> Result<(), P> {
         let level = usize::from(priority).min(LEVELS - 1);
+        let straight = self.is_idle(now, port);
         let it = &mut self.ports[port];
         let bytes = u64::from(wire_bytes);
-        let straight = it.occupied == 0 && it.link.idle_at() <= now;
         let free = self.buffer.bytes.saturating_sub(self.used);
         let limit = free * self.buffer.alpha_eighths / 8;
         if !straight && (bytes > free || it.queue_bytes[level] + bytes > limit) {
