@@ -5,12 +5,10 @@ use std::io;
 
 use homa_net::kernel::Encapsulation::{self, Ip, Udp};
 
-use super::{FULL_PAYLOAD, SUITE, tcp, udp};
+use super::{SUITE, TCP_BLOCK, UDP_BLOCK};
 use crate::answer::Answer::Receipt;
 use crate::bench::kernel::{client, serve};
 use crate::bench::meter::{Meter, Sample};
-use crate::bench::sockets::CUBIC;
-use crate::bench::suite::Waiting::Block;
 use crate::bench::suite::{Job, Ratio, Suite, Variant};
 
 pub(in crate::bench) const KERNEL: Suite = Suite {
@@ -30,13 +28,7 @@ const VARIANTS: &[Variant] = &[
         serve: |job| serve(job, Ip, Receipt),
         measure: |job, meter| measure(job, meter, Ip),
     },
-    Variant {
-        name: "tcp_block",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| tcp::serve(job, Block, CUBIC),
-        measure: |job, meter| tcp::measure(job, meter, Block, CUBIC),
-    },
+    TCP_BLOCK,
     Variant {
         name: "homa_kernel_udp",
         congestion: None,
@@ -46,10 +38,7 @@ const VARIANTS: &[Variant] = &[
     },
     Variant {
         name: "udp_block",
-        congestion: None,
-        many_peers: false,
-        serve: |job| udp::serve_offloaded(job, Block, FULL_PAYLOAD),
-        measure: |job, meter| udp::measure_offloaded(job, meter, Block, FULL_PAYLOAD),
+        ..UDP_BLOCK
     },
 ];
 

@@ -41,6 +41,22 @@ const FULL_PAYLOAD: usize = 1472;
 /// The same less the header that Homa puts into each.
 const HOMA_PAYLOAD: usize = 1416;
 
+const TCP_BLOCK: Variant = Variant {
+    name: "tcp_block",
+    congestion: Some("cubic"),
+    many_peers: false,
+    serve: |job| tcp::serve(job, Block, CUBIC),
+    measure: |job, meter| tcp::measure(job, meter, Block, CUBIC),
+};
+
+const UDP_BLOCK: Variant = Variant {
+    name: "udp_gso_gro_block",
+    congestion: None,
+    many_peers: false,
+    serve: |job| udp::serve_offloaded(job, Block, FULL_PAYLOAD),
+    measure: |job, meter| udp::measure_offloaded(job, meter, Block, FULL_PAYLOAD),
+};
+
 const VARIANTS: &[Variant] = &[
     Variant {
         name: "homa",
@@ -70,13 +86,7 @@ const VARIANTS: &[Variant] = &[
         serve: |job| udp::serve_offloaded(job, Spin, HOMA_PAYLOAD),
         measure: |job, meter| udp::measure_offloaded(job, meter, Spin, HOMA_PAYLOAD),
     },
-    Variant {
-        name: "tcp_block",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| tcp::serve(job, Block, CUBIC),
-        measure: |job, meter| tcp::measure(job, meter, Block, CUBIC),
-    },
+    TCP_BLOCK,
     Variant {
         name: "homa_block",
         congestion: None,
@@ -84,13 +94,7 @@ const VARIANTS: &[Variant] = &[
         serve: |job| homa::serve(job, Block),
         measure: |job, meter| homa::measure(job, meter, Block),
     },
-    Variant {
-        name: "udp_gso_gro_block",
-        congestion: None,
-        many_peers: false,
-        serve: |job| udp::serve_offloaded(job, Block, FULL_PAYLOAD),
-        measure: |job, meter| udp::measure_offloaded(job, meter, Block, FULL_PAYLOAD),
-    },
+    UDP_BLOCK,
     Variant {
         name: "tcp_bbr_spin",
         congestion: Some("bbr"),

@@ -5,12 +5,10 @@ use std::io;
 
 use homa_net::kernel::Encapsulation::{self, Ip, Udp};
 
-use super::{RoundTrips, SUITE, tcp, udp};
+use super::{RoundTrips, SUITE, TCP_BLOCK, UDP_BLOCK};
 use crate::answer::Answer::Echo;
 use crate::bench::kernel::{client, serve};
 use crate::bench::meter::{Meter, Sample};
-use crate::bench::sockets::CUBIC;
-use crate::bench::suite::Waiting::Block;
 use crate::bench::suite::{Job, Ratio, Suite, Variant};
 
 pub(in crate::bench) const KERNEL: Suite = Suite {
@@ -28,20 +26,8 @@ const VARIANTS: &[Variant] = &[
         serve: |job| serve(job, Ip, Echo),
         measure: |job, meter| measure(job, meter, Ip),
     },
-    Variant {
-        name: "udp_block",
-        congestion: None,
-        many_peers: false,
-        serve: |job| udp::serve(job, Block, false),
-        measure: |job, meter| udp::measure(job, meter, Block, false),
-    },
-    Variant {
-        name: "tcp_block",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| tcp::serve(job, Block, CUBIC),
-        measure: |job, meter| tcp::measure(job, meter, Block, CUBIC),
-    },
+    UDP_BLOCK,
+    TCP_BLOCK,
     Variant {
         name: "homa_kernel_udp",
         congestion: None,

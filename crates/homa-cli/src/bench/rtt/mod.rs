@@ -36,6 +36,22 @@ pub(super) const SUITE: Suite = Suite {
     ratios: RATIOS,
 };
 
+const UDP_BLOCK: Variant = Variant {
+    name: "udp_block",
+    congestion: None,
+    many_peers: false,
+    serve: |job| udp::serve(job, Block, false),
+    measure: |job, meter| udp::measure(job, meter, Block, false),
+};
+
+const TCP_BLOCK: Variant = Variant {
+    name: "tcp_block",
+    congestion: Some("cubic"),
+    many_peers: false,
+    serve: |job| tcp::serve(job, Block, CUBIC),
+    measure: |job, meter| tcp::measure(job, meter, Block, CUBIC),
+};
+
 const VARIANTS: &[Variant] = &[
     Variant {
         name: "homa_spin",
@@ -86,20 +102,8 @@ const VARIANTS: &[Variant] = &[
         serve: |job| homa::serve(job, Block),
         measure: |job, meter| homa::measure(job, meter, Block),
     },
-    Variant {
-        name: "udp_block",
-        congestion: None,
-        many_peers: false,
-        serve: |job| udp::serve(job, Block, false),
-        measure: |job, meter| udp::measure(job, meter, Block, false),
-    },
-    Variant {
-        name: "tcp_block",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| tcp::serve(job, Block, CUBIC),
-        measure: |job, meter| tcp::measure(job, meter, Block, CUBIC),
-    },
+    UDP_BLOCK,
+    TCP_BLOCK,
     Variant {
         name: "homa_tokio",
         congestion: None,
