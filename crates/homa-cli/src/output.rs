@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::failure::Failure;
 
 /// A file to be written at the end. It is opened at the beginning, so that a wrong name is told
@@ -27,6 +29,15 @@ impl OutputFile {
             })
         })
         .transpose()
+    }
+
+    /// Writes figures or findings as JSON, for people to read, too.
+    ///
+    /// # Errors
+    /// The disk is full, or broken.
+    pub(crate) fn write_json(self, what: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string_pretty(what).map_err(Failure::work("JSON"))?;
+        self.write((json + "\n").as_bytes())
     }
 
     /// Writes all of it.

@@ -131,7 +131,7 @@ fn compare(
         .write_all(report.to_string().as_bytes())
         .map_err(Failure::work("cannot print"))?;
     if let Some(file) = json_file {
-        file.write(report.to_json().map_err(Failure::work("JSON"))?.as_bytes())?;
+        file.write_json(&report)?;
     }
     if let Some(file) = html_file {
         file.write(page::page(&report).as_bytes())?;

@@ -100,14 +100,6 @@ impl Report {
         }
     }
 
-    /// The figures as JSON.
-    ///
-    /// # Errors
-    /// None that we know.
-    pub(super) fn to_json(&self) -> serde_json::Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
-    }
-
     /// How it was measured, in sentences.
     pub(super) fn method(&self) -> Vec<String> {
         let mut what = self.title.to_owned();
@@ -302,7 +294,7 @@ pub(super) mod tests {
 
     #[test]
     fn json_has_rows_with_cpu_time_and_ratios() {
-        let json: serde_json::Value = serde_json::from_str(&example().to_json().unwrap()).unwrap();
+        let json = serde_json::to_value(example()).unwrap();
         assert_eq!(
             (&json["bench"], &json["over"]),
             (&"rtt".into(), &"veth".into())

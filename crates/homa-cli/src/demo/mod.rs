@@ -52,8 +52,7 @@ pub(crate) fn run(arguments: &Demo) -> Result<(), Failure> {
         .write_all(report.to_string().as_bytes())
         .map_err(Failure::work("cannot print the report"))?;
     if let Some(file) = json_file {
-        let json = serde_json::to_string_pretty(&report).map_err(Failure::work("JSON"))?;
-        file.write((json + "\n").as_bytes())?;
+        file.write_json(&report)?;
     }
     if let Some(file) = html_file {
         file.write(html::page(&report)?.as_bytes())?;

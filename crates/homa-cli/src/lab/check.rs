@@ -70,8 +70,7 @@ pub(super) fn run(arguments: &Check) -> Result<(), Failure> {
         writeln!(output, "{finding}").map_err(Failure::work("cannot print"))?;
     }
     if let Some(file) = json_file {
-        let json = serde_json::to_string_pretty(&findings).map_err(Failure::work("JSON"))?;
-        file.write((json + "\n").as_bytes())?;
+        file.write_json(&findings)?;
     }
     if findings.iter().all(|finding| finding.is_kept) {
         return Ok(());

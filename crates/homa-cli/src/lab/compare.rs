@@ -56,8 +56,7 @@ pub(super) fn run(arguments: &Compare) -> Result<(), Failure> {
         .write_all(report.to_string().as_bytes())
         .map_err(Failure::work("cannot print"))?;
     if let Some(file) = json_file {
-        let json = serde_json::to_string_pretty(&report).map_err(Failure::work("JSON"))?;
-        file.write((json + "\n").as_bytes())?;
+        file.write_json(&report)?;
     }
     if let Some(file) = html_file {
         file.write(report.to_html()?.as_bytes())?;

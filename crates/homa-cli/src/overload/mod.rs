@@ -91,8 +91,7 @@ pub(crate) fn run(arguments: &Overload) -> Result<(), Failure> {
         .write_all(report.to_string().as_bytes())
         .map_err(Failure::work("cannot print"))?;
     if let Some(file) = json_file {
-        let json = serde_json::to_string_pretty(&report).map_err(Failure::work("JSON"))?;
-        file.write((json + "\n").as_bytes())?;
+        file.write_json(&report)?;
     }
     match report.broken(arguments.least) {
         Some(what) => Err(Failure::Work(what)),

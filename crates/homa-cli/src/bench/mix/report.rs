@@ -140,14 +140,6 @@ impl Report {
         Some(median(&ratios))
     }
 
-    /// The figures as JSON.
-    ///
-    /// # Errors
-    /// None that we know.
-    pub(super) fn to_json(&self) -> serde_json::Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
-    }
-
     fn method(&self) -> Vec<String> {
         let what = format!(
             "Workload {} with seed {} from one client to one server; loads are fractions of the \
