@@ -33,7 +33,7 @@ use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use args::{Command, Sim, Simulation};
+use args::Command;
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -61,18 +61,7 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
         Command::EnginePoint(arguments) => bench::engine_point(&arguments),
         Command::Lab(arguments) => lab::run(&arguments),
         Command::LabHost(arguments) => lab::host::run(&arguments),
-        Command::Sim(Sim {
-            what: Simulation::Swarm(arguments),
-        }) => sim::swarm(&arguments),
-        Command::Sim(Sim {
-            what: Simulation::Figures(arguments),
-        }) => sim::figures(&arguments),
-        Command::Sim(Sim {
-            what: Simulation::Incast(arguments),
-        }) => sim::incast(&arguments),
-        Command::Sim(Sim {
-            what: Simulation::Contest(arguments),
-        }) => sim::contest(&arguments),
+        Command::Sim(arguments) => sim::run(&arguments.what),
         Command::Dump(arguments) => dump::run(&arguments),
         Command::Ss(arguments) => ss::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),

@@ -4,9 +4,9 @@
 use homa_sim::figures::{Contest, ContestRow, contest};
 use serde_json::json;
 
-use crate::args::SimContest;
 use crate::failure::Failure;
 use crate::output::OutputFile;
+use crate::sim::args::SimContest;
 
 /// Makes the figure and shows it.
 ///

@@ -3,9 +3,9 @@
 use homa_sim::figures::{Incast, IncastRow, incast, incast_configs};
 use serde_json::json;
 
-use crate::args::SimIncast;
 use crate::failure::Failure;
 use crate::output::OutputFile;
+use crate::sim::args::SimIncast;
 
 /// Makes the figure and shows it.
 ///

@@ -1,11 +1,21 @@
 //! `homa sim`: the engine on a virtual network.
 
+pub(crate) mod args;
 mod contest;
 mod figures;
 mod incast;
 mod swarm;
 
-pub(crate) use contest::run as contest;
-pub(crate) use figures::run as figures;
-pub(crate) use incast::run as incast;
-pub(crate) use swarm::run as swarm;
+use args::Simulation;
+
+use crate::failure::Failure;
+
+/// Runs what was asked for.
+pub(crate) fn run(what: &Simulation) -> Result<(), Failure> {
+    match what {
+        Simulation::Swarm(arguments) => swarm::run(arguments),
+        Simulation::Figures(arguments) => figures::run(arguments),
+        Simulation::Incast(arguments) => incast::run(arguments),
+        Simulation::Contest(arguments) => contest::run(arguments),
+    }
+}

@@ -9,9 +9,9 @@ use homa_sim::swarm::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::args::{Hunted, SimSwarm};
 use crate::failure::Failure;
 use crate::output::OutputFile;
+use crate::sim::args::{Hunted, SimSwarm};
 
 /// Violations that are shown in full.
 const SHOWN_COUNT: usize = 3;

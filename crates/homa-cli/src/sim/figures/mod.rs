@@ -12,9 +12,9 @@ use homa_sim::figures::{Effort, Point, Protocol, Setup, Variant, run as make};
 use indicatif::{ProgressBar, ProgressStyle};
 use pictures::Picture;
 
-use crate::args::SimFigures;
 use crate::failure::Failure;
 use crate::output::OutputFile;
+use crate::sim::args::SimFigures;
 
 const EVERY: [&str; 5] = ["w1", "w2", "w3", "w4", "w5"];
 
