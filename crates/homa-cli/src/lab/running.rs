@@ -21,6 +21,7 @@ use homa_net::tun::Tun;
 use homa_sim::SwitchCounters;
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::fabric::Fabric;
@@ -33,12 +34,20 @@ const BUFFER_BYTES: usize = 2048;
 /// On a processor of its own it looks again and again, until nothing has come for so long.
 const SPIN: Duration = Duration::from_millis(1);
 
-/// After so long without a sleep it naps as soon as nothing is due meanwhile, and after half as long
-/// again in any case. Otherwise the kernel takes the processor away for 50 ms at a stretch: from real-time
-/// threads that leave less than a twentieth of a second to the others, in favour of those or of nobody.
-/// Naps every 1.2 ms left four such pauses in four seconds on a busy machine, these one of 30 ms.
-const NAP_INTERVAL: Duration = Duration::from_micros(600);
-const NAP: Duration = Duration::from_micros(60);
+/// Of its time there it owes the others one part in so many. From a real-time thread that leaves less
+/// than a twentieth of a second, the kernel takes the rest of it at a stretch, in favour of others or
+/// of nobody.
+const OTHERS_PART: u64 = 15;
+
+/// It pays in naps, whenever nothing is due meanwhile, and in any case when it owes so much.
+const NAP: Duration = Duration::from_micros(20);
+const OWED_MAX: Duration = Duration::from_millis(2);
+
+/// How long a nap takes in a virtual machine, with falling asleep and waking up.
+const NAP_TAKES: Duration = Duration::from_micros(90);
+
+/// What it slept longer than it owed counts up to here: the kernel reckons by the second.
+const SAVED_MAX: Duration = Duration::from_millis(5);
 
 /// Elsewhere it sleeps, and as waking up takes about this long, it does so before the time.
 const EARLY: Duration = Duration::from_micros(5);
@@ -156,6 +165,37 @@ struct Shell {
     span_began: u64,
 }
 
+/// What a thread owes the others of its processor; all times are nanoseconds.
+#[derive(Default)]
+struct Rest {
+    /// When it was reckoned last: the time, and what of it the thread had the processor.
+    at: u64,
+    ran: u64,
+    owed: i64,
+}
+
+impl Rest {
+    /// The thread has slept. Not for as long as it wished to: falling asleep and waking up are work, too.
+    fn slept(&mut self, now: u64, ran: u64) {
+        let [passed, ran_since] = [now.saturating_sub(self.at), ran.saturating_sub(self.ran)];
+        let slept = passed.saturating_sub(ran_since) as i64;
+        self.owed = (self.owed_at(now) - slept).max(-(SAVED_MAX.as_nanos() as i64));
+        (self.at, self.ran) = (now, ran);
+    }
+
+    /// Whether to nap, when the next thing is due at that time.
+    fn is_due(&self, now: u64, next: impl FnOnce() -> Option<u64>) -> bool {
+        let owed = self.owed_at(now);
+        let is_due_late = || next().is_none_or(|at| at > now + NAP_TAKES.as_nanos() as u64);
+        owed > OWED_MAX.as_nanos() as i64 || owed > 0 && is_due_late()
+    }
+
+    /// What it owes if it did not sleep since it was reckoned.
+    fn owed_at(&self, now: u64) -> i64 {
+        self.owed + (now.saturating_sub(self.at) / OTHERS_PART) as i64
+    }
+}
+
 /// Nanoseconds of looks longer than [`STALL`], by what they were spent on.
 #[derive(Default)]
 struct Stalled {
@@ -205,7 +245,7 @@ impl Shell {
     }
 
     fn run(&mut self) -> io::Result<()> {
-        let (mut active_at, mut looked_at, mut slept_at) = (0, 0, 0);
+        let (mut active_at, mut looked_at, mut rest) = (0, 0, Rest::default());
         // When the last look began.
         let mut last = 0;
         loop {
@@ -222,23 +262,24 @@ impl Shell {
             let took = self.take(since_when(last, begun), begun)?;
             last = begun;
             let taken = self.now();
-            if self.give(taken) || took {
-                let end = self.now();
+            let is_active = self.give(taken) || took;
+            let end = if is_active { self.now() } else { taken };
+            self.stalled.look([looked_at, begun, taken, end]);
+            looked_at = end;
+            if is_active {
                 self.busy_ns += end - begun;
-                self.stalled.look([looked_at, begun, taken, end]);
-                (active_at, looked_at) = (end, end);
-                if self.may_nap(end, slept_at) {
-                    thread::sleep(NAP);
-                    slept_at = self.now();
-                }
-            } else if begun - active_at < self.spin_ns {
-                hint::spin_loop();
-                self.stalled.look([looked_at, begun, taken, taken]);
-                looked_at = taken;
-            } else {
+                active_at = end;
+            }
+            if end - active_at > self.spin_ns {
                 self.sleep()?;
                 looked_at = self.now();
-                (slept_at, last) = (looked_at, looked_at);
+                last = looked_at;
+                rest.slept(looked_at, ran_ns());
+            } else if self.spin_ns > 0 && rest.is_due(end, || self.next_event(end)) {
+                thread::sleep(NAP);
+                rest.slept(self.now(), ran_ns());
+            } else {
+                hint::spin_loop();
             }
         }
     }
@@ -279,14 +320,6 @@ impl Shell {
             any = true;
         }
         any
-    }
-
-    /// Whether this is a moment to nap, when the last sleep ended at `slept_at`.
-    fn may_nap(&self, now: u64, slept_at: u64) -> bool {
-        let (interval, nap) = (NAP_INTERVAL.as_nanos() as u64, NAP.as_nanos() as u64);
-        let awake = now.saturating_sub(slept_at);
-        let is_due_late = || self.next_event(now).is_none_or(|at| at > now + 2 * nap);
-        awake > interval + interval / 2 || awake > interval && is_due_late()
     }
 
     /// When something is to be delivered, or an uplink that is busy takes more.
@@ -368,6 +401,12 @@ fn since_when(before: u64, now: u64) -> u64 {
     }
 }
 
+/// How long the calling thread has had a processor, in nanoseconds.
+fn ran_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// How often the calling thread was taken from its processor.
 fn preempted_count() -> u64 {
     getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |used| used.involuntary_context_switches() as u64)
@@ -392,6 +431,25 @@ mod tests {
     fn what_waits_after_a_stall_came_when_it_began() {
         assert_eq!(since_when(1_000_000, 1_090_000), 1_090_000);
         assert_eq!(since_when(1_000_000, 54_000_000), 1_000_000);
+    }
+
+    #[test]
+    fn a_thread_naps_where_nothing_is_due_and_pays_what_it_owes() {
+        const MS: u64 = 1_000_000;
+        let mut rest = Rest::default();
+        let soon = || Some(15 * MS + 50_000);
+        assert!(!rest.is_due(15 * MS, soon), "1 ms is owed");
+        assert!(rest.is_due(15 * MS, || Some(15 * MS + 100_000)));
+        assert!(rest.is_due(15 * MS, || None));
+        assert!(rest.is_due(31 * MS, || Some(31 * MS)), "2 ms are owed");
+        // Of 3 ms it was at work for 2, falling asleep.
+        rest.slept(34 * MS, 33 * MS);
+        assert!(rest.is_due(34 * MS, || None));
+        rest.slept(36 * MS, 33 * MS);
+        assert!(!rest.is_due(36 * MS, || None));
+        // A long sleep is no licence to stay awake for seconds.
+        rest.slept(10_000 * MS, 33 * MS);
+        assert!(rest.is_due(10_080 * MS, || None));
     }
 
     #[test]
