@@ -101,8 +101,8 @@ impl Inbox {
             };
             match arrived {
                 Ok(count) => {
-                    let bytes = self.filled(count).map(|(envelope, _)| envelope.length);
-                    let bytes = bytes.sum();
+                    let filled = &self.envelopes[..count];
+                    let bytes = filled.iter().map(|envelope| envelope.length).sum();
                     self.batch.adapt(count, bytes, self.envelopes.len());
                     return Ok(count);
                 }

@@ -57,6 +57,8 @@ const MEMINFO_LENGTH: usize = 9;
 pub struct Udp {
     socket: OwnedFd,
     local: SocketAddr,
+    /// The address of a socket that has one of its own: it receives nothing else, see `bind::open`.
+    addressed: Option<IpAddr>,
     /// What datagrams leave with unless a control message says otherwise.
     usual_class: u8,
     capabilities: Capabilities,
@@ -81,6 +83,7 @@ impl Udp {
         Ok(Self {
             socket,
             local,
+            addressed: Some(local.ip()).filter(|ip| !ip.is_unspecified()),
             usual_class: options.usual_class,
             capabilities,
             counters: Counters::default(),

@@ -30,12 +30,13 @@ impl Udp {
     ) -> io::Result<usize> {
         let fd = self.socket.as_fd();
         let arrived = self.inbox.fill(fd, &mut self.reports, &mut self.counters)?;
+        if arrived == 0 {
+            return Ok(0);
+        }
         let mut bulk = arrived >= BULK_BUFFERS;
         let (mut count, mut malformed) = (0, 0);
-        // A socket with an address of its own receives nothing else; see `bind::open`.
-        let addressed = Some(self.local.ip()).filter(|ip| !ip.is_unspecified());
         for (envelope, buffer) in self.inbox.filled(arrived) {
-            let Some(received) = read(envelope, buffer, addressed) else {
+            let Some(received) = read(envelope, buffer, self.addressed) else {
                 malformed += 1;
                 continue;
             };
