@@ -61,14 +61,15 @@ impl ServerCore {
             return Some(Ok(self.whole(request)));
         }
         if let Some(it) = entry.announced.pop_front() {
+            let responder = self.responder(it.rpc, it.peer);
             return Some(Ok(RawArriving {
                 rpc: it.rpc,
                 id: it.id,
-                peer: it.peer.to_socket_addr(),
+                peer: responder.peer,
                 length: it.length,
                 read: 0,
                 message: None,
-                responder: Some(self.responder_of(it.rpc, it.peer)),
+                responder: Some(responder),
             }));
         }
         if entry.phase > Phase::Open {
@@ -81,13 +82,14 @@ impl ServerCore {
     }
 
     fn whole(&self, request: RawRequest) -> RawArriving {
+        let responder = self.responder(request.rpc, request.peer);
         RawArriving {
             rpc: request.rpc,
             id: request.id,
-            peer: request.peer.to_socket_addr(),
+            peer: responder.peer,
             length: request.message.len(),
             read: 0,
-            responder: Some(self.responder(&request)),
+            responder: Some(responder),
             message: Some(request.message),
         }
     }

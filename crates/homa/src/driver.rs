@@ -58,54 +58,57 @@ impl Shared {
         deadline: Option<Instant>,
         mut ready: impl FnMut(&mut State, Option<&Waker>) -> Option<T>,
     ) -> Result<Option<T>, Broken> {
-        with_thread_waker(|waker| {
-            let mut place = Place::default();
-            let mut first = Some(first);
-            loop {
-                let mut state = match first.take() {
-                    Some(state) => state,
-                    None => self.lock()?,
-                };
-                let value = ready(&mut state, None);
-                let now = self.parts.clock.now();
-                if value.is_some() || deadline.is_some_and(|deadline| deadline <= now) {
+        let mut place = Place::default();
+        let mut first = Some(first);
+        loop {
+            let mut state = match first.take() {
+                Some(state) => state,
+                None => self.lock()?,
+            };
+            let value = ready(&mut state, None);
+            let now = self.parts.clock.now();
+            if value.is_some() || deadline.is_some_and(|deadline| deadline <= now) {
+                self.leave(state, place);
+                return Ok(value);
+            }
+            if !place.seated {
+                place.seated = state.seat.take();
+                place.look(&mut state, now);
+            }
+            if !place.seated {
+                let value = with_thread_waker(|waker| {
+                    let value = ready(&mut state, Some(waker));
+                    if value.is_none() {
+                        state.seat.queue(&mut place.ticket, waker);
+                    }
+                    value
+                });
+                if value.is_some() {
                     self.leave(state, place);
                     return Ok(value);
                 }
-                if !place.seated {
-                    place.seated = state.seat.take();
-                    place.look(&mut state, now);
-                }
-                if !place.seated {
-                    let value = ready(&mut state, Some(waker));
-                    if value.is_some() {
-                        self.leave(state, place);
-                        return Ok(value);
-                    }
-                    state.seat.queue(&mut place.ticket, waker);
-                    // Who has the seat may sleep past what this thread has begun.
-                    state.alert(None);
-                    drop(state);
-                    self.park(deadline);
-                } else if state.turn(now, if now < place.spin_until { LOOKS } else { 1 }) {
-                    state.spin.end(place.begun, now);
-                    place.look(&mut state, now);
-                    // A value is looked for while the lock is in hand, once.
-                    if let Some(value) = ready(&mut state, None) {
-                        self.leave(state, place);
-                        return Ok(Some(value));
-                    }
-                } else if now < place.spin_until {
-                    drop(state);
-                    self.let_others_in();
-                } else if let Some(value) = ready(&mut state, Some(waker)) {
+                // Who has the seat may sleep past what this thread has begun.
+                state.alert(None);
+                drop(state);
+                self.park(deadline);
+            } else if state.turn(now, if now < place.spin_until { LOOKS } else { 1 }) {
+                state.spin.end(place.begun, now);
+                place.look(&mut state, now);
+                // A value is looked for while the lock is in hand, once.
+                if let Some(value) = ready(&mut state, None) {
                     self.leave(state, place);
                     return Ok(Some(value));
-                } else {
-                    self.sleep_in_seat(state, deadline)?;
                 }
+            } else if now < place.spin_until {
+                drop(state);
+                self.let_others_in();
+            } else if let Some(value) = with_thread_waker(|waker| ready(&mut state, Some(waker))) {
+                self.leave(state, place);
+                return Ok(Some(value));
+            } else {
+                self.sleep_in_seat(state, deadline)?;
             }
-        })
+        }
     }
 
     fn leave(&self, mut state: Guard<'_>, mut place: Place) {

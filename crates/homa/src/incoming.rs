@@ -4,6 +4,7 @@
 //! It decides nothing about them.
 
 use core::net::{IpAddr, SocketAddr};
+use std::io;
 
 use homa_net::{Received, Undeliverable, Unreachable};
 use homa_proto::wire::MAX_HEADER_BYTES;
@@ -36,29 +37,53 @@ pub(crate) fn receive(
     };
     for socket in links.iter_mut() {
         let (id, server) = (socket.id, socket.server);
-        let shared = member.filter(|_| server.is_some());
-        let port = shared.map_or(0, |_| socket.link.local_addr().port());
-        let outcome = socket.link.receive(&mut |received: Received<'_>| {
-            let path = path(id, received.from, received.to);
-            for packet in received.segments() {
-                if let Some(member) = shared
-                    && let Some(owner) = member.other_owner(received.from.ip(), packet)
-                {
-                    let taken = member.hand_over(owner, &received, port, packet);
-                    counters.handed_over += u64::from(taken);
-                    counters.hand_over_full += u64::from(!taken);
-                } else {
+        let outcome = match member.filter(|_| server.is_some()) {
+            Some(member) => receive_shared(socket, member, &mut placer, counters),
+            None => socket.link.receive(&mut |received: Received<'_>| {
+                let path = path(id, received.from, received.to);
+                for packet in received.segments() {
                     placer.place(server, path, packet);
                 }
-            }
-        });
+            }),
+        };
         match outcome {
             Ok(count) => any |= count > 0,
             // Out of memory for the moment: the packets wait, or are lost and come again.
             Err(_) => counters.receive_errors += 1,
         }
     }
-    for mail in member.map(Member::take_mail).unwrap_or_default() {
+    if let Some(member) = member {
+        any |= take_mail(member, links, &mut placer);
+    }
+    any
+}
+
+/// Takes what has arrived on a link that the host's engines share a port with.
+fn receive_shared(
+    socket: &mut Socket,
+    member: &Member,
+    placer: &mut Placer<'_>,
+    counters: &mut HostCounters,
+) -> io::Result<usize> {
+    let (id, server, port) = (socket.id, socket.server, socket.link.local_addr().port());
+    socket.link.receive(&mut |received: Received<'_>| {
+        let path = path(id, received.from, received.to);
+        for packet in received.segments() {
+            if let Some(owner) = member.other_owner(received.from.ip(), packet) {
+                let taken = member.hand_over(owner, &received, port, packet);
+                counters.handed_over += u64::from(taken);
+                counters.hand_over_full += u64::from(!taken);
+            } else {
+                placer.place(server, path, packet);
+            }
+        }
+    })
+}
+
+/// Takes what the host's other engines handed over; returns whether there was anything.
+fn take_mail(member: &Member, links: &mut Links, placer: &mut Placer<'_>) -> bool {
+    let mut any = false;
+    for mail in member.take_mail() {
         any = true;
         match mail {
             Mail::Packet {
@@ -75,7 +100,7 @@ pub(crate) fn receive(
                     placer.place(socket.server, path(socket.id, from, to), &packet);
                 }
             }
-            Mail::Ack(ack) => placer.engine.handle_foreign_ack(now, &ack),
+            Mail::Ack(ack) => placer.engine.handle_foreign_ack(placer.now, &ack),
         }
     }
     any

@@ -153,7 +153,9 @@ impl Messages {
             return false;
         };
         target.copy_from_slice(payload);
-        self.stirred.extend(watcher);
+        if let Some(watcher) = watcher {
+            self.stirred.push(watcher);
+        }
         true
     }
 
@@ -216,7 +218,9 @@ impl Messages {
     pub(crate) fn finish(&mut self, key: RpcKey) -> Option<Remains> {
         self.get_mut(key)?;
         let slot = self.entry(key).take()?;
-        self.stirred.extend(slot.watcher);
+        if let Some(watcher) = slot.watcher {
+            self.stirred.push(watcher);
+        }
         Some(Remains {
             party: slot.party,
             outbound: slot.outbound,

@@ -97,6 +97,9 @@ impl Outbox {
 
     /// Leaves out packets of RPCs that ended while their burst waited for room.
     fn drop_stale(&mut self, messages: &Messages, counters: &mut HostCounters) {
+        if self.ready.is_empty() {
+            return;
+        }
         let waiting = self.ready.clone();
         self.ready.end = waiting.start;
         for index in waiting {
@@ -141,11 +144,13 @@ impl Outbox {
     /// How many of the bursts that are ready leave by the same socket as the first.
     fn run_length(&self) -> usize {
         let socket = |burst: &Burst| burst.path().socket;
-        let Some(first) = self.ready().first().map(socket) else {
+        let [first, others @ ..] = self.ready() else {
             return 0;
         };
-        let run = self.ready().iter();
-        run.take_while(|burst| socket(burst) == first).count()
+        let others = others.iter();
+        1 + others
+            .take_while(|burst| socket(burst) == socket(first))
+            .count()
     }
 
     /// Sends the first `count` bursts, all by one socket; returns how many the link dealt with.
@@ -160,9 +165,10 @@ impl Outbox {
         };
         let refusals = &mut self.refusals;
         let mut refuse = |index, refusal| refusals.push((index, refusal));
-        copy_small(batch, messages, &mut self.copied, &mut self.ends);
+        self.copied.clear();
         let done = if let ([burst], true) = (batch, is_small(&batch[0])) {
             // Nearly all that a host with one message at a time sends: not worth vectors.
+            copy_packets(burst, messages, &mut self.copied);
             let slices = [IoSlice::new(&self.copied)];
             socket
                 .link
@@ -170,6 +176,7 @@ impl Outbox {
         } else {
             let mut slices = recycle_slices(core::mem::take(&mut self.slices));
             let mut transmits = recycle_transmits(core::mem::take(&mut self.transmits));
+            copy_small(batch, messages, &mut self.copied, &mut self.ends);
             gather(batch, messages, &self.copied, &mut self.ends, &mut slices);
             let mut start = 0;
             for (burst, &end) in batch.iter().zip(&self.ends) {
@@ -193,6 +200,9 @@ impl Outbox {
         routes: &mut Routes,
         counters: &mut HostCounters,
     ) {
+        if self.refusals.is_empty() {
+            return;
+        }
         let batch = &self.bursts[self.ready.clone()];
         for (index, refusal) in self.refusals.drain(..) {
             counters.count_refusal(refusal);
@@ -226,16 +236,19 @@ fn is_small(burst: &Burst) -> bool {
 
 /// Copies the packets of the small bursts; `ends` says where each burst's end.
 fn copy_small(batch: &[Burst], messages: &Messages, copied: &mut Vec<u8>, ends: &mut Vec<usize>) {
-    copied.clear();
     ends.clear();
     for burst in batch {
         if is_small(burst) {
-            for (header, payload) in live_packets(burst, messages) {
-                copied.extend_from_slice(header);
-                copied.extend_from_slice(payload);
-            }
+            copy_packets(burst, messages, copied);
         }
         ends.push(copied.len());
+    }
+}
+
+fn copy_packets(burst: &Burst, messages: &Messages, copied: &mut Vec<u8>) {
+    for (header, payload) in live_packets(burst, messages) {
+        copied.extend_from_slice(header);
+        copied.extend_from_slice(payload);
     }
 }
 

@@ -178,10 +178,11 @@ pub(crate) fn class_of(length: usize) -> Option<usize> {
     if length <= SMALLEST {
         return Some(0);
     }
-    let doublings = (length - 1).ilog2() as usize - 6;
-    let quarter = (SMALLEST << doublings) / 4;
-    let quarters = (length - (SMALLEST << doublings)).div_ceil(quarter);
-    let class = 4 * doublings + quarters;
+    // The leading bit of the last byte's number says which doubling it is in, the two behind it which
+    // quarter of that.
+    let last = length - 1;
+    let doublings = last.ilog2() as usize - 6;
+    let class = 4 * doublings + (last >> (doublings + 4)) - 3;
     (class < CLASS_COUNT).then_some(class)
 }
 

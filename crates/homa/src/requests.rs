@@ -157,11 +157,7 @@ impl ServerCore {
     }
 
     /// The handle that answers a request.
-    pub(crate) fn responder(&self, request: &RawRequest) -> RawResponder {
-        self.responder_of(request.rpc, request.peer)
-    }
-
-    pub(crate) fn responder_of(&self, rpc: RpcKey, peer: Address) -> RawResponder {
+    pub(crate) fn responder(&self, rpc: RpcKey, peer: Address) -> RawResponder {
         RawResponder {
             shared: Arc::clone(self.shared()),
             rpc,
@@ -270,7 +266,7 @@ pub(crate) struct RawResponder {
     rpc: RpcKey,
     server: u32,
     socket: SocketId,
-    peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
     answered: bool,
 }
 

@@ -471,8 +471,12 @@ impl State {
             }
         }
         if told > 0 {
-            // Whoever sees the new number finds under the lock what it is about, or waits for it.
-            self.parts.news.fetch_add(told, Ordering::Release);
+            // Whoever sees the new number finds under the lock what it is about, or waits for it. Nobody
+            // writes it without the lock.
+            let news = self.parts.news.load(Ordering::Relaxed);
+            self.parts
+                .news
+                .store(news.wrapping_add(told), Ordering::Release);
         }
         answered
     }

@@ -46,12 +46,15 @@ impl WaitList {
     /// Takes the entry back. Returns `true` if it had been woken: whoever leaves without using
     /// that must wake the next one.
     pub(crate) fn leave(&mut self, ticket: &mut Ticket) -> bool {
+        if !ticket.is_entered() {
+            return false;
+        }
         let entry = self.find(ticket);
-        let entered = ticket.0.take().is_some();
+        *ticket = Ticket::default();
         if let Some(entry) = entry {
             self.entries.remove(entry);
         }
-        entered && entry.is_none()
+        entry.is_none()
     }
 
     /// The waiter who came first, no longer on the list.
@@ -76,7 +79,9 @@ pub(crate) struct Woken {
 
 impl Woken {
     pub(crate) fn push(&mut self, waker: Option<Waker>) {
-        self.wakers.extend(waker);
+        if let Some(waker) = waker {
+            self.wakers.push(waker);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -119,12 +119,11 @@ impl Server {
     }
 
     fn request(&self, raw: RawRequest) -> Request {
+        let responder = self.core.responder(raw.rpc, raw.peer);
         Request {
-            peer: raw.peer.to_socket_addr(),
+            peer: responder.peer,
             id: raw.id,
-            responder: Responder {
-                raw: self.core.responder(&raw),
-            },
+            responder: Responder { raw: responder },
             message: raw.message,
         }
     }
