@@ -229,7 +229,7 @@ impl Guest<'_> {
             .arg(&archive)
             .args([
                 "-append",
-                &format!("console=ttyS0 panic=-1 oops=panic quiet {words}"),
+                &format!("console=ttyS0 panic=-1 oops=panic no_timer_check quiet {words}"),
             ])
             .stdin(Stdio::null());
         let output = emulator
