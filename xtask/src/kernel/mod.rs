@@ -9,6 +9,7 @@ mod module;
 mod object;
 mod package;
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -148,8 +149,25 @@ struct Kernel {
     headers: PathBuf,
 }
 
+/// Names the one series that is wanted, as 6.12; without it all are.
+const WANTED: &str = "HOMA_KERNEL";
+
 /// The newest kernel of each series whose headers are here.
 fn kernels() -> Result<Vec<Kernel>, String> {
+    let wanted = env::var(WANTED).ok();
+    let mut kernels = all_kernels()?;
+    if let Some(wanted) = &wanted {
+        kernels.retain(|kernel| numbers(&kernel.release)[..2] == numbers(wanted)[..2]);
+    }
+    match wanted {
+        Some(wanted) if kernels.is_empty() => Err(format!(
+            "there are no headers of a kernel {wanted} in /usr/src, which {WANTED} asks for"
+        )),
+        _ => Ok(kernels),
+    }
+}
+
+fn all_kernels() -> Result<Vec<Kernel>, String> {
     let mut found: Vec<Kernel> = Vec::new();
     let entries = fs::read_dir("/usr/src").map_err(|error| format!("/usr/src: {error}"))?;
     for entry in entries.flatten() {
