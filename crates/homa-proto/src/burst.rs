@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::address::Path;
 use crate::api::RpcKey;
-use crate::wire::{MAX_HEADER_BYTES, Priority};
+use crate::wire::{DATA_HEADER_BYTES, MAX_HEADER_BYTES, Priority};
 
 /// Most packets of one burst: what one UDP_SEGMENT send takes on every kernel that has it.
 pub const MAX_BURST_PACKETS: usize = 64;
@@ -72,6 +72,8 @@ pub struct Burst {
     /// All of them always there, so that a header is written where it stays; the first `len` count.
     slots: Vec<Slot>,
     len: usize,
+    /// Segments that the only packet is to be cut into; 0: nothing is cut.
+    joined: usize,
 }
 
 impl Burst {
@@ -99,6 +101,7 @@ impl Burst {
             ends_short: false,
             slots,
             len: 0,
+            joined: 0,
         })
     }
 
@@ -132,6 +135,13 @@ impl Burst {
         self.segment_bytes
     }
 
+    /// Packets that it makes on the wire: as many as it has, unless the only one is to be cut. Then
+    /// each has the header of that one, but for the offset where its payload begins, and all are of
+    /// [`segment_bytes`](Self::segment_bytes) but the last.
+    pub fn segments(&self) -> usize {
+        self.joined.max(self.len)
+    }
+
     /// Whether nothing may follow the last packet, because it is shorter than the others.
     pub(crate) fn ends_short(&self) -> bool {
         self.ends_short
@@ -157,6 +167,19 @@ impl Burst {
         self.segment_bytes = 0;
         self.ends_short = false;
         self.len = 0;
+        self.joined = 0;
+    }
+
+    /// Has the only packet, a DATA packet, be cut into segments of `payload_bytes` each.
+    pub(crate) fn cut(&mut self, payload_bytes: u32) {
+        let payload = self.slots.first().and_then(|slot| slot.payload);
+        let length = payload.map_or(0, |payload| payload.length);
+        let count = length.div_ceil(payload_bytes) as usize;
+        if count > 1 {
+            self.joined = count;
+            self.bytes += (count - 1) * DATA_HEADER_BYTES;
+            self.segment_bytes = DATA_HEADER_BYTES + payload_bytes as usize;
+        }
     }
 
     /// Adds a packet whose header `emit` writes.

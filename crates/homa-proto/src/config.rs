@@ -81,6 +81,10 @@ pub struct Config {
     pub burst_bytes: u32,
     /// Most packets of one burst, 1 to 64.
     pub burst_packets: u8,
+    /// Segments of a long message that leave together are one packet of the burst, which the host
+    /// cuts ([`Burst::segments`](crate::Burst::segments)): for hosts whose system can, and hands
+    /// such packets on whole where nothing asks for less. Else each has its header.
+    pub joins_segments: bool,
     /// Bytes that each packet costs on the link besides Homa header and payload: UDP, IP and
     /// Ethernet with its gap.
     pub packet_overhead_bytes: u32,
@@ -165,6 +169,7 @@ impl Default for Config {
             short_message_bytes: 1_000,
             burst_bytes: 65_507,
             burst_packets: 64,
+            joins_segments: false,
             packet_overhead_bytes: 28 + 38,
             resend_interval: Duration::from_millis(5),
             timeout: Duration::from_millis(100),

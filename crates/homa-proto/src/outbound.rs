@@ -155,6 +155,25 @@ impl Outbound {
             .then(|| self.sent..self.segment_around(self.sent).end)
     }
 
+    /// The segments to be sent for the first time that follow each other and are of one size, but for
+    /// the last one of the message: where they end, at most `most` of them, and that size. Those
+    /// before the end of the unscheduled bytes come apart from those behind it.
+    pub(crate) fn next_run(&self, most: u32) -> (u32, u32) {
+        let first = self.segment_around(self.sent);
+        let size = first.end - first.start;
+        let end = match self.sent {
+            sent if sent < self.lead => first.end,
+            sent if sent < self.shrunk_from => self.shrunk_from,
+            _ => self.length,
+        };
+        let granted = match self.sent < self.unscheduled {
+            true => self.granted.min(self.unscheduled),
+            false => self.granted,
+        };
+        let count = (granted - self.sent).div_ceil(size).min(most);
+        ((self.sent + count * size).min(end), size)
+    }
+
     /// A GRANT arrived; returns whether it raised the limit.
     pub(crate) fn grant(&mut self, offset: u32, priority: Priority) -> bool {
         self.priority = priority;

@@ -76,9 +76,9 @@ impl Engine {
             // A message that may not go without a proof has just asked for it.
             || self.poll_control(burst);
         if any {
-            self.counters.packets_sent += burst.len() as u64;
+            self.counters.packets_sent += burst.segments() as u64;
             // Control packets are few but never wait: what they take, DATA must not take again.
-            self.pacer.charge(now, burst.len(), burst.bytes());
+            self.pacer.charge(now, burst.segments(), burst.bytes());
         }
         any
     }
@@ -389,7 +389,7 @@ impl Engine {
 
     fn count_data(&mut self, burst: &Burst) {
         self.counters.data_bursts += 1;
-        self.counters.data_sent += burst.len() as u64;
+        self.counters.data_sent += burst.segments() as u64;
     }
 
     /// Messages in SRPT order, when the pacer allows; long ones are announced ahead of it.
@@ -430,6 +430,10 @@ impl Engine {
         };
         let priority = self.data_priority(index, start);
         burst.start(self.path_of(index), priority);
+        let joins = self.config.joins_segments && !announce;
+        if joins && self.fill_joined(now, index, &limits, burst) {
+            return true;
+        }
         while let Some(segment) = self.next_segment(index) {
             let Some(outbound) = self.rpcs[index].outbound() else {
                 break;
@@ -449,11 +453,45 @@ impl Engine {
                 break;
             }
             self.sent(now, index, end);
+            if joins {
+                break;
+            }
         }
         if !burst.is_empty() {
             self.count_data(burst);
         }
         !burst.is_empty()
+    }
+
+    /// The same as one packet for the host to cut; `false`: the next segment goes alone. So it does
+    /// with an ack, which the others are not to repeat, and to an address without proof.
+    fn fill_joined(
+        &mut self,
+        now: Instant,
+        index: u32,
+        limits: &Limits,
+        burst: &mut Burst,
+    ) -> bool {
+        let rpc = &mut self.rpcs[index];
+        let peer = &self.peers[rpc.peer];
+        if !peer.is_proven() || peer.debt.count() > 0 {
+            return false;
+        }
+        let Some(outbound) = rpc.outbound().filter(|out| out.is_sendable()) else {
+            return false;
+        };
+        let (_, size) = outbound.next_run(1);
+        let room = limits.bytes / (DATA_HEADER + size) as usize;
+        let most = room.clamp(1, limits.packets) as u32;
+        let (end, _) = outbound.next_run(most);
+        let (bytes, unscheduled) = (outbound.sent..end, outbound.unscheduled);
+        if !self.push_data(index, bytes, unscheduled, false, burst) {
+            return false;
+        }
+        burst.cut(size);
+        self.sent(now, index, end);
+        self.count_data(burst);
+        true
     }
 
     fn next_segment(&mut self, index: u32) -> Option<Range<u32>> {

@@ -375,6 +375,39 @@ fn bursts_keep_to_the_configured_bytes_and_packets() {
 }
 
 #[test]
+fn joined_segments_are_on_the_wire_what_they_are_one_by_one() {
+    let [joined, apart] = [true, false].map(|joins_segments| {
+        let config = Config {
+            joins_segments,
+            ..Config::default()
+        };
+        let mut world = World::new([config.clone(), config]);
+        world.hosts[1].echo = true;
+        let mut random = crate::world::Random(9);
+        world.on_wire(move |_, _| crate::world::Fate::drop_if(random.below(20) == 0));
+        for length in [1, 1_400, 1_401, 39_000, 40_000, 41_000, 250_000, 1_000_000] {
+            world.call(0, 1, length);
+            world.call(0, 1, length);
+            world.run_ms(30);
+        }
+        world.run_ms(500);
+        assert!(world.counters(0).data_resent > 0);
+        let sent = |host: usize| {
+            let counters = world.counters(host);
+            (counters.data_sent, counters.packets_sent)
+        };
+        let sent = (sent(0), sent(1));
+        let trace = world.trace.into_iter();
+        let headers: Vec<_> = trace
+            .map(|(at, flight)| (at, flight.from, flight.header, flight.payload))
+            .collect();
+        (sent, headers)
+    });
+    assert!(apart.1.len() > 3_000);
+    assert_eq!(joined, apart);
+}
+
+#[test]
 fn both_fields_of_a_data_header_carry_the_true_offset() {
     let mut world = World::echo_pair();
     let mut random = crate::world::Random(4);

@@ -109,6 +109,25 @@ pub(crate) struct World {
 /// Decides what happens to a packet.
 type Wire = dyn FnMut(Instant, &Flight) -> Fate;
 
+/// What a host makes of a packet of segments that were joined, each of `segment_bytes` with its
+/// header but the last.
+fn cut(joined: &Flight, segment_bytes: u32) -> Vec<Flight> {
+    let header_bytes = joined.header.len() as u32;
+    let (message, start, length) = joined.payload.expect("only DATA is joined");
+    let size = segment_bytes - header_bytes;
+    let pieces = (0..length).step_by(size as usize).map(|at| {
+        let (offset, length) = (start + at, size.min(length - at));
+        let mut piece = joined.clone();
+        for field in [4, 52] {
+            piece.header[field..field + 4].copy_from_slice(&offset.to_be_bytes());
+        }
+        piece.length = header_bytes + length;
+        piece.payload = Some((message, offset, length));
+        piece
+    });
+    pieces.collect()
+}
+
 impl World {
     /// One host for each configuration; all of them accept requests.
     pub(crate) fn new(configs: impl IntoIterator<Item = Config>) -> Self {
@@ -291,7 +310,11 @@ impl World {
             let backlog = u128::from(rate) * config.pacer_backlog.as_nanos() / 8_000_000_000;
             assert!(burst.len() == 1 || burst.bytes() as u128 <= backlog);
         }
-        assert!(!burst.is_empty() && burst.len() <= 64);
+        assert!(!burst.is_empty() && burst.segments() <= 64);
+        if burst.segments() > 1 && burst.len() == 1 {
+            assert!(burst.bytes() <= config.burst_bytes as usize);
+            return;
+        }
         let last = burst.len() - 1;
         for (i, packet) in burst.packets().enumerate() {
             assert!(packet.length() == burst.segment_bytes() || i == last);
@@ -316,7 +339,11 @@ impl World {
                 priority: self.burst.priority().get(),
             }
         });
-        let flights: Vec<Flight> = packets.collect();
+        let mut flights: Vec<Flight> = packets.collect();
+        if self.burst.segments() > flights.len() {
+            flights = cut(&flights[0], self.burst.segment_bytes() as u32);
+            assert_eq!(flights.len(), self.burst.segments());
+        }
         for flight in flights {
             self.hosts[from].check_permission(address, &flight);
             if self.keep_trace {
