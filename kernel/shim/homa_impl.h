@@ -535,3 +535,7 @@ struct homa_engine *homa_engine_of(struct net *net, enum homa_link link);
 struct homa_engine *homa_engine_get(struct net *net, enum homa_link link);
 
 #endif /* _HOMA_IMPL_H */
+/* homa_proc.c */
+int homa_proc_init(struct net *net);
+void homa_proc_exit(struct net *net);
+

@@ -5,8 +5,6 @@
 #include <linux/nsproxy.h>
 #include <linux/sched.h>
 #include <linux/net.h>
-#include <linux/proc_fs.h>
-#include <linux/seq_file.h>
 #include <net/netns/generic.h>
 
 #include "homa_impl.h"
@@ -74,67 +72,6 @@ int homa_engine_unless(struct net *net, int (*change)(void *), void *argument)
 	return err;
 }
 
-static void homa_show(struct seq_file *seq, const char *name, u32 length,
-		      u64 value)
-{
-	seq_printf(seq, "%-30.*s %20llu #\n", length, name, value);
-}
-
-/* The @index-th counter of one engine; false past the last. */
-static bool homa_counter(struct homa_engine *engine, u32 index,
-			 const u8 **name, u32 *length, u64 *value)
-{
-	bool more;
-
-	homa_engine_lock(engine);
-	more = homa_core_counter(engine->core, index, name, length, value);
-	spin_unlock_bh(&engine->lock);
-	return more;
-}
-
-/* The sums over the engines of the namespace. */
-static int homa_metrics_show(struct seq_file *seq, void *unused)
-{
-	struct net *net = seq_file_single_net(seq);
-	u64 failed = 0, refused = 0;
-	u32 index, length, link;
-	bool any = false, more;
-	const u8 *name;
-
-	rcu_read_lock();
-	for (index = 0, more = true; more; index++) {
-		u64 sum = 0, value;
-
-		more = false;
-		for (link = 0; link < HOMA_LINKS; link++) {
-			struct homa_engine *engine = homa_engine_of(net, link);
-
-			if (engine && homa_counter(engine, index, &name,
-						   &length, &value)) {
-				sum += value;
-				more = true;
-			}
-		}
-		if (more)
-			homa_show(seq, name, length, sum);
-	}
-	for (link = 0; link < HOMA_LINKS; link++) {
-		struct homa_engine *engine = homa_engine_of(net, link);
-
-		if (!engine)
-			continue;
-		any = true;
-		failed += atomic64_read(&engine->tx_errors);
-		refused += READ_ONCE(engine->rx_refused);
-	}
-	if (any) {
-		homa_show(seq, "transmits_failed", 30, failed);
-		homa_show(seq, "packets_not_kept", 30, refused);
-	}
-	rcu_read_unlock();
-	return 0;
-}
-
 static int __net_init homa_net_init(struct net *net)
 {
 	struct homa_net *hn = net_generic(net, homa_net_id);
@@ -143,12 +80,10 @@ static int __net_init homa_net_init(struct net *net)
 	err = homa_sysctl_init(&hn->sysctl, net);
 	if (err)
 		return err;
-	if (!proc_create_net_single("homa_metrics", 0444, net->proc_net,
-				    homa_metrics_show, NULL)) {
+	err = homa_proc_init(net);
+	if (err)
 		homa_sysctl_exit(&hn->sysctl);
-		return -ENOMEM;
-	}
-	return 0;
+	return err;
 }
 
 /* Packets may still arrive: they find no engine before it goes. */
@@ -160,7 +95,7 @@ static void __net_exit homa_net_exit(struct list_head *nets)
 	list_for_each_entry(net, nets, exit_list) {
 		struct homa_net *hn = net_generic(net, homa_net_id);
 
-		remove_proc_entry("homa_metrics", net->proc_net);
+		homa_proc_exit(net);
 		homa_sysctl_exit(&hn->sysctl);
 		for (link = 0; link < HOMA_LINKS; link++)
 			hn->going[link] = rcu_replace_pointer(hn->engines[link],

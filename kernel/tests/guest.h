@@ -115,6 +115,7 @@ extern const struct test load_tests[];
 extern const struct test corpus_tests[];
 extern const struct test charge_tests[];
 extern const struct test setting_tests[];
+extern const struct test listing_tests[];
 extern const struct test hostile_tests[];
 extern const struct test race_tests[];
 extern const struct test bench_tests[];

@@ -265,6 +265,7 @@ static void run_every_test(void)
 	run_tests(corpus_tests);
 	run_tests(charge_tests);
 	run_tests(setting_tests);
+	run_tests(listing_tests);
 	run_tests(race_tests);
 	run_tests(bench_tests);
 }
