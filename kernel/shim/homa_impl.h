@@ -101,7 +101,8 @@ struct homa_pool {
  * @length: its bytes
  * @charge: what they cost
  * @order:  log2 of the pages of a chunk
- * @count:  chunks; 0: the bytes lie in @bytes
+ * @count:  chunks that it takes; 0: the bytes lie in @bytes
+ * @room:   chunks that there are
  * @chunks: the first page of each chunk
  * @bytes:  a message that fits a packet is copied into it, page and all
  */
@@ -116,6 +117,7 @@ struct homa_message {
 		DECLARE_FLEX_ARRAY(struct page *, chunks);
 		DECLARE_FLEX_ARRAY(u8, bytes);
 	};
+	u16 room;
 };
 
 /**
@@ -246,6 +248,7 @@ struct homa_engine {
 struct homa_sock {
 	struct inet_sock inet;
 	struct homa_engine *engine;
+ * @spare:   memory of a message that was sent, for the next one
 	struct socket *udp;
 	struct hlist_node by_port;
 	u16 port;
@@ -264,6 +267,7 @@ struct homa_sock {
 
 /* The same with what IPv6 needs behind it. */
 struct homa6_sock {
+	struct homa_message *spare;
 	struct homa_sock homa;
 	struct ipv6_pinfo inet6;
 };
@@ -443,6 +447,7 @@ u32 homa_message_linear(const struct homa_message *message, u32 length);
 
 /* homa_pool.c */
 void homa_pool_init(struct homa_pool *pool);
+void homa_message_drop_spare(struct homa_sock *hs);
 int homa_pool_set(struct homa_pool *pool, const struct homa_rcvbuf_args *args);
 void homa_pool_destroy(struct homa_pool *pool);
 bool homa_pool_take(struct homa_pool *pool, u32 length, u32 *offsets,

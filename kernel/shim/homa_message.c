@@ -21,40 +21,114 @@ static u32 homa_chunk_bytes(const struct homa_message *message)
 	return PAGE_SIZE << message->order;
 }
 
+/* Nobody needs it, and its socket does not pay for it. */
+static void homa_message_free(struct homa_message *message)
+{
+	u32 i;
+
+	for (i = 0; i < message->room; i++)
+		__free_pages(message->chunks[i], message->order);
+	kfree(message);
+}
+
+static struct page *homa_chunk_alloc(u16 order)
+{
+	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_COMP;
+
+	/* Large chunks may fail: smaller ones are tried then. */
+	if (order)
+		gfp |= __GFP_NOWARN | __GFP_NORETRY;
+	return alloc_pages(gfp, order);
+}
+
 static struct homa_message *homa_message_alloc(u32 length, u16 order)
 {
 	struct homa_message *message;
 	u32 chunk = PAGE_SIZE << order;
 	u32 count = 0;
-	size_t room = length;
+	size_t bytes = length;
 
 	if (length > HOMA_INLINE_MAX) {
 		count = DIV_ROUND_UP(length, chunk);
-		room = count * sizeof(message->chunks[0]);
+		bytes = count * sizeof(message->chunks[0]);
 	}
-	message = kmalloc(sizeof(*message) + room, GFP_KERNEL_ACCOUNT);
+	message = kmalloc(sizeof(*message) + bytes, GFP_KERNEL_ACCOUNT);
+	if (!message)
+		return NULL;
+	message->order = order;
+	message->room = 0;
+	message->charge = sizeof(*message) + bytes + count * chunk;
+	while (message->room < count) {
+		struct page *page = homa_chunk_alloc(order);
+
+		if (!page) {
+			homa_message_free(message);
+			return NULL;
+		}
+		message->chunks[message->room++] = page;
+	}
+	return message;
+}
+
+/* Replaces the chunks that packets still refer to, which others may read. */
+static bool homa_message_renew(struct homa_message *message)
+{
+	u32 i;
+
+	for (i = 0; i < message->room; i++) {
+		struct page *page;
+
+		if (page_ref_count(message->chunks[i]) == 1)
+			continue;
+		page = homa_chunk_alloc(message->order);
+		if (!page)
+			return false;
+		__free_pages(message->chunks[i], message->order);
+		message->chunks[i] = page;
+	}
+	return true;
+}
+
+/*
+ * The memory of the message that the socket sent last, for one of @length
+ * bytes: pages that were cleared once need not be cleared again.
+ */
+static struct homa_message *homa_message_reuse(struct homa_sock *hs, u32 length)
+{
+	struct homa_message *message;
+	u32 count;
+
+	if (length <= HOMA_INLINE_MAX || !READ_ONCE(hs->spare))
+		return NULL;
+	message = xchg(&hs->spare, NULL);
+	if (!message)
+		return NULL;
+	count = DIV_ROUND_UP(length, homa_chunk_bytes(message));
+	/* A short message is not to hold the memory of a long one. */
+	if (count <= message->room && count > message->room / 2 &&
+	    homa_message_renew(message))
+		return message;
+	homa_message_free(message);
+	return NULL;
+}
+
+static struct homa_message *homa_message_make(struct homa_sock *hs, u32 length)
+{
+	u16 order = min(get_order(length), HOMA_CHUNK_ORDER);
+	struct homa_message *message = homa_message_reuse(hs, length);
+
+	if (!message)
+		message = homa_message_alloc(length, order);
+	if (!message && order && length > HOMA_INLINE_MAX)
+		message = homa_message_alloc(length, 0);
 	if (!message)
 		return NULL;
 	refcount_set(&message->refs, 1);
-	message->sock = NULL;
 	message->length = length;
-	message->order = order;
 	message->count = 0;
-	message->charge = sizeof(*message) + room + count * chunk;
-	/* The first chunk orders may fail: smaller ones are tried then. */
-	while (message->count < count) {
-		gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_COMP;
-		struct page *page;
-
-		if (order)
-			gfp |= __GFP_NOWARN | __GFP_NORETRY;
-		page = alloc_pages(gfp, order);
-		if (!page) {
-			homa_message_put(message);
-			return NULL;
-		}
-		message->chunks[message->count++] = page;
-	}
+	if (message->room)
+		message->count = DIV_ROUND_UP(length,
+					      homa_chunk_bytes(message));
 	return message;
 }
 
@@ -83,18 +157,14 @@ static int homa_message_fill(struct homa_message *message,
 struct homa_message *homa_message_copy(struct homa_sock *hs,
 				       struct msghdr *msg, size_t length)
 {
-	struct homa_message *message;
-	u16 order = min(get_order(length), HOMA_CHUNK_ORDER);
+	struct homa_message *message = homa_message_make(hs, length);
 	int err;
 
-	message = homa_message_alloc(length, order);
-	if (!message && order && length > HOMA_INLINE_MAX)
-		message = homa_message_alloc(length, 0);
 	if (!message)
 		return ERR_PTR(-ENOMEM);
 	err = homa_message_fill(message, &msg->msg_iter);
 	if (err) {
-		homa_message_put(message);
+		homa_message_free(message);
 		return ERR_PTR(err);
 	}
 	sock_hold(homa_sock_sk(hs));
@@ -105,24 +175,31 @@ struct homa_message *homa_message_copy(struct homa_sock *hs,
 
 void homa_message_put(struct homa_message *message)
 {
-	struct sock *sk;
+	struct homa_sock *hs;
 
 	if (!message || !refcount_dec_and_test(&message->refs))
 		return;
-	while (message->count)
-		__free_pages(message->chunks[--message->count],
-			     message->order);
-	if (message->sock) {
-		sk = homa_sock_sk(message->sock);
-		/* Ordered against who sets the flag and then looks for room. */
-		atomic_sub_return(message->charge, &message->sock->wmem);
-		if (READ_ONCE(message->sock->starved)) {
-			WRITE_ONCE(message->sock->starved, false);
-			sk->sk_write_space(sk);
-		}
-		sock_put(sk);
+	hs = message->sock;
+	/* Ordered against who sets the flag and then looks for room. */
+	atomic_sub_return(message->charge, &hs->wmem);
+	if (READ_ONCE(hs->starved)) {
+		WRITE_ONCE(hs->starved, false);
+		homa_sock_sk(hs)->sk_write_space(homa_sock_sk(hs));
 	}
-	kfree(message);
+	if (message->room)
+		message = xchg(&hs->spare, message);
+	if (message)
+		homa_message_free(message);
+	sock_put(homa_sock_sk(hs));
+}
+
+/* Nobody sends with the socket any more. */
+void homa_message_drop_spare(struct homa_sock *hs)
+{
+	struct homa_message *message = xchg(&hs->spare, NULL);
+
+	if (message)
+		homa_message_free(message);
 }
 
 /* How many of @length bytes of the message go into a packet's linear part. */
