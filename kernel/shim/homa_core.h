@@ -19,6 +19,9 @@ struct homa_core;
 /* Most bytes of a packet that the engine looks at. */
 #define HOMA_HEADER_MAX 90
 
+/* RPCs that a core can have; the low halves of their keys are below it. */
+#define HOMA_RPCS_MAX (1 << 18)
+
 /**
  * struct homa_core_path - both ends of a packet's way, in host byte order
  * @peer:      the other end, IPv4 in mapped form

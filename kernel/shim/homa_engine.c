@@ -267,7 +267,6 @@ struct homa_engine *homa_engine_create(struct net *net, enum homa_link link,
 	hrtimer_init(&engine->timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_SOFT);
 	engine->timer.function = homa_engine_timer;
 	engine->armed = KTIME_MAX;
-	xa_init(&engine->rpcs);
 	xa_init(&engine->socks);
 	hash_init(engine->by_id);
 	hash_init(engine->ports);
@@ -285,7 +284,7 @@ void homa_engine_destroy(struct homa_engine *engine)
 	hrtimer_cancel(&engine->timer);
 	homa_core_destroy(engine->core);
 	homa_ways_destroy(engine->ways);
-	xa_destroy(&engine->rpcs);
+	homa_rpc_table_destroy(engine);
 	xa_destroy(&engine->socks);
 	kvfree(engine);
 }

@@ -58,7 +58,11 @@
 #define HOMA_TURN_ROUNDS 16
 
 /* Threads that one look at the events wakes. */
-#define HOMA_TURN_WAKES 32
+#define HOMA_TURN_WAKES HOMA_TURN_EVENTS
+
+/* RPCs of a chunk of the table, a page; and the chunks that the core can fill. */
+#define HOMA_RPC_CHUNK (PAGE_SIZE / sizeof(void *))
+#define HOMA_RPC_CHUNKS (HOMA_RPCS_MAX / HOMA_RPC_CHUNK)
 
 /**
  * enum homa_link - what packets travel in
@@ -195,7 +199,8 @@ struct homa_rpc {
  * @ways:    what each processor remembers, see homa_route.c
  * @timer:   wakes the core
  * @armed:   when @timer goes off, KTIME_MAX: not at all
- * @rpcs:    struct homa_rpc by the low half of the core's key
+ * @rpcs:    RPCs by the low half of the core's key, in chunks that come when they
+ *           are needed and stay
  * @socks:   struct homa_sock by the core's number
  * @by_id:   struct homa_rpc by id
  * @ports:   struct homa_sock by port; read under RCU, too
@@ -214,7 +219,7 @@ struct homa_engine {
 	struct homa_way __percpu *ways;
 	struct hrtimer timer;
 	u64 armed;
-	struct xarray rpcs;
+	struct homa_rpc **rpcs[HOMA_RPC_CHUNKS];
 	struct xarray socks;
 	DECLARE_HASHTABLE(by_id, 10);
 	DECLARE_HASHTABLE(ports, 8);
@@ -425,6 +430,7 @@ void homa_rpc_hold(struct homa_rpc *rpc);
 void homa_rpc_put(struct homa_rpc *rpc);
 int homa_rpc_attach(struct homa_rpc *rpc, u64 key);
 void homa_rpc_name(struct homa_rpc *rpc, u64 id);
+void homa_rpc_table_destroy(struct homa_engine *engine);
 struct homa_rpc *homa_rpc_of(struct homa_engine *engine, u64 key);
 struct homa_rpc *homa_rpc_find(struct homa_sock *hs, u64 id,
 			       const struct in6_addr *peer, u16 port);

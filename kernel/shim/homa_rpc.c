@@ -59,16 +59,50 @@ void homa_rpc_put(struct homa_rpc *rpc)
 	kmem_cache_free(homa_rpc_cache, rpc);
 }
 
+/* Where the table has the RPC of this key, NULL if it has no such place. */
+static struct homa_rpc **homa_rpc_place(const struct homa_engine *engine,
+					u64 key)
+{
+	u32 chunk = HOMA_KEY_INDEX(key) / HOMA_RPC_CHUNK;
+
+	if (chunk >= HOMA_RPC_CHUNKS || !engine->rpcs[chunk])
+		return NULL;
+	return &engine->rpcs[chunk][HOMA_KEY_INDEX(key) % HOMA_RPC_CHUNK];
+}
+
+/* Adds the part of the table that this key lies in. */
+static int homa_rpc_grow(struct homa_engine *engine, u64 key)
+{
+	u32 chunk = HOMA_KEY_INDEX(key) / HOMA_RPC_CHUNK;
+
+	if (chunk >= HOMA_RPC_CHUNKS)
+		return -ENOMEM;
+	engine->rpcs[chunk] = kcalloc(HOMA_RPC_CHUNK, sizeof(struct homa_rpc *),
+				      GFP_ATOMIC | __GFP_NOWARN |
+				      __GFP_ACCOUNT);
+	return engine->rpcs[chunk] ? 0 : -ENOMEM;
+}
+
+void homa_rpc_table_destroy(struct homa_engine *engine)
+{
+	u32 i;
+
+	for (i = 0; i < HOMA_RPC_CHUNKS; i++)
+		kfree(engine->rpcs[i]);
+}
+
 /* Joins an RPC with that of the core; its creator's reference is the list's. */
 int homa_rpc_attach(struct homa_rpc *rpc, u64 key)
 {
 	struct homa_sock *hs = rpc->sock;
-	int err;
+	struct homa_rpc **place = homa_rpc_place(hs->engine, key);
 
-	err = xa_err(xa_store(&hs->engine->rpcs, HOMA_KEY_INDEX(key), rpc,
-			      GFP_ATOMIC | __GFP_NOWARN));
-	if (err)
-		return err;
+	if (unlikely(!place)) {
+		if (homa_rpc_grow(hs->engine, key))
+			return -ENOMEM;
+		place = homa_rpc_place(hs->engine, key);
+	}
+	*place = rpc;
 	rpc->key = key;
 	rpc->attached = true;
 	hs->used = true;
@@ -81,7 +115,7 @@ static void homa_rpc_detach(struct homa_rpc *rpc)
 	if (!rpc->attached)
 		return;
 	rpc->attached = false;
-	xa_erase(&rpc->sock->engine->rpcs, HOMA_KEY_INDEX(rpc->key));
+	*homa_rpc_place(rpc->sock->engine, rpc->key) = NULL;
 }
 
 /* From now on the program can name it. */
@@ -94,7 +128,7 @@ void homa_rpc_name(struct homa_rpc *rpc, u64 id)
 /* The RPC that the core knows by @key. */
 struct homa_rpc *homa_rpc_of(struct homa_engine *engine, u64 key)
 {
-	struct homa_rpc *rpc = xa_load(&engine->rpcs, HOMA_KEY_INDEX(key));
+	struct homa_rpc **place = homa_rpc_place(engine, key);
 
 	return rpc && rpc->key == key ? rpc : NULL;
 }

@@ -36,16 +36,23 @@ pub struct CSettings {
 
 const _: () = assert!(size_of::<CSettings>() == 48);
 
+/// RPCs of an engine, for which the shim has a table; `HOMA_RPCS_MAX` there.
+const RPCS_MAX: u32 = 1 << 18;
+
 /// What the kernel sets itself.
 fn base(udp: bool) -> Config {
     if udp {
         // A number of its own: ids are unique over both engines of a namespace.
         return Config {
             engine: 1,
+            max_client_rpcs: RPCS_MAX / 2,
+            max_server_rpcs: RPCS_MAX / 2,
             ..Config::user_space()
         };
     }
     Config {
+        max_client_rpcs: RPCS_MAX / 2,
+        max_server_rpcs: RPCS_MAX / 2,
         // IPv4 header, and Ethernet with its gap.
         packet_overhead_bytes: 20 + 38,
         ..Config::default()
