@@ -109,14 +109,20 @@ static void homa_path_of(const struct sk_buff *skb, bool is_v4,
 void homa_arrive(struct homa_sock *hs, struct sk_buff *skb, bool is_v4,
 		 u16 peer_port)
 {
-	u32 header_bytes = min_t(u32, skb->len, HOMA_HEADER_MAX);
-	u8 header[HOMA_HEADER_MAX];
+	u8 buffer[HOMA_HEADER_MAX];
 	struct homa_core_path path;
+	const u8 *header;
+	u32 header_bytes;
 
-	/* The core reads the header while the packet may already be kept. */
 	if (skb->len < HOMA_COMMON_HEADER || skb->pkt_type != PACKET_HOST ||
-	    !homa_takes(hs, is_v4, skb) || sk_filter(homa_sock_sk(hs), skb) ||
-	    skb_copy_bits(skb, 0, header, header_bytes)) {
+	    !homa_takes(hs, is_v4, skb) || sk_filter(homa_sock_sk(hs), skb)) {
+		kfree_skb(skb);
+		return;
+	}
+	/* Kept or not, it stays as it is while the core reads it. */
+	header_bytes = min_t(u32, skb->len, HOMA_HEADER_MAX);
+	header = skb_header_pointer(skb, 0, header_bytes, buffer);
+	if (!header) {
 		kfree_skb(skb);
 		return;
 	}
@@ -129,23 +135,25 @@ void homa_arrive(struct homa_sock *hs, struct sk_buff *skb, bool is_v4,
 /* Under RCU: the IP layer calls protocols so. */
 static int homa_input(struct sk_buff *skb, bool is_v4)
 {
+	const struct homa_ports *ports;
 	struct homa_engine *engine;
-	struct homa_ports ports;
+	struct homa_ports buffer;
 	struct homa_sock *hs;
 
+	ports = skb_header_pointer(skb, 0, sizeof(buffer), &buffer);
 	if (skb->len < HOMA_COMMON_HEADER || skb->pkt_type != PACKET_HOST ||
-	    skb_copy_bits(skb, 0, &ports, sizeof(ports))) {
+	    !ports) {
 		kfree_skb(skb);
 		return 0;
 	}
 	engine = homa_engine_of(dev_net(skb->dev), HOMA_LINK_IP);
-	hs = engine ? homa_sock_lookup(engine, ntohs(ports.dest)) : NULL;
+	hs = engine ? homa_sock_lookup(engine, ntohs(ports->dest)) : NULL;
 	if (!hs || !homa_takes(hs, is_v4, skb)) {
 		homa_refuse(skb, is_v4);
 		kfree_skb(skb);
 		return 0;
 	}
-	homa_arrive(hs, skb, is_v4, ntohs(ports.source));
+	homa_arrive(hs, skb, is_v4, ntohs(ports->source));
 	return 0;
 }
 

@@ -77,6 +77,13 @@ static int homa_take_private(struct homa_sock *hs, struct homa_rpc *rpc,
 	return -EAGAIN;
 }
 
+/* Whether a look at the socket could find something, without the lock. */
+static bool homa_may_find(struct homa_sock *hs)
+{
+	return !list_empty_careful(&hs->ready) || READ_ONCE(hs->shut) ||
+	       READ_ONCE(READ_ONCE(hs->engine)->given_up);
+}
+
 /* Looks once; -EAGAIN: nothing there. */
 static int homa_look(struct homa_sock *hs, struct homa_rpc *private,
 		     struct homa_recvmsg_args *args, struct homa_taken *taken)
@@ -84,6 +91,8 @@ static int homa_look(struct homa_sock *hs, struct homa_rpc *private,
 	struct homa_turn turn;
 	int err;
 
+	if (!private && !homa_may_find(hs))
+		return -EAGAIN;
 	homa_turn_init(&turn);
 	homa_sock_lock(hs);
 	if (homa_core_is_broken(hs->engine->core))
@@ -213,33 +222,25 @@ static int homa_copy(struct homa_sock *hs, const struct homa_recvmsg_args *args,
 	return err;
 }
 
-/*
- * A request was copied, or could not be, and is never to be seen then. Its bytes
- * are given back when the core is called next, many at once.
- */
-static void homa_request_finish(struct homa_sock *hs, struct homa_rpc *rpc,
-				bool delivered)
+/* A request could not be copied, and is never to be seen then. */
+static void homa_request_drop(struct homa_sock *hs, struct homa_rpc *rpc)
 {
 	struct homa_engine *engine = hs->engine;
 	struct homa_turn turn;
 
 	homa_turn_init(&turn);
 	homa_sock_lock(hs);
-	if (rpc->state != HOMA_RPC_TAKEN) {
-		/* It ended meanwhile; a reply to it will go nowhere. */
-	} else if (delivered) {
-		rpc->state = HOMA_RPC_SERVICE;
-	} else {
+	if (rpc->state == HOMA_RPC_TAKEN) {
 		homa_core_abort(engine->core, ktime_get_ns(), rpc->key);
 		homa_rpc_kill(rpc, &turn);
 	}
-	if (delivered && engine->given_back < HOMA_GIVE_BACK_MAX)
-		homa_engine_unlock(engine, &turn);
-	else
-		homa_engine_settle(engine, &turn);
+	homa_engine_settle(engine, &turn);
 }
 
-/* Tells the core of much that was given back, since others may wait for it. */
+/*
+ * Bytes that were received are given back when the core is called next, many at
+ * once; but of very many it is told, since others may wait for them.
+ */
 static void homa_give_back(struct homa_sock *hs)
 {
 	struct homa_engine *engine = hs->engine;
@@ -252,13 +253,18 @@ static void homa_give_back(struct homa_sock *hs)
 	homa_engine_settle(engine, &turn);
 }
 
-static void homa_taken_finish(struct homa_sock *hs, struct homa_taken *taken,
+static void homa_taken_finish(struct homa_sock *hs, struct homa_rpc *rpc,
 			      bool delivered)
 {
-	if (homa_is_client(taken->rpc->id))
-		homa_give_back(hs);
-	else
-		homa_request_finish(hs, taken->rpc, delivered);
+	if (!homa_is_client(rpc->id)) {
+		if (!delivered) {
+			homa_request_drop(hs, rpc);
+			return;
+		}
+		/* Unless it ended meanwhile; a reply will go nowhere then. */
+		cmpxchg(&rpc->state, HOMA_RPC_TAKEN, HOMA_RPC_SERVICE);
+	}
+	homa_give_back(hs);
 }
 
 /* Somebody may wait for the room that was given back. */
@@ -313,7 +319,7 @@ static int homa_receive(struct homa_sock *hs, struct msghdr *msg,
 					    args->num_bpages);
 		err = -EFAULT;
 	}
-	homa_taken_finish(hs, taken, !err);
+	homa_taken_finish(hs, rpc, !err);
 	return err ?: taken->length;
 }
 

@@ -103,7 +103,7 @@ static void homa_way_key(struct homa_way_key *key, struct homa_engine *engine,
 			 const struct homa_core_path *path, __be16 port,
 			 u8 priority)
 {
-	/* Compared as memory, which has no other holes. */
+	/* Compared as numbers, so there are no holes. */
 	*key = (struct homa_way_key) {
 		.peer = path->peer,
 		.local = path->local,
@@ -121,11 +121,25 @@ static void homa_way_key(struct homa_way_key *key, struct homa_engine *engine,
 	}
 }
 
+static bool homa_same_way(const struct homa_way_key *a,
+			  const struct homa_way_key *b)
+{
+	const u64 *x = (const u64 *)a, *y = (const u64 *)b;
+	u64 difference = 0;
+	u32 i;
+
+	BUILD_BUG_ON(sizeof(*a) % sizeof(*x));
+	for (i = 0; i < sizeof(*a) / sizeof(*x); i++)
+		difference |= x[i] ^ y[i];
+	return !difference;
+}
+
 /* The place of a way among those of this processor. */
 static struct homa_way *homa_way_place(struct homa_engine *engine,
 				       const struct homa_way_key *key)
 {
 	u32 ends = (__force u32)key->peer.s6_addr32[3] ^
+		   ((__force u32)key->local.s6_addr32[3] >> 1) ^
 		   ((__force u32)key->peer_port << 16) ^
 		   (__force u32)key->port ^ ((u32)key->tos << 8);
 
@@ -147,7 +161,7 @@ const struct homa_way *homa_way_find(struct homa_engine *engine,
 
 	homa_way_key(&key, engine, sk, path, port, priority);
 	way = homa_way_place(engine, &key);
-	if (way->dst && !memcmp(&way->key, &key, sizeof(key)) &&
+	if (way->dst && homa_same_way(&way->key, &key) &&
 	    dst_check(way->dst, way->cookie))
 		return way;
 	dst_release(way->dst);
