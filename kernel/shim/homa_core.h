@@ -105,6 +105,36 @@ struct homa_core_event {
 	s32 error;
 };
 
+/* Events that one turn tells of, at most. */
+#define HOMA_TURN_EVENTS 32
+
+/**
+ * struct homa_core_turn - what the core wants of the shim
+ * @deadline: when to call homa_core_timeout(), U64_MAX: never; 0 with @more
+ * @path:     the way of the packets
+ * @packets:  how many are in the burst
+ * @events:   how many are in @event
+ * @priority: of the packets
+ * @more:     there may be more, for another turn
+ * @segments: how many packets on the wire these are: more than @packets where the
+ *            only one, of DATA, is to be cut
+ * @segment_bytes: header and payload of each of these but the last
+ * @packet:   the first of the packets
+ * @event:    what the application is to be told
+ */
+struct homa_core_turn {
+	u64 deadline;
+	struct homa_core_path path;
+	u32 packets;
+	u32 events;
+	u32 priority;
+	u32 more;
+	u32 segments;
+	u32 segment_bytes;
+	struct homa_core_packet_view packet;
+	struct homa_core_event event[HOMA_TURN_EVENTS];
+};
+
 /**
  * struct homa_core_standing - how far the messages of an RPC are, 0 without one
  * @tx_sent:      first bytes that were sent at least once
@@ -157,6 +187,8 @@ static_assert(sizeof(struct homa_core_path) == 40);
 static_assert(sizeof(struct homa_core_place) == 32);
 static_assert(sizeof(struct homa_core_packet_view) == 32);
 static_assert(sizeof(struct homa_core_event) == 48);
+static_assert(sizeof(struct homa_core_turn) ==
+	      104 + HOMA_TURN_EVENTS * sizeof(struct homa_core_event));
 static_assert(sizeof(struct homa_core_standing) == 32);
 static_assert(sizeof(struct homa_core_settings) == 48);
 
@@ -178,7 +210,6 @@ int homa_core_call(struct homa_core *core, u64 now,
 int homa_core_reply(struct homa_core *core, u64 now, u64 rpc, u32 length,
 		    u32 segment_bytes);
 bool homa_core_abort(struct homa_core *core, u64 now, u64 rpc);
-void homa_core_give_back(struct homa_core *core, u64 now, u64 bytes);
 
 void homa_core_packet(struct homa_core *core, u64 now,
 		      const struct homa_core_path *path, const u8 *header,
@@ -188,8 +219,8 @@ void homa_core_unreachable(struct homa_core *core, u64 now,
 			   const u8 *offending, u32 offending_bytes, u32 cause,
 			   u32 segment_bytes);
 
-bool homa_core_event(struct homa_core *core, struct homa_core_event *event);
-u64 homa_core_deadline(struct homa_core *core);
+void homa_core_turn(struct homa_core *core, u64 now, u64 given_back,
+		    struct homa_burst *burst, struct homa_core_turn *turn);
 void homa_core_timeout(struct homa_core *core, u64 now);
 bool homa_core_counter(struct homa_core *core, u32 index, const u8 **name,
 		       u32 *name_bytes, u64 *value);
@@ -199,9 +230,6 @@ void homa_core_panic(struct homa_core *core);
 
 struct homa_burst *homa_core_burst_create(void);
 void homa_core_burst_destroy(struct homa_burst *burst);
-u32 homa_core_transmit(struct homa_core *core, u64 now,
-		       struct homa_burst *burst, struct homa_core_path *path,
-		       u8 *priority);
 bool homa_core_burst_packet(const struct homa_burst *burst, u32 index,
 			    struct homa_core_packet_view *packet);
 

@@ -7,9 +7,10 @@
 
 #include "homa_impl.h"
 
-/* What a processor needs to send a burst. Used with bottom halves off. */
+/* What a processor needs for a turn of the core. Used with bottom halves off. */
 struct homa_sender {
 	struct homa_burst *burst;
+	struct homa_core_turn wanted;
 	struct homa_message *messages[HOMA_BURST_MAX];
 };
 
@@ -51,80 +52,69 @@ void homa_engine_lock(struct homa_engine *engine)
 	spin_lock_bh(&engine->lock);
 }
 
-/* A burst that waits to be sent after the lock is dropped. */
-struct homa_out {
-	struct homa_sender *sender;
-	struct homa_core_path path;
-	struct homa_sock *hs;
-	u32 count;
-	u8 priority;
-};
-
-/* Asks the core for a burst, and holds on to what it takes to send it. */
-static void homa_out_poll(struct homa_engine *engine, struct homa_out *out)
+/* Does what the core's events say. */
+static void homa_take_events(struct homa_engine *engine,
+			     const struct homa_core_turn *wanted,
+			     struct homa_turn *turn)
 {
-	struct homa_sender *sender = out->sender;
+	u32 i;
+
+	for (i = 0; i < wanted->events; i++)
+		homa_rpc_event(engine, &wanted->event[i], turn);
+}
+
+/* Holds on to what it takes to send the burst when the lock is dropped. */
+static struct homa_sock *homa_hold_burst(struct homa_engine *engine,
+					 struct homa_sender *sender)
+{
+	struct homa_core_packet_view *view = &sender->wanted.packet, next;
 	struct homa_message *message = NULL;
+	struct homa_sock *hs;
 	u64 key = 0;
 	u32 i;
 
-	out->count = homa_core_transmit(engine->core, ktime_get_ns(),
-					sender->burst, &out->path,
-					&out->priority);
-	if (!out->count)
-		return;
-	out->hs = xa_load(&engine->socks, out->path.socket);
-	if (out->hs)
-		sock_hold(homa_sock_sk(out->hs));
-	for (i = 0; i < out->count; i++) {
-		struct homa_core_packet_view view;
+	for (i = 0; i < sender->wanted.packets; i++) {
 		struct homa_rpc *rpc;
 
 		sender->messages[i] = NULL;
-		if (!homa_core_burst_packet(sender->burst, i, &view) ||
-		    !view.length)
+		if (i) {
+			view = &next;
+			homa_core_burst_packet(sender->burst, i, view);
+		}
+		if (!view->length)
 			continue;
 		/* Most of a burst is of one message. */
-		if (!message || view.rpc != key) {
-			rpc = homa_rpc_of(engine, view.rpc);
+		if (!message || view->rpc != key) {
+			rpc = homa_rpc_of(engine, view->rpc);
 			message = rpc ? rpc->out : NULL;
-			key = view.rpc;
+			key = view->rpc;
 		}
 		if (message)
 			refcount_inc(&message->refs);
 		sender->messages[i] = message;
 	}
+	hs = xa_load(&engine->socks, sender->wanted.path.socket);
+	if (hs)
+		sock_hold(homa_sock_sk(hs));
+	return hs;
 }
 
-static void homa_out_send(struct homa_engine *engine, struct homa_out *out)
+static void homa_send_held(struct homa_engine *engine,
+			   struct homa_sender *sender, struct homa_sock *hs)
 {
 	u32 i;
 
-	homa_send_burst(engine, out->hs, &out->path, out->priority,
-			out->sender->burst, out->sender->messages, out->count);
-	for (i = 0; i < out->count; i++)
-		homa_message_put(out->sender->messages[i]);
-	if (out->hs)
-		sock_put(homa_sock_sk(out->hs));
-	out->hs = NULL;
+	homa_send_burst(engine, hs, &sender->wanted, sender->burst,
+			sender->messages);
+	for (i = 0; i < sender->wanted.packets; i++)
+		homa_message_put(sender->messages[i]);
+	if (hs)
+		sock_put(homa_sock_sk(hs));
 }
 
-static void homa_take_events(struct homa_engine *engine, struct homa_turn *turn)
+/* Sets the timer to what the core waits for, unless it goes off before. */
+static void homa_arm(struct homa_engine *engine, u64 deadline)
 {
-	struct homa_core_event event;
-
-	while (turn->nr_wake < HOMA_TURN_WAKES &&
-	       homa_core_event(engine->core, &event))
-		homa_rpc_event(engine, &event, turn);
-}
-
-/* Sets the timer to what the core waits for; @again: there is more to send. */
-static void homa_arm(struct homa_engine *engine, bool again)
-{
-	u64 deadline = homa_core_deadline(engine->core);
-
-	if (again)
-		deadline = 0;
 	if (deadline >= engine->armed)
 		return;
 	engine->armed = deadline;
@@ -171,10 +161,11 @@ static void homa_turn_finish(struct homa_turn *turn)
 	}
 	turn->nr_wake = 0;
 	list_for_each_entry_safe(rpc, next, &turn->dead, in_sock) {
-		list_del_init(&rpc->in_sock);
-		wake_up_all(&rpc->wait);
+		if (rpc->private)
+			wake_up_all(&rpc->wait);
 		homa_rpc_put(rpc);
 	}
+	INIT_LIST_HEAD(&turn->dead);
 	__skb_queue_purge(&turn->freed);
 }
 
@@ -195,26 +186,31 @@ void homa_engine_unlock(struct homa_engine *engine, struct homa_turn *turn)
 void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn)
 {
 	/* Bottom halves are off: the sender stays this processor's. */
-	struct homa_out out = { .sender = this_cpu_ptr(&homa_senders) };
+	struct homa_sender *sender = this_cpu_ptr(&homa_senders);
+	struct homa_core_turn *wanted = &sender->wanted;
+	struct homa_sock *hs = NULL;
 	u32 rounds = 0;
+	u64 given_back;
 	bool more;
 
-	if (engine->given_back) {
-		homa_core_give_back(engine->core, ktime_get_ns(),
-				    engine->given_back);
-		engine->given_back = 0;
-	}
-	if (homa_core_is_broken(engine->core) && !engine->given_up)
-		homa_give_up(engine);
 	for (;;) {
-		homa_take_events(engine, turn);
-		homa_out_poll(engine, &out);
-		more = out.count || turn->nr_wake == HOMA_TURN_WAKES;
+		given_back = engine->given_back;
+		engine->given_back = 0;
+		homa_core_turn(engine->core, ktime_get_ns(), given_back,
+			       sender->burst, wanted);
+		if (unlikely(homa_core_is_broken(engine->core)) &&
+		    !engine->given_up)
+			homa_give_up(engine);
+		homa_take_events(engine, wanted, turn);
+		if (wanted->packets)
+			hs = homa_hold_burst(engine, sender);
+		/* Events may have given the room of messages back. */
+		more = wanted->more || engine->given_back;
 		if (!more || ++rounds == HOMA_TURN_ROUNDS)
-			homa_arm(engine, more);
+			homa_arm(engine, more ? 0 : wanted->deadline);
 		spin_unlock(&engine->lock);
-		if (out.count)
-			homa_out_send(engine, &out);
+		if (wanted->packets)
+			homa_send_held(engine, sender, hs);
 		homa_turn_finish(turn);
 		if (!more || rounds == HOMA_TURN_ROUNDS)
 			break;

@@ -117,11 +117,11 @@ struct homa_message {
 	u32 charge;
 	u16 order;
 	u16 count;
+	u16 room;
 	union {
 		DECLARE_FLEX_ARRAY(struct page *, chunks);
 		DECLARE_FLEX_ARRAY(u8, bytes);
 	};
-	u16 room;
 };
 
 /**
@@ -248,12 +248,12 @@ struct homa_engine {
  * @arriving: bytes of the messages that it receives or has not read
  * @wmem:    bytes of memory that its outgoing messages take
  * @starved: somebody waits for some of that to be freed
+ * @spare:   memory of a message that was sent, for the next one
  * @destruct: what ends the internet part
  */
 struct homa_sock {
 	struct inet_sock inet;
 	struct homa_engine *engine;
- * @spare:   memory of a message that was sent, for the next one
 	struct socket *udp;
 	struct hlist_node by_port;
 	u16 port;
@@ -267,12 +267,12 @@ struct homa_sock {
 	u32 arriving;
 	atomic_t wmem;
 	bool starved;
+	struct homa_message *spare;
 	void (*destruct)(struct sock *sk);
 };
 
 /* The same with what IPv6 needs behind it. */
 struct homa6_sock {
-	struct homa_message *spare;
 	struct homa_sock homa;
 	struct ipv6_pinfo inet6;
 };
@@ -289,8 +289,10 @@ struct homa_cb {
 /* The level of short messages, mostly. */
 #define HOMA_PRIORITY_TOP 6
 
-/* A DATA header. */
+/* A DATA header, and where the offset of the payload stands in it: twice. */
 #define HOMA_DATA_HEADER 56
+#define HOMA_SEQUENCE_AT 4
+#define HOMA_OFFSET_AT 52
 
 /* Where the checksum stands: Homa's header is laid over that of TCP. */
 #define HOMA_CHECKSUM_AT 16
@@ -319,7 +321,7 @@ struct homa_way_key {
 	__be16 port;
 	u8 tos;
 	u8 pad[3];
-};
+} __aligned(sizeof(u64));
 
 /**
  * struct homa_way - how packets reach a peer
@@ -428,9 +430,9 @@ void homa_rpc_exit(void);
 struct homa_rpc *homa_rpc_create(struct homa_sock *hs, gfp_t gfp);
 void homa_rpc_hold(struct homa_rpc *rpc);
 void homa_rpc_put(struct homa_rpc *rpc);
+void homa_rpc_table_destroy(struct homa_engine *engine);
 int homa_rpc_attach(struct homa_rpc *rpc, u64 key);
 void homa_rpc_name(struct homa_rpc *rpc, u64 id);
-void homa_rpc_table_destroy(struct homa_engine *engine);
 struct homa_rpc *homa_rpc_of(struct homa_engine *engine, u64 key);
 struct homa_rpc *homa_rpc_find(struct homa_sock *hs, u64 id,
 			       const struct in6_addr *peer, u16 port);
@@ -445,6 +447,7 @@ void homa_rpc_event(struct homa_engine *engine,
 struct homa_message *homa_message_copy(struct homa_sock *hs,
 				       struct msghdr *msg, size_t length);
 void homa_message_put(struct homa_message *message);
+void homa_message_drop_spare(struct homa_sock *hs);
 int homa_message_add_to(const struct homa_message *message, u32 offset,
 			u32 length, struct sk_buff *skb);
 int homa_message_write(const struct homa_message *message, u32 offset,
@@ -453,7 +456,6 @@ u32 homa_message_linear(const struct homa_message *message, u32 length);
 
 /* homa_pool.c */
 void homa_pool_init(struct homa_pool *pool);
-void homa_message_drop_spare(struct homa_sock *hs);
 int homa_pool_set(struct homa_pool *pool, const struct homa_rcvbuf_args *args);
 void homa_pool_destroy(struct homa_pool *pool);
 bool homa_pool_take(struct homa_pool *pool, u32 length, u32 *offsets,
@@ -487,14 +489,12 @@ u32 homa_segment_bytes(struct homa_sock *hs, const struct in6_addr *peer,
 /* homa_offload.c */
 int homa_offload_init(void);
 void homa_offload_exit(void);
-u32 homa_merge(const struct homa_burst *burst, u32 index,
-	       struct homa_core_packet_view *view);
 
 /* homa_output.c */
 void homa_send_burst(struct homa_engine *engine, struct homa_sock *hs,
-		     const struct homa_core_path *path, u8 priority,
+		     const struct homa_core_turn *wanted,
 		     const struct homa_burst *burst,
-		     struct homa_message *const *messages, u32 count);
+		     struct homa_message *const *messages);
 
 /* homa_input.c */
 void homa_arrive(struct homa_sock *hs, struct sk_buff *skb, bool is_v4,
@@ -540,13 +540,13 @@ struct homa_sysctl {
 int homa_sysctl_init(struct homa_sysctl *sysctl, struct net *net);
 void homa_sysctl_exit(struct homa_sysctl *sysctl);
 
+/* homa_proc.c */
+int homa_proc_init(struct net *net);
+void homa_proc_exit(struct net *net);
+
 /* homa_module.c */
 int homa_engine_unless(struct net *net, int (*change)(void *), void *argument);
 struct homa_engine *homa_engine_of(struct net *net, enum homa_link link);
 struct homa_engine *homa_engine_get(struct net *net, enum homa_link link);
 
 #endif /* _HOMA_IMPL_H */
-/* homa_proc.c */
-int homa_proc_init(struct net *net);
-void homa_proc_exit(struct net *net);
-

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Large packets. Packets of one message that follow each other leave as one,
- * which a device that can carry it takes whole, as veth and loopback do; for
- * others it is cut here, just before them, into what the core wanted to send.
+ * Large packets. What the core has cut into packets leaves as one, which a
+ * device that can carry it takes whole, as veth and loopback do; for others it
+ * is cut here, just before them.
  *
  * The kernel has no name for such packets of protocol 146. They go as
  * SKB_GSO_FRAGLIST without a list: devices that can pass on one packet as it is
@@ -12,48 +12,6 @@
 #include <net/protocol.h>
 
 #include "homa_impl.h"
-
-/* Where the offset of the payload stands in a DATA header: twice. */
-#define HOMA_SEQUENCE_AT 4
-#define HOMA_OFFSET_AT 52
-
-/* Whether @next is @first but for its place in the same message. */
-static bool homa_continues(const struct homa_core_packet_view *first,
-			   const struct homa_core_packet_view *next,
-			   u32 offset)
-{
-	const u32 after = HOMA_SEQUENCE_AT + sizeof(u32);
-
-	return next->length && next->rpc == first->rpc &&
-	       next->offset == offset && next->length <= first->length &&
-	       next->header_bytes == HOMA_DATA_HEADER &&
-	       !memcmp(next->header, first->header, HOMA_SEQUENCE_AT) &&
-	       !memcmp(next->header + after, first->header + after,
-		       HOMA_OFFSET_AT - after);
-}
-
-/*
- * How many packets of a burst, from @index on, may leave as one. @view is the
- * first of them, and then that one: it has the bytes of all.
- */
-u32 homa_merge(const struct homa_burst *burst, u32 index,
-	       struct homa_core_packet_view *view)
-{
-	struct homa_core_packet_view first = *view, next;
-	u32 count = 1, last = first.length;
-
-	if (!first.length || first.header_bytes != HOMA_DATA_HEADER)
-		return 1;
-	/* Only the last may be shorter. */
-	while (last == first.length &&
-	       homa_core_burst_packet(burst, index + count, &next) &&
-	       homa_continues(&first, &next, first.offset + view->length)) {
-		view->length += next.length;
-		last = next.length;
-		count++;
-	}
-	return count;
-}
 
 static __sum16 homa_pseudo_v4(const struct sk_buff *skb, u32 length)
 {

@@ -12,26 +12,20 @@
  * struct homa_sending - a burst on its way out
  * @engine:    whose it is
  * @sk:        its socket, NULL if that is closed
- * @path:      where it goes
+ * @wanted:    where it goes, at which level, and the first packet
  * @way:       how
  * @burst:     the packets
  * @messages:  of each packet with payload the message
- * @count:     how many packets there are
  * @port:      our port
- * @priority:  of all packets
- * @may_merge: those that follow each other may leave as one
  */
 struct homa_sending {
 	struct homa_engine *engine;
 	struct sock *sk;
-	const struct homa_core_path *path;
+	const struct homa_core_turn *wanted;
 	const struct homa_way *way;
 	const struct homa_burst *burst;
 	struct homa_message *const *messages;
-	u32 count;
 	__be16 port;
-	u8 priority;
-	bool may_merge;
 };
 
 /*
@@ -55,9 +49,10 @@ static void homa_checksum(struct sk_buff *skb, const struct homa_way *way,
 }
 
 /* Puts the header before that of IP, or what stands for it, into its place. */
-static void homa_encapsulate(struct sk_buff *skb, const struct homa_way *way,
-			     const struct homa_core_path *path, __be16 port)
+static void homa_encapsulate(struct sk_buff *skb,
+			     const struct homa_sending *sending)
 {
+	const struct homa_way *way = sending->way;
 	struct udphdr *udp;
 
 	if (way->link == HOMA_LINK_IP) {
@@ -69,8 +64,8 @@ static void homa_encapsulate(struct sk_buff *skb, const struct homa_way *way,
 	udp = skb_push(skb, sizeof(*udp));
 	skb_reset_transport_header(skb);
 	*udp = (struct udphdr) {
-		.source = port,
-		.dest = htons(path->peer_port),
+		.source = sending->port,
+		.dest = htons(sending->wanted->path.peer_port),
 		.len = htons(skb->len),
 	};
 	homa_checksum(skb, way, IPPROTO_UDP, offsetof(struct udphdr, check));
@@ -142,11 +137,11 @@ static int homa_send_packet(const struct homa_sending *sending,
 {
 	const struct homa_way *way = sending->way;
 	struct sock *sk = sending->sk;
-	u8 tos = homa_traffic_class(sending->priority);
+	u8 tos = homa_traffic_class(sending->wanted->priority);
 
-	homa_encapsulate(skb, way, sending->path, sending->port);
+	homa_encapsulate(skb, sending);
 	skb_dst_set_noref(skb, way->dst);
-	skb->priority = sending->priority;
+	skb->priority = sending->wanted->priority;
 	if (sk)
 		skb->mark = sk->sk_mark;
 	return way->is_v4 ? homa_send_v4(skb, way, sending->engine, sk, tos) :
@@ -179,7 +174,7 @@ static struct sk_buff *homa_datagrams(const struct homa_sending *sending)
 	struct sk_buff *skb;
 	int err;
 
-	for (i = 0; i < sending->count; i++) {
+	for (i = 0; i < sending->wanted->packets; i++) {
 		if (!homa_core_burst_packet(sending->burst, i, &view) ||
 		    (view.length && !sending->messages[i]))
 			return NULL;
@@ -194,7 +189,7 @@ static struct sk_buff *homa_datagrams(const struct homa_sending *sending)
 	skb_reserve(skb, head);
 	skb->data_len = bytes;
 	skb->len = bytes;
-	for (i = 0; i < sending->count; i++) {
+	for (i = 0; i < sending->wanted->packets; i++) {
 		homa_core_burst_packet(sending->burst, i, &view);
 		err = skb_store_bits(skb, at, view.header, view.header_bytes);
 		at += view.header_bytes;
@@ -209,7 +204,7 @@ static struct sk_buff *homa_datagrams(const struct homa_sending *sending)
 		}
 	}
 	skb_shinfo(skb)->gso_size = first;
-	skb_shinfo(skb)->gso_segs = sending->count;
+	skb_shinfo(skb)->gso_segs = sending->wanted->packets;
 	skb_shinfo(skb)->gso_type = SKB_GSO_UDP_L4;
 	return skb;
 }
@@ -223,51 +218,82 @@ static void homa_send_skb(const struct homa_sending *sending,
 		atomic64_inc(&sending->engine->tx_errors);
 }
 
-/* Packet @index of the burst, and those that leave with it; how many. */
-static u32 homa_send_from(const struct homa_sending *sending, u32 index)
+/* One packet, which the stack or the device may cut. */
+static void homa_send_joined(const struct homa_sending *sending)
 {
-	struct homa_message *message = sending->messages[index];
-	struct homa_core_packet_view view;
+	const struct homa_core_turn *wanted = sending->wanted;
 	struct sk_buff *skb;
-	u32 piece, count = 1;
 
-	if (!homa_core_burst_packet(sending->burst, index, &view))
-		return sending->count;
-	/* Its RPC ended in the meantime. */
-	if (view.length && !message)
-		return 1;
-	piece = view.length;
-	if (sending->may_merge)
-		count = homa_merge(sending->burst, index, &view);
-	skb = homa_packet(&view, message, sending->way);
-	if (skb && count > 1) {
+	skb = homa_packet(&wanted->packet, sending->messages[0], sending->way);
+	if (skb) {
 		/* With the header: whoever forwards it knows that of IP only. */
-		skb_shinfo(skb)->gso_size = HOMA_DATA_HEADER + piece;
-		skb_shinfo(skb)->gso_segs = count;
+		skb_shinfo(skb)->gso_size = wanted->segment_bytes;
+		skb_shinfo(skb)->gso_segs = wanted->segments;
 		skb_shinfo(skb)->gso_type = SKB_GSO_FRAGLIST;
 	}
 	homa_send_skb(sending, skb);
-	return count;
 }
 
-static void homa_send_packets(struct homa_sending *sending)
+/* The same where nobody after us can cut it: each piece is a packet. */
+static void homa_send_cut(const struct homa_sending *sending)
 {
-	struct sk_buff *skb;
-	u32 i = 0;
+	const struct homa_core_turn *wanted = sending->wanted;
+	u32 piece = wanted->segment_bytes - HOMA_DATA_HEADER;
+	struct homa_core_packet_view view = wanted->packet;
+	u32 left = view.length;
+	u8 header[HOMA_DATA_HEADER];
 
-	/* What is to be encrypted is cut before. */
-	bool may_cut = sending->count > 1 && !dst_xfrm(sending->way->dst);
-
-	sending->may_merge = may_cut && sending->way->link == HOMA_LINK_IP;
-	if (may_cut && sending->way->link == HOMA_LINK_UDP) {
-		skb = homa_datagrams(sending);
-		if (skb) {
-			homa_send_skb(sending, skb);
-			return;
-		}
+	memcpy(header, view.header, sizeof(header));
+	view.header = header;
+	for (; left; left -= view.length, view.offset += view.length) {
+		view.length = min(left, piece);
+		put_unaligned_be32(view.offset, header + HOMA_SEQUENCE_AT);
+		put_unaligned_be32(view.offset, header + HOMA_OFFSET_AT);
+		homa_send_skb(sending, homa_packet(&view, sending->messages[0],
+						   sending->way));
 	}
-	while (i < sending->count)
-		i += homa_send_from(sending, i);
+}
+
+static void homa_send_each(const struct homa_sending *sending)
+{
+	struct homa_core_packet_view view = sending->wanted->packet;
+	u32 i;
+
+	for (i = 0; i < sending->wanted->packets; i++) {
+		if (i)
+			homa_core_burst_packet(sending->burst, i, &view);
+		/* Its RPC ended in the meantime. */
+		if (view.length && !sending->messages[i])
+			continue;
+		homa_send_skb(sending, homa_packet(&view, sending->messages[i],
+						   sending->way));
+	}
+}
+
+static void homa_send_packets(const struct homa_sending *sending)
+{
+	bool is_joined = sending->wanted->segments > sending->wanted->packets;
+	struct sk_buff *skb = NULL;
+	/* What is to be encrypted is cut before. */
+	bool may_cut = !dst_xfrm(sending->way->dst);
+
+	if (is_joined && !sending->messages[0])
+		return;
+	if (is_joined && may_cut) {
+		homa_send_joined(sending);
+		return;
+	}
+	if (is_joined) {
+		homa_send_cut(sending);
+		return;
+	}
+	if (sending->wanted->packets > 1 && may_cut &&
+	    sending->way->link == HOMA_LINK_UDP)
+		skb = homa_datagrams(sending);
+	if (skb)
+		homa_send_skb(sending, skb);
+	else
+		homa_send_each(sending);
 }
 
 /*
@@ -275,33 +301,28 @@ static void homa_send_packets(struct homa_sending *sending)
  * is asked for again, as what the network loses.
  */
 void homa_send_burst(struct homa_engine *engine, struct homa_sock *hs,
-		     const struct homa_core_path *path, u8 priority,
+		     const struct homa_core_turn *wanted,
 		     const struct homa_burst *burst,
-		     struct homa_message *const *messages, u32 count)
+		     struct homa_message *const *messages)
 {
 	struct homa_sending sending = {
 		.engine = engine,
 		.sk = hs ? homa_sock_sk(hs) : NULL,
-		.path = path,
+		.wanted = wanted,
 		.burst = burst,
 		.messages = messages,
-		.count = count,
-		.priority = priority,
 	};
-	struct homa_core_packet_view view;
 	int err;
 
-	if (!homa_core_burst_packet(burst, 0, &view))
-		return;
 	/* Every packet begins with it; the socket may be gone. */
-	memcpy(&sending.port, view.header, sizeof(sending.port));
-	sending.way = homa_way_find(engine, sending.sk, path, sending.port,
-				    priority);
+	memcpy(&sending.port, wanted->packet.header, sizeof(sending.port));
+	sending.way = homa_way_find(engine, sending.sk, &wanted->path,
+				    sending.port, wanted->priority);
 	err = PTR_ERR_OR_ZERO(sending.way);
 	if (err) {
 		atomic64_inc(&engine->tx_errors);
 		if (err != -ENOMEM && err != -ENOBUFS)
-			homa_send_failed(engine, path);
+			homa_send_failed(engine, &wanted->path);
 		return;
 	}
 	/* Packets hold the route only where they have to wait. */

@@ -130,7 +130,7 @@ struct homa_rpc *homa_rpc_of(struct homa_engine *engine, u64 key)
 {
 	struct homa_rpc **place = homa_rpc_place(engine, key);
 
-	return rpc && rpc->key == key ? rpc : NULL;
+	return place && *place && (*place)->key == key ? *place : NULL;
 }
 
 /* The RPC that a program names; clients of two hosts may use the same id. */
@@ -204,7 +204,7 @@ static void homa_rpc_discard(struct homa_rpc *rpc, struct homa_turn *turn)
 	if (!rpc->rx_length || rpc->state == HOMA_RPC_TAKEN)
 		return;
 	skb_queue_splice_tail_init(&rpc->rx, &turn->freed);
-	homa_core_give_back(engine->core, ktime_get_ns(), rpc->rx_length);
+	engine->given_back += rpc->rx_length;
 	homa_rpc_uncharge(rpc);
 }
 

@@ -6,7 +6,7 @@ use core::ptr;
 
 use homa_proto::{Call, CallError, RpcKey, Seed, SocketId};
 
-use crate::abi::{self, CEvent, CPath, EINVAL, EIO, ENOENT, ENOMEM, instant};
+use crate::abi::{self, CPath, EINVAL, EIO, ENOENT, ENOMEM, instant};
 use crate::contain::{Core, guarded};
 use crate::settings::CSettings;
 
@@ -160,46 +160,6 @@ pub unsafe extern "C" fn homa_core_abort(core: *mut Core, now: u64, rpc: u64) ->
     let ended = core
         .with(|engine| engine.abort(instant(now), key) || engine.drop_request(instant(now), key));
     ended == Some(true)
-}
-
-/// The buffers of received messages of `bytes` together are free again.
-///
-/// # Safety
-/// As [`homa_core_open`].
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn homa_core_give_back(core: *mut Core, now: u64, bytes: u64) {
-    // SAFETY: the caller's promise.
-    let core = unsafe { &mut *core };
-    core.with(|engine| engine.give_back(instant(now), bytes));
-}
-
-/// The next event for the application; `false`: none.
-///
-/// # Safety
-/// As [`homa_core_open`], and `event` is valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn homa_core_event(core: *mut Core, event: *mut CEvent) -> bool {
-    // SAFETY: the caller's promise.
-    let (core, event) = unsafe { (&mut *core, &mut *event) };
-    match core.with(|engine| engine.poll_event()).flatten() {
-        Some(next) => {
-            *event = CEvent::from(next);
-            true
-        }
-        None => false,
-    }
-}
-
-/// When [`homa_core_timeout`] has something to do; `u64::MAX`: never.
-///
-/// # Safety
-/// As [`homa_core_open`].
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn homa_core_deadline(core: *mut Core) -> u64 {
-    // SAFETY: the caller's promise.
-    let core = unsafe { &mut *core };
-    let deadline = core.with(|engine| engine.poll_timeout()).flatten();
-    deadline.map_or(u64::MAX, |(at, _)| at.as_nanos())
 }
 
 /// Does what is due.

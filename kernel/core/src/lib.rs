@@ -22,9 +22,11 @@ mod kernel;
 mod packets;
 mod settings;
 mod standing;
+mod turn;
 
 pub use calls::*;
 pub use contain::Core;
 pub use packets::*;
 pub use settings::*;
 pub use standing::*;
+pub use turn::*;

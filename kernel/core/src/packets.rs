@@ -112,30 +112,6 @@ pub unsafe extern "C" fn homa_core_burst_destroy(burst: *mut Burst) {
     drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(burst, 1)) });
 }
 
-/// Fills `burst` with what goes next, writes its way and priority, and answers how many packets it
-/// has; 0: nothing now.
-///
-/// # Safety
-/// As [`homa_core_open`](crate::homa_core_open), and all pointers are valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn homa_core_transmit(
-    core: *mut Core,
-    now: u64,
-    burst: *mut Burst,
-    path: *mut CPath,
-    priority: *mut u8,
-) -> u32 {
-    // SAFETY: the caller's promise.
-    let (core, burst, path, priority) =
-        unsafe { (&mut *core, &mut *burst, &mut *path, &mut *priority) };
-    if core.with(|engine| engine.poll_transmit(instant(now), burst)) != Some(true) {
-        return 0;
-    }
-    *path = CPath::of(burst.path());
-    *priority = burst.priority().get();
-    burst.len() as u32
-}
-
 /// Packet `index` of a burst. It takes no core, so no lock.
 ///
 /// # Safety

@@ -53,6 +53,7 @@ fn base(udp: bool) -> Config {
     Config {
         max_client_rpcs: RPCS_MAX / 2,
         max_server_rpcs: RPCS_MAX / 2,
+        joins_segments: true,
         // IPv4 header, and Ethernet with its gap.
         packet_overhead_bytes: 20 + 38,
         ..Config::default()

@@ -1,6 +1,6 @@
 //! The C interface, driven as the shim drives it: two cores on a wire in one process.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 use core::panic::AssertUnwindSafe;
 use core::ptr;
@@ -59,6 +59,9 @@ struct Host {
     sending: Vec<u8>,
     received: Vec<u8>,
     keeps: Cell<bool>,
+    /// What turns of the core told of and was not looked at yet.
+    events: RefCell<VecDeque<CEvent>>,
+    packets: RefCell<VecDeque<Packet>>,
 }
 
 impl Host {
@@ -78,6 +81,8 @@ impl Host {
                 sending: Vec::new(),
                 received: Vec::new(),
                 keeps: Cell::new(true),
+                events: RefCell::default(),
+                packets: RefCell::default(),
             }
         }
     }
@@ -112,35 +117,38 @@ impl Host {
         (key, id)
     }
 
-    /// Everything that the core has to send.
-    fn transmit(&self) -> VecDeque<Packet> {
+    /// Turns of the core until it wants nothing more; when it wants to be called again.
+    fn turn(&self, given_back: u64) -> u64 {
         let burst = homa_core_burst_create();
-        let mut packets = VecDeque::new();
-        let (mut path, mut priority) = (CPath::default(), 0);
-        // SAFETY: as above; the burst is this function's.
+        let mut turn = no_turn();
+        // SAFETY: as above; burst and turn are this function's.
         unsafe {
+            homa_core_turn(self.core, NOW, given_back, burst, &raw mut turn);
             loop {
-                let (path, priority) = (&raw mut path, &raw mut priority);
-                let count = homa_core_transmit(self.core, NOW, burst, path, priority);
-                if count == 0 {
+                let told = &turn.event[..turn.events as usize];
+                self.events.borrow_mut().extend(told);
+                for index in 0..turn.packets {
+                    let packet = self.packet(burst, index);
+                    self.packets.borrow_mut().push_back(packet);
+                }
+                if turn.more == 0 {
                     break;
                 }
-                (0..count).for_each(|index| packets.push_back(self.packet(burst, index)));
+                homa_core_turn(self.core, NOW, 0, burst, &raw mut turn);
             }
             homa_core_burst_destroy(burst);
         }
-        packets
+        turn.deadline
+    }
+
+    /// Everything that the core has to send.
+    fn transmit(&self) -> VecDeque<Packet> {
+        self.turn(0);
+        self.packets.take()
     }
 
     unsafe fn packet(&self, burst: *const homa_proto::Burst, index: u32) -> Packet {
-        let mut view = CPacket {
-            header: ptr::null(),
-            rpc: 0,
-            header_bytes: 0,
-            offset: 0,
-            length: 0,
-            pad: 0,
-        };
+        let mut view = NO_PACKET;
         // SAFETY: the caller's burst has this packet, whose header lives as long.
         let header = unsafe {
             assert!(homa_core_burst_packet(burst, index, &raw mut view));
@@ -181,9 +189,8 @@ impl Host {
     }
 
     fn event(&self) -> Option<CEvent> {
-        let mut event = CEvent::default();
-        // SAFETY: as above.
-        unsafe { homa_core_event(self.core, &raw mut event) }.then_some(event)
+        self.turn(0);
+        self.events.borrow_mut().pop_front()
     }
 }
 
@@ -195,6 +202,30 @@ impl Drop for Host {
 }
 
 const NOW: u64 = 1_000_000;
+
+const NO_PACKET: CPacket = CPacket {
+    header: ptr::null(),
+    rpc: 0,
+    header_bytes: 0,
+    offset: 0,
+    length: 0,
+    pad: 0,
+};
+
+fn no_turn() -> CTurn {
+    CTurn {
+        deadline: 0,
+        path: CPath::default(),
+        packets: 0,
+        events: 0,
+        priority: 0,
+        more: 0,
+        segments: 0,
+        segment_bytes: 0,
+        packet: NO_PACKET,
+        event: [CEvent::default(); TURN_EVENTS],
+    }
+}
 
 fn mapped(last: u8) -> [u8; 16] {
     core::net::Ipv4Addr::new(10, 0, 0, last)
@@ -258,12 +289,23 @@ fn a_refused_packet_leaves_no_trace_and_comes_again() {
     settle(&mut client, &mut server);
     assert_eq!(server.event(), None);
     server.keeps.set(true);
-    // SAFETY: the cores are this thread's.
-    unsafe {
-        homa_core_give_back(server.core, NOW, 1);
-    }
+    server.turn(1);
     settle(&mut client, &mut server);
     assert_eq!(server.event().map(|event| event.kind), Some(EVENT_REQUEST));
+}
+
+#[test]
+fn a_turn_that_could_not_tell_everything_asks_for_another() {
+    let (mut client, mut server) = pair();
+    let most = TURN_EVENTS + 1;
+    for _ in 0..most {
+        client.call(&server, pattern(10));
+    }
+    settle(&mut client, &mut server);
+    let told = core::iter::from_fn(|| server.event()).count();
+    assert_eq!(told, most);
+    // The client waits for the responses, and nothing else is to be done.
+    assert!((NOW..u64::MAX).contains(&client.turn(0)));
 }
 
 #[test]
@@ -362,7 +404,7 @@ fn a_panic_breaks_its_core_and_no_other() {
         homa_core_panic(broken.core);
         assert!(homa_core_is_broken(broken.core));
         assert_eq!(homa_core_open(broken.core, 5, true), EIO);
-        assert_eq!(homa_core_deadline(broken.core), u64::MAX);
+        assert_eq!(broken.turn(0), u64::MAX);
         assert!(!homa_core_abort(broken.core, NOW, 0));
         let value = &raw mut value;
         let (name, bytes) = (&raw mut name, &raw mut name_bytes);
@@ -391,7 +433,7 @@ fn numbers_that_name_nothing_are_refused() {
         assert!(!homa_core_abort(client.core, NOW, 12_345));
         homa_core_accept(client.core, 9, true);
         homa_core_close(client.core, NOW, u16::MAX);
-        homa_core_give_back(client.core, NOW, u64::MAX);
+        client.turn(u64::MAX);
         homa_core_timeout(client.core, 0);
         let nothing = [0_u8];
         let context = ptr::null_mut();
