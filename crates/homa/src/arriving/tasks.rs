@@ -4,7 +4,7 @@ use core::fmt;
 use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use std::io;
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ use super::RawArriving;
 use crate::client::Pending;
 use crate::error::{RecvError, ReplyError};
 use crate::server::{Request, Responder, Server, Taker};
+use crate::shared::Shared;
+use crate::state::State;
 use crate::waiting::Ticket;
 
 impl Server {
@@ -102,15 +104,9 @@ impl AsyncRead for Arriving {
         let Some(shared) = raw.shared().map(Arc::clone) else {
             return Poll::Ready(Ok(()));
         };
-        let Ok(mut state) = shared.lock() else {
-            return Poll::Ready(Err(io::Error::other(ReplyError::Broken)));
-        };
-        let read = raw.read(
-            &mut state,
-            into.initialize_unfilled(),
-            Some(context.waker()),
-        );
-        filled(read, into)
+        poll_read(&shared, context, into, |state, into, waker| {
+            raw.read(state, into, waker)
+        })
     }
 }
 
@@ -124,23 +120,28 @@ impl AsyncRead for Pending {
     ) -> Poll<io::Result<()>> {
         let raw = &mut self.get_mut().raw;
         let shared = Arc::clone(raw.shared());
-        let Ok(mut state) = shared.lock() else {
-            return Poll::Ready(Err(io::Error::other(ReplyError::Broken)));
-        };
-        let read = raw.read(
-            &mut state,
-            into.initialize_unfilled(),
-            Some(context.waker()),
-        );
-        filled(read, into)
+        poll_read(&shared, context, into, |state, into, waker| {
+            raw.read(state, into, waker)
+        })
     }
 }
 
-fn filled<E>(read: Option<Result<usize, E>>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
+/// Fills `into` by `read`, which says how many bytes there were, or has the task woken when there may
+/// be some.
+fn poll_read<E>(
+    shared: &Shared,
+    context: &Context<'_>,
+    into: &mut ReadBuf<'_>,
+    read: impl FnOnce(&mut State, &mut [u8], Option<&Waker>) -> Option<Result<usize, E>>,
+) -> Poll<io::Result<()>>
 where
     E: core::error::Error + Send + Sync + 'static,
 {
-    match read {
+    let Ok(mut state) = shared.lock() else {
+        return Poll::Ready(Err(io::Error::other(ReplyError::Broken)));
+    };
+    let waker = Some(context.waker());
+    match read(&mut state, into.initialize_unfilled(), waker) {
         None => Poll::Pending,
         Some(Ok(count)) => {
             into.advance(count);
