@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::net::SocketAddr;
+use core::task::Waker;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use super::client::Pending;
 use super::server::{Request, Responder, Server};
 use crate::arriving::RawArriving;
 use crate::error::{RecvError, ReplyError};
-use crate::shared::Broken;
+use crate::shared::{Broken, Shared};
+use crate::state::State;
 use crate::waiting::Ticket;
 
 impl Server {
@@ -103,10 +105,7 @@ impl Read for Arriving {
         let Some(shared) = self.raw.shared().map(Arc::clone) else {
             return Ok(0);
         };
-        let read = shared.wait(None, |state, waker| self.raw.read(state, into, waker));
-        let read = read.map_err(ReplyError::from);
-        read.and_then(|read| read.unwrap_or(Err(ReplyError::Broken)))
-            .map_err(io::Error::other)
+        read(&shared, |state, waker| self.raw.read(state, into, waker))
     }
 }
 
@@ -121,8 +120,22 @@ impl fmt::Debug for Arriving {
 impl Read for Pending {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let shared = Arc::clone(self.raw.shared());
-        let read = shared.wait(None, |state, waker| self.raw.read(state, into, waker));
-        let read = read.map_err(|broken: Broken| io::Error::other(ReplyError::from(broken)))?;
-        read.unwrap_or(Ok(0)).map_err(io::Error::other)
+        read(&shared, |state, waker| self.raw.read(state, into, waker))
+    }
+}
+
+/// Waits until `some` has a number of bytes.
+fn read<E>(
+    shared: &Shared,
+    some: impl FnMut(&mut State, Option<&Waker>) -> Option<Result<usize, E>>,
+) -> io::Result<usize>
+where
+    E: core::error::Error + Send + Sync + 'static,
+{
+    match shared.wait(None, some) {
+        Ok(Some(read)) => read.map_err(io::Error::other),
+        // Without a deadline the wait ends with a result only.
+        Ok(None) => Ok(0),
+        Err(Broken) => Err(io::Error::other(ReplyError::Broken)),
     }
 }
