@@ -110,6 +110,18 @@ impl Counters {
 
 /// Adds what one link counted to `sum`.
 pub(crate) fn add(sum: &mut homa_net::Counters, link: &homa_net::Counters) {
+    for ((_, sum), (_, more)) in named(sum).into_iter().zip(named(&mut { *link })) {
+        *sum += *more;
+    }
+}
+
+/// What links counted, with the names of the counters.
+fn link_counters(link: &homa_net::Counters) -> [(&'static str, u64); 12] {
+    named(&mut { *link }).map(|(name, counted)| (name, *counted))
+}
+
+/// Every counter of a link by its name.
+fn named(link: &mut homa_net::Counters) -> [(&'static str, &mut u64); 12] {
     let homa_net::Counters {
         datagrams_sent,
         datagrams_received,
@@ -124,36 +136,6 @@ pub(crate) fn add(sum: &mut homa_net::Counters, link: &homa_net::Counters) {
         faults_reordered,
         faults_duplicated,
     } = link;
-    sum.datagrams_sent += datagrams_sent;
-    sum.datagrams_received += datagrams_received;
-    sum.transmits_refused += transmits_refused;
-    sum.send_full += send_full;
-    sum.segmentation_refused += segmentation_refused;
-    sum.pending_errors += pending_errors;
-    sum.undeliverable += undeliverable;
-    sum.receive_overflows += receive_overflows;
-    sum.malformed += malformed;
-    sum.faults_dropped += faults_dropped;
-    sum.faults_reordered += faults_reordered;
-    sum.faults_duplicated += faults_duplicated;
-}
-
-/// What links counted, with the names of the counters.
-fn link_counters(link: &homa_net::Counters) -> [(&'static str, u64); 12] {
-    let homa_net::Counters {
-        datagrams_sent,
-        datagrams_received,
-        transmits_refused,
-        send_full,
-        segmentation_refused,
-        pending_errors,
-        undeliverable,
-        receive_overflows,
-        malformed,
-        faults_dropped,
-        faults_reordered,
-        faults_duplicated,
-    } = *link;
     [
         ("link_datagrams_sent", datagrams_sent),
         ("link_datagrams_received", datagrams_received),
