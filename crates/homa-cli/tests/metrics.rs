@@ -5,44 +5,21 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod running;
+
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-const HOMA: &str = env!("CARGO_BIN_EXE_homa");
+use running::{HOMA, Server};
 
-/// Ends a process however the test ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A server, where it listens, and where it tells its metrics.
-fn start() -> (Running, String, String) {
-    let mut child = Command::new(HOMA)
-        .args(["serve", "--listen", "127.0.0.1:0", "--engines", "2"])
-        .args(["--metrics", "127.0.0.1:0"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = child.stdout.take().unwrap();
-    let server = Running(child);
-    let mut lines = BufReader::new(output).lines().map(Result::unwrap);
-    let address = lines.next().unwrap();
-    let metrics = lines.next().unwrap();
-    (
-        server,
-        address.strip_prefix("listening on ").unwrap().to_owned(),
-        metrics
-            .strip_prefix("metrics at http://")
-            .unwrap()
-            .to_owned(),
-    )
+/// A server, and where it tells its metrics.
+fn start() -> (Server, String) {
+    let mut server = Server::start(&["--engines", "2", "--metrics", "127.0.0.1:0"]);
+    let line = server.line();
+    let metrics = line.strip_prefix("metrics at http://").unwrap().to_owned();
+    (server, metrics)
 }
 
 fn ask(at: &str, request: &str) -> (String, String) {
@@ -56,10 +33,12 @@ fn ask(at: &str, request: &str) -> (String, String) {
 
 #[test]
 fn every_engine_tells_each_metric_once_and_nothing_else_is_answered() {
-    let (_server, address, metrics) = start();
+    let (server, metrics) = start();
     let (at, path) = metrics.split_once('/').unwrap();
     for _ in 0..4 {
-        let call = Command::new(HOMA).args(["call", &address, "x"]).output();
+        let call = Command::new(HOMA)
+            .args(["call", &server.address, "x"])
+            .output();
         assert!(call.unwrap().status.success());
     }
     let (head, body) = ask(at, &format!("GET /{path}"));
@@ -82,7 +61,7 @@ fn every_engine_tells_each_metric_once_and_nothing_else_is_answered() {
 
 #[test]
 fn an_address_for_metrics_that_is_taken_is_told_in_one_line() {
-    let (_server, _, metrics) = start();
+    let (_server, metrics) = start();
     let (at, _) = metrics.split_once('/').unwrap();
     let output = Command::new(HOMA)
         .args(["serve", "--listen", "127.0.0.1:0", "--metrics", at])

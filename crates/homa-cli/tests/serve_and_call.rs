@@ -5,63 +5,14 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod running;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
-
-const HOMA: &str = env!("CARGO_BIN_EXE_homa");
-
-/// A server process; killed when dropped, if it has not ended by then.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(words: &[&str]) -> Self {
-        let mut child = Command::new(HOMA)
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(words)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line
-            .trim_end()
-            .strip_prefix("listening on ")
-            .unwrap()
-            .to_owned();
-        Self { child, address }
-    }
-
-    fn call(&self, words: &[&str]) -> Output {
-        call(&self.address, words)
-    }
-
-    /// Sends a signal and returns the exit code and what was said on standard error.
-    fn stop(mut self, signal: Signal) -> (Option<i32>, String) {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-        let code = self.child.wait().unwrap().code();
-        let mut errors = String::new();
-        let mut output: ChildStderr = self.child.stderr.take().unwrap();
-        output.read_to_string(&mut errors).unwrap();
-        (code, errors)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use running::{HOMA, Server};
+use rustix::process::Signal;
 
 fn call(address: &str, words: &[&str]) -> Output {
     Command::new(HOMA)
@@ -79,7 +30,7 @@ fn errors(output: &Output) -> String {
 #[test]
 fn an_argument_is_echoed_to_standard_output() {
     let server = Server::start(&[]);
-    let output = server.call(&["hello"]);
+    let output = call(&server.address, &["hello"]);
     assert_eq!(
         (output.status.code(), &*output.stdout),
         (Some(0), &b"hello"[..]),
@@ -114,7 +65,7 @@ fn files_go_in_and_come_out() {
     fs::write(&request, &bytes).unwrap();
     let server = Server::start(&[]);
     let files = [request.to_str().unwrap(), response.to_str().unwrap()];
-    let output = server.call(&["--file", files[0], "--out", files[1]]);
+    let output = call(&server.address, &["--file", files[0], "--out", files[1]]);
     assert_eq!(
         (output.status.code(), output.stdout.len()),
         (Some(0), 0),
@@ -132,21 +83,24 @@ fn longer_messages_are_a_matter_of_configuration_at_both_ends() {
     fs::write(&request, &bytes).unwrap();
     let files = [request.to_str().unwrap(), response.to_str().unwrap()];
     let server = Server::start(&["--max-message", "16777216"]);
-    let short = server.call(&["--file", files[0], "--out", files[1]]);
+    let short = call(&server.address, &["--file", files[0], "--out", files[1]]);
     assert_eq!(short.status.code(), Some(1));
     assert!(
         errors(&short).contains("may have 1000000"),
         "{}",
         errors(&short)
     );
-    let output = server.call(&[
-        "--max-message",
-        "16777216",
-        "--file",
-        files[0],
-        "--out",
-        files[1],
-    ]);
+    let output = call(
+        &server.address,
+        &[
+            "--max-message",
+            "16777216",
+            "--file",
+            files[0],
+            "--out",
+            files[1],
+        ],
+    );
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
     assert!(fs::read(&response).unwrap() == bytes);
 }
@@ -156,19 +110,22 @@ fn a_directory_is_served_by_name() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("hello.txt"), "hello from a file\n").unwrap();
     let server = Server::start(&["--dir", directory.path().to_str().unwrap()]);
-    let output = server.call(&["hello.txt"]);
+    let output = call(&server.address, &["hello.txt"]);
     assert_eq!(
         (output.status.code(), &*output.stdout),
         (Some(0), &b"hello from a file\n"[..])
     );
-    let missing = server.call(&["none.txt"]);
+    let missing = call(&server.address, &["none.txt"]);
     assert_eq!((missing.status.code(), missing.stdout.len()), (Some(1), 0));
     assert!(
         errors(&missing).contains("dropped the request"),
         "{}",
         errors(&missing)
     );
-    assert_eq!(server.call(&["../hello.txt"]).status.code(), Some(1));
+    assert_eq!(
+        call(&server.address, &["../hello.txt"]).status.code(),
+        Some(1)
+    );
     let (_, said) = server.stop(Signal::INT);
     assert!(said.contains("\"none.txt\": No such file"), "{said}");
     assert!(
@@ -181,7 +138,7 @@ fn a_directory_is_served_by_name() {
 fn signals_end_a_server_cleanly() {
     for signal in [Signal::INT, Signal::TERM] {
         let server = Server::start(&[]);
-        assert_eq!(server.call(&["x"]).status.code(), Some(0));
+        assert_eq!(call(&server.address, &["x"]).status.code(), Some(0));
         assert_eq!(server.stop(signal), (Some(0), String::new()));
     }
 }
@@ -190,7 +147,7 @@ fn signals_end_a_server_cleanly() {
 fn several_engines_answer_at_one_address_and_end_at_one_signal() {
     let server = Server::start(&["--engines", "3"]);
     for word in ["one", "two", "three", "four", "five", "six"] {
-        let output = server.call(&[word]);
+        let output = call(&server.address, &[word]);
         assert_eq!(output.stdout, word.as_bytes(), "{}", errors(&output));
     }
     assert_eq!(server.stop(Signal::TERM), (Some(0), String::new()));

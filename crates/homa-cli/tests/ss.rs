@@ -5,33 +5,23 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod running;
+
 use core::net::SocketAddr;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use homa::Host;
 use homa::blocking::{Client, Server};
+use running::HOMA;
 use serde_json::Value;
-
-const HOMA: &str = env!("CARGO_BIN_EXE_homa");
-
-/// Ends a process however the test ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn ss(words: &[&str]) -> Output {
     Command::new(HOMA).arg("ss").args(words).output().unwrap()
 }
 
-fn told(pid: u32) -> Vec<Value> {
+/// What a process tells; nothing while it has no host.
+fn told(pid: impl ToString) -> Vec<Value> {
     let output = ss(&["--json", "--pid", &pid.to_string()]);
-    assert!(output.status.success(), "{output:?}");
     let lines = String::from_utf8(output.stdout).unwrap();
     let parse = |line| serde_json::from_str(line).unwrap();
     lines.lines().map(parse).collect()
@@ -43,39 +33,32 @@ fn of<'a>(objects: &'a [Value], kind: &'a str) -> Vec<&'a Value> {
 
 #[test]
 fn a_running_server_shows_its_socket_its_peers_and_its_limits() {
-    let mut child = Command::new(HOMA)
-        .args(["serve", "--listen", "127.0.0.1:0"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let output = child.stdout.take().unwrap();
-    let server = Running(child);
-    BufReader::new(output).read_line(&mut line).unwrap();
-    let address = line.trim_end().strip_prefix("listening on ").unwrap();
-
+    let server = running::Server::start(&[]);
     let client = Client::new().unwrap();
-    let response = client.call(address, b"hello").unwrap();
+    let response = client.call(&server.address, b"hello").unwrap();
     assert_eq!(*response, *b"hello");
 
-    let objects = told(server.0.id());
+    let objects = told(server.id());
     let host = of(&objects, "host")[0];
     assert_eq!(
         (&host["program"], &host["engine"]),
         (&"homa".into(), &0.into())
     );
-    assert_eq!(host["pid"], server.0.id());
+    assert_eq!(host["pid"], server.id());
     assert!(host["receive_bytes_max"].as_u64().unwrap() > 0);
     let sockets = of(&objects, "socket");
-    assert_eq!((sockets.len(), &sockets[0]["local"]), (1, &address.into()));
+    assert_eq!(
+        (sockets.len(), &sockets[0]["local"]),
+        (1, &server.address.as_str().into())
+    );
     assert_eq!(sockets[0]["accepts_requests"], true);
     assert_eq!(of(&objects, "peer").len(), 1);
     assert_eq!(of(&objects, "counters")[0]["requests_delivered"], 1);
 
-    let text = ss(&["--counters", "--pid", &server.0.id().to_string()]);
+    let text = ss(&["--counters", "--pid", &server.id().to_string()]);
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(
-        text.contains(&format!("socket {address}  takes requests")),
+        text.contains(&format!("socket {}  takes requests", server.address)),
         "{text}"
     );
     assert!(text.contains("1 requests_delivered"), "{text}");
