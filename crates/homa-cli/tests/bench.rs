@@ -5,6 +5,8 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod running;
+
 use core::time::Duration;
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +14,8 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
+use running::{HOMA, Running, children_of, processes};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 /// Turns as short as they may be; other tests run beside them, so every sample is allowed.
@@ -26,7 +29,7 @@ const SHORT: [&str; 6] = [
 ];
 
 fn bench(words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_homa"));
+    let mut command = Command::new(HOMA);
     command.arg("bench").args(words).output().unwrap()
 }
 
@@ -222,8 +225,11 @@ fn a_virtual_cable_is_laid_or_the_missing_right_is_named() {
 #[test]
 fn nothing_is_left_of_a_run_that_is_interrupted() {
     for over in ["loopback", "veth"] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_homa"));
-        command.args([
+        // Shells start what runs in the background with the signal ignored, and such a command keeps
+        // it so; this one is to be as if started at a terminal.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").args([
+            HOMA,
             "bench",
             "rtt",
             "--rounds",
@@ -232,21 +238,26 @@ fn nothing_is_left_of_a_run_that_is_interrupted() {
             "--over",
             over,
         ]);
-        let mut bench = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let pid = Pid::from_child(&bench);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut bench = Running(command.spawn().unwrap());
+        let pid = bench.pid();
         let children = loop {
             let children = children_of(pid);
-            if children.len() == 2 || bench.try_wait().unwrap().is_some() {
+            if children.len() == 2 || bench.0.try_wait().unwrap().is_some() {
                 break children;
             }
         };
         // Where cables may not be laid, it has ended by itself.
         let _ = kill_process(pid, Signal::INT);
-        assert!(!bench.wait().unwrap().success());
+        let begun = Instant::now();
+        let status = loop {
+            assert!(begun.elapsed() < Duration::from_secs(10), "over {over}");
+            match bench.0.try_wait().unwrap() {
+                Some(status) => break status,
+                None => thread::yield_now(),
+            }
+        };
+        assert!(!status.success());
         let namespaces: Vec<_> = children
             .iter()
             .filter_map(|child| namespace_of(*child))
@@ -262,20 +273,6 @@ fn nothing_is_left_of_a_run_that_is_interrupted() {
             thread::yield_now();
         }
     }
-}
-
-/// The numbers of all processes.
-fn processes() -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir("/proc").unwrap();
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-}
-
-fn children_of(parent: Pid) -> Vec<i32> {
-    let line = format!("PPid:\t{}\n", parent.as_raw_nonzero());
-    let is_child = |process: &i32| {
-        fs::read_to_string(format!("/proc/{process}/status")).is_ok_and(|text| text.contains(&line))
-    };
-    processes().filter(is_child).collect()
 }
 
 /// The name of a process's network namespace: it ends when no process has it.

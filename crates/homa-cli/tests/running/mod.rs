@@ -1,6 +1,7 @@
 //! What tests of the command share: a server that runs, and ends however the test does.
 #![allow(dead_code, reason = "no test uses all of it")]
 
+use std::fs;
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -73,4 +74,18 @@ impl Server {
         output.read_to_string(&mut errors).unwrap();
         (code, errors)
     }
+}
+
+/// The numbers of all processes.
+pub(crate) fn processes() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").unwrap();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+pub(crate) fn children_of(parent: Pid) -> Vec<i32> {
+    let line = format!("PPid:\t{}\n", parent.as_raw_nonzero());
+    let is_child = |process: &i32| {
+        fs::read_to_string(format!("/proc/{process}/status")).is_ok_and(|text| text.contains(&line))
+    };
+    processes().filter(is_child).collect()
 }
