@@ -8,7 +8,9 @@
 mod running;
 
 use core::net::SocketAddr;
-use std::process::{Command, Output};
+use core::time::Duration;
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 
 use homa::Host;
 use homa::blocking::{Client, Server};
@@ -94,6 +96,42 @@ fn rpcs_under_way_show_how_far_they_are() {
     let nobody = ss(&["--pid", &std::process::id().to_string()]);
     let errors = String::from_utf8(nobody.stderr).unwrap();
     assert!(errors.lines().count() <= 1, "{errors}");
+}
+
+#[test]
+fn a_running_demo_shows_both_of_its_processes_and_what_they_have_under_way() {
+    let mut command = Command::new(HOMA);
+    // Long ago it has shown all there is; the test ends it.
+    command.args([
+        "demo",
+        "--seconds",
+        "60",
+        "--load",
+        "0.02",
+        "--protocol",
+        "homa",
+    ]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut demo = running::Running(command.spawn().unwrap());
+    let begun = Instant::now();
+    let (client, server) = loop {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing to see");
+        assert!(demo.0.try_wait().unwrap().is_none(), "the demo ended");
+        let client = told(demo.0.id());
+        let child = running::children_of(demo.pid()).first().copied();
+        let server = child.map(told).unwrap_or_default();
+        if !of(&client, "rpc").is_empty() && !of(&server, "peer").is_empty() {
+            break (client, server);
+        }
+    };
+    assert_eq!(of(&client, "host")[0]["pid"], demo.0.id());
+    let socket = of(&server, "socket")[0];
+    assert_eq!(socket["accepts_requests"], true);
+    assert_eq!(of(&client, "peer")[0]["address"], socket["local"]);
+    let rpc = of(&client, "rpc")[0];
+    assert!(rpc["sent"].as_u64() <= rpc["send_bytes"].as_u64(), "{rpc}");
+    let peer = of(&server, "peer")[0];
+    assert!(peer["unscheduled_bytes"].as_u64().unwrap() > 0, "{peer}");
 }
 
 #[test]
