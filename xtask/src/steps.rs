@@ -72,6 +72,19 @@ pub(crate) const STEPS: &[Step] = &[
         )],
     },
     Step {
+        name: "model",
+        checks: "threads that meet in the library lose no wake-up, whatever the schedule (1,000 of each \
+                 scenario, under a model checker)",
+        needs: &[],
+        work: &[Work::Command(Line {
+            environment: &[
+                ("CARGO_TARGET_DIR", "target/model"),
+                ("RUSTFLAGS", "--cfg homa_model"),
+            ],
+            words: "cargo test --package homa-rpc --lib --quiet model::",
+        })],
+    },
+    Step {
         name: "games",
         checks: "engines survive random packets and games by the million (optimised, so that many fit)",
         needs: &[],

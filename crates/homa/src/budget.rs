@@ -1,7 +1,7 @@
 //! How many bytes of outbound messages a host holds. It counts and refuses; who waits, waits
 //! elsewhere.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes held, and how many may be.
 pub(crate) struct SendBudget {

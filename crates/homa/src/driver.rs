@@ -8,14 +8,14 @@ use core::time::Duration;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::thread;
 
-use homa_net::wait::{Wakeup, Watch, wait};
+use homa_net::wait::{Wakeup, Watch};
 use homa_proto::Instant;
 
 use crate::seat::{NEVER, Offer};
 use crate::shared::{Broken, Guard, Shared};
 use crate::state::State;
+use crate::sync::{thread, wait};
 use crate::timer::Timer;
 use crate::waiting::{Ticket, with_thread_waker};
 

@@ -5,13 +5,14 @@
 //! engine's.
 
 use core::net::{IpAddr, SocketAddr};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use homa_net::Received;
 use homa_net::udp::Steering;
 use homa_proto::{Engine, ForeignAck, HostView, Report};
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::waiting::Alarm;
 
 /// Packets that wait for one engine; more are lost, as in a full socket.

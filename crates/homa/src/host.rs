@@ -4,7 +4,6 @@
 //! them. Who drives the engine is decided in `seat`.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use homa_net::{Link, LinkKind, faults, udp};
@@ -26,6 +25,7 @@ use crate::pool::Pool;
 use crate::shared::{Guard, Shared};
 use crate::spin::Spin;
 use crate::state::{Parts, State};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::timer::Timer;
 use crate::waiting::Alarm;
 

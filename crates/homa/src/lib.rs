@@ -68,6 +68,8 @@ mod links;
 mod messages;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(all(test, homa_model))]
+mod model;
 mod options;
 mod outgoing;
 mod parties;
@@ -84,6 +86,7 @@ mod slab;
 mod spin;
 mod state;
 mod stock;
+mod sync;
 mod timer;
 mod waiting;
 

@@ -12,9 +12,10 @@
 
 use core::fmt;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::waiting::Alarm;
 
 /// The smallest buffer, in bytes.
@@ -129,7 +130,7 @@ impl Pool {
         self.lock().idle_bytes
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Shelves> {
+    fn lock(&self) -> MutexGuard<'_, Shelves> {
         // Nothing in here leaves the shelves half changed in a way that matters.
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -21,10 +21,10 @@
 //! takes one, and replaces the background thread.
 
 use core::task::Waker;
-use std::thread::Thread;
 
 use homa_proto::Instant;
 
+use crate::sync::thread::Thread;
 use crate::waiting::{Alarm, Ticket, WaitList};
 
 /// Who has the seat.
@@ -304,7 +304,7 @@ mod tests {
         assert!(seat.attach_task());
         assert!(!seat.attach_task());
         assert_eq!(seat.offer_to_background(&mut seen), Offer::NotNeeded);
-        seat.park(std::thread::current());
+        seat.park(crate::sync::thread::current());
         seat.detach_task();
         assert!(seat.parked.is_none(), "it was woken");
         assert_eq!(seat.offer_to_background(&mut seen), Offer::Yours);

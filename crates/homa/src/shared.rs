@@ -4,10 +4,9 @@
 //! changed, so the host is unusable, and everybody who waits is woken to find that out.
 
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::Waker;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, TryLockError};
 
 use crate::counters::{Counters, HostCounters};
 use crate::error::{BindError, CallError, RecvError, ReplyError};
@@ -15,6 +14,8 @@ use crate::messages::Outbound;
 use crate::parties::wake_all;
 use crate::state::{Parts, State};
 use crate::stock::Stock;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard, thread};
 use crate::waiting::Ticket;
 
 /// A host's inside.
@@ -127,7 +128,7 @@ impl Shared {
     /// Lets other threads have the lock, if any wants it.
     pub(crate) fn let_others_in(&self) {
         if self.contenders.load(Ordering::Relaxed) > 0 {
-            std::thread::yield_now();
+            thread::yield_now();
         } else {
             core::hint::spin_loop();
         }
@@ -229,7 +230,7 @@ impl Drop for Guard<'_> {
         let Some(mut state) = self.state.take() else {
             return;
         };
-        if std::thread::panicking() {
+        if thread::panicking() {
             give_up(&mut state);
         }
         if !state.woken.is_empty() {

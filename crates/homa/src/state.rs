@@ -4,7 +4,6 @@
 //! It decides nothing about the protocol, nor about who takes the turns.
 
 use core::net::IpAddr;
-use core::sync::atomic::{AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
 
@@ -32,6 +31,7 @@ use crate::seat::{NEVER, Seat};
 use crate::shared::Outgoing;
 use crate::spin::Spin;
 use crate::stock::Stock;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::timer::Timer;
 use crate::waiting::{Alarm, WaitList, Woken};
 

@@ -3,15 +3,17 @@
 //! Everything that waits is a [`Waker`]: a task's own, or one that unparks a thread. So the tables
 //! need not know whether an application blocks or awaits.
 
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Wake;
-use std::thread::{self, Thread};
 
 use homa_net::wait::Wakeup;
+
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Mutex, MutexGuard, thread_local};
 
 /// Names an entry of a [`WaitList`]; held by whoever waits.
 #[derive(Debug, Default)]
@@ -158,7 +160,7 @@ impl TaskBell {
         self.rung.swap(false, Ordering::AcqRel)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
