@@ -4,6 +4,7 @@
 use crate::address::SocketId;
 use crate::api::{Call, CallError, Failure, ReplyError, RpcKey};
 use crate::chunks::Full;
+use crate::distance;
 use crate::engine::{Engine, Socket};
 use crate::list::UNLINKED;
 use crate::outbound::Outbound;
@@ -98,9 +99,10 @@ impl Engine {
         let incast = self.is_incast();
         self.counters.requests_marked += u64::from(incast);
         let index = self.vacancy().map_err(|Full| CallError::Full)?;
+        let unasked = self.unasked(peer, call.length, call.segment_bytes);
         let (entry, chain) = self.peers.join(&mut self.rpcs.slab, peer, index, true);
         self.births += 1;
-        let limit = entry.sending.of(self.config.unscheduled_bytes);
+        let limit = entry.sending.of(unasked);
         let request = Outbound::new(call.length, call.segment_bytes, limit, self.births);
         let in_flight = entry.flight.take_off(request.flight_cost());
         let due_bytes = match in_flight > 0 {
@@ -174,11 +176,11 @@ impl Engine {
         }
         let index = rpc.index;
         let named = self.rpcs.named(rpc).filter(|rpc| rpc.is_in_service());
-        let rpc = named.ok_or(ReplyError::Gone)?;
+        let peer = named.ok_or(ReplyError::Gone)?.peer;
+        let unasked = self.unasked(peer, length, segment_bytes);
+        let rpc = &mut self.rpcs[index];
         self.births += 1;
-        let limit = self.peers[rpc.peer]
-            .sending
-            .of(self.config.unscheduled_bytes);
+        let limit = self.peers[peer].sending.of(unasked);
         let response = if rpc.incast {
             let few = self.config.incast_unscheduled_bytes;
             self.counters.responses_held_back += u64::from(length > few);
@@ -193,6 +195,19 @@ impl Engine {
         rpc.progress = Progress::new(now);
         self.enqueue_new(index, due_bytes);
         Ok(())
+    }
+
+    /// Bytes that go unasked of a message to a peer, unless loss says less.
+    #[inline]
+    fn unasked(&self, peer: u32, length: u32, segment_bytes: u32) -> u32 {
+        match &self.distances {
+            // What one packet holds goes in any case.
+            Some(distances) if length > segment_bytes => {
+                let distance = distances.of(peer, &self.peers[peer].address);
+                distance::unscheduled_bytes(&self.config, distance)
+            }
+            _ => self.config.unscheduled_bytes,
+        }
     }
 
     /// The application will not answer: the client is told. Returns whether there was a request.

@@ -11,6 +11,7 @@ use crate::budget::Budget;
 use crate::chunks::Full;
 use crate::config::{Config, ConfigError};
 use crate::counters::Counters;
+use crate::distance::Distances;
 use crate::flight::WaitingRequests;
 use crate::grant::{Granter, Rules};
 use crate::hash::Key;
@@ -54,6 +55,8 @@ pub struct Engine {
     pub(crate) granter: Granter,
     pub(crate) send: SendQueue,
     pub(crate) pacer: Pacer,
+    /// How far peers are, where that counts.
+    pub(crate) distances: Option<Distances>,
     /// Requests that wait because enough are on their way.
     pub(crate) waiting: WaitingRequests,
     /// RPCs with bytes to send again.
@@ -129,6 +132,7 @@ impl Engine {
             granter: Granter::new(config.max_peers, key(3))?,
             send: SendQueue::new(config.pacer_fifo_permille),
             pacer: Pacer::new(&config),
+            distances: Distances::asked_for(&config)?,
             waiting: WaitingRequests::new(),
             resending: Fifo::new(),
             control: Fifo::new(),

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::address::{Address, SocketId};
 use crate::api::RpcKey;
+use crate::distance;
 use crate::engine::Engine;
 use crate::inbound::{Inbound, Storage};
 use crate::learner::UNLIMITED;
@@ -35,7 +36,11 @@ pub struct PeerView {
     /// The largest length of each priority, lowest first, that it wants unscheduled bytes sent at;
     /// `None`: it never said.
     pub cutoffs: Option<[u32; 8]>,
-    /// Bytes of a message that it is sent unasked: the configured ones, less what loss took.
+    /// From a message's first packet to its first grant, the shortest of late; `None`: not measured, or
+    /// of no use since the link's rate is not known.
+    pub grant_time: Option<Duration>,
+    /// Bytes of a long message that it is sent unasked: the configured ones, or what the link carries
+    /// over the distance, less what loss took.
     pub unscheduled_bytes: u32,
     /// Thousandths of the window that it is granted: all, less what loss took.
     pub window_permille: u32,
@@ -190,6 +195,8 @@ impl Engine {
     /// The peer in a place below [`peer_places`](Self::peer_places), if there is one.
     pub fn peer_at(&self, place: u32) -> Option<PeerView> {
         let peer = self.peers.get(place)?;
+        let distances = self.distances.as_ref();
+        let distance = distances.and_then(|it| it.of(place, &peer.address));
         Some(PeerView {
             address: peer.address,
             is_proven: peer.is_proven(),
@@ -203,7 +210,10 @@ impl Engine {
                 all[1..].copy_from_slice(above);
                 all
             }),
-            unscheduled_bytes: peer.sending.of(self.config().unscheduled_bytes),
+            grant_time: distance.map(|(_, shortest)| Duration::from_nanos(shortest)),
+            unscheduled_bytes: peer
+                .sending
+                .of(distance::unscheduled_bytes(&self.config, distance)),
             window_permille: peer.granting.of(1_000),
             in_flight_bytes: peer.flight.used(),
             acks_owed: peer.debt.count(),

@@ -76,6 +76,7 @@ mod chunks;
 mod config;
 mod counters;
 mod cutoffs;
+mod distance;
 mod end;
 mod engine;
 mod flight;

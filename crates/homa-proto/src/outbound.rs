@@ -290,6 +290,7 @@ impl Engine {
             return;
         };
         let raised = outbound.grant(grant.offset, grant.priority);
+        self.measure_distance(now, index);
         if raised {
             self.counters.grants_received += 1;
         } else {

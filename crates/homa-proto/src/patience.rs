@@ -19,7 +19,7 @@ pub(crate) struct Estimate {
 }
 
 impl Estimate {
-    const NONE: Self = Self {
+    pub(crate) const NONE: Self = Self {
         smoothed: 0,
         variation: 0,
     };
@@ -44,7 +44,7 @@ impl Estimate {
 
     /// What is hardly ever exceeded.
     #[inline]
-    fn bound(self) -> u64 {
+    pub(crate) fn bound(self) -> u64 {
         u64::from(self.smoothed) + 4 * u64::from(self.variation)
     }
 }

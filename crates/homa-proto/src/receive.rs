@@ -372,7 +372,7 @@ impl Engine {
             },
             whole: Some(Received {
                 length,
-                unscheduled: data.incoming.min(self.config.unscheduled_bytes),
+                unscheduled: data.incoming.min(self.rules.promised_max),
                 is_lossy: data.retransmit,
             }),
             engine: self,
@@ -404,7 +404,7 @@ impl Engine {
             return None;
         }
         // More is not believed, since we would not send it unasked ourselves.
-        let promised = data.incoming.min(self.config.unscheduled_bytes);
+        let promised = data.incoming.min(self.rules.promised_max);
         let is_part = data.payload_length < data.message_length;
         let goes_on = inbound.learn(promised, data.retransmit) && is_part;
         let novelty = inbound.novelty(&self.ranges, data.offset..data.end());

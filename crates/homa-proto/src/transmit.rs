@@ -432,6 +432,7 @@ impl Engine {
         burst.start(self.path_of(index), priority);
         let joins = self.config.joins_segments && !announce;
         if joins && self.fill_joined(now, index, &limits, burst) {
+            self.look_for_grant(now, index, start);
             return true;
         }
         while let Some(segment) = self.next_segment(index) {
@@ -457,10 +458,12 @@ impl Engine {
                 break;
             }
         }
-        if !burst.is_empty() {
-            self.count_data(burst);
+        if burst.is_empty() {
+            return false;
         }
-        !burst.is_empty()
+        self.count_data(burst);
+        self.look_for_grant(now, index, start);
+        true
     }
 
     /// The same as one packet for the host to cut; `false`: the next segment goes alone. So it does

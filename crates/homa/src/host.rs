@@ -314,7 +314,10 @@ fn receive_buffer_bytes(builder: &Builder) -> Result<usize, BindError> {
 fn fit_to_receive_buffer(config: &mut Config, receive_buffer_bytes: usize) {
     let payload = u32::try_from(receive_buffer_bytes / 2).unwrap_or(u32::MAX);
     config.max_incoming_bytes = config.max_incoming_bytes.min(payload / 2).max(1);
-    config.unscheduled_bytes = config.unscheduled_bytes.min(payload / 8).max(1);
+    let unasked = (payload / 8).max(1);
+    config.unscheduled_bytes = config.unscheduled_bytes.min(unasked);
+    let most = config.unscheduled_max_bytes;
+    config.unscheduled_max_bytes = most.map(|most| most.min(unasked));
 }
 
 fn seed() -> Result<Seed, BindError> {

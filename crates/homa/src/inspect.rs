@@ -207,6 +207,7 @@ fn peer_line(peer: &PeerView, now: Instant) -> String {
     if let Some(cutoffs) = &peer.cutoffs {
         line.numbers("cutoffs", cutoffs);
     }
+    line.maybe("grant_us", peer.grant_time.map(micros));
     line.number("unscheduled_bytes", peer.unscheduled_bytes);
     line.number("window_permille", peer.window_permille);
     line.number("in_flight_bytes", peer.in_flight_bytes);

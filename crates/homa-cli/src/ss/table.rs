@@ -19,13 +19,14 @@ const LIMITED: [(&str, &str); 9] = [
     ("tombstone_blocks", "blocks of tombstones"),
 ];
 
-const PEER_COLUMNS: [(&str, &str); 8] = [
+const PEER_COLUMNS: [(&str, &str); 9] = [
     ("peer", "address"),
     ("RPCs", "rpcs"),
     ("served", "served"),
     ("silent µs", "silent_us"),
     ("RTT µs", "round_trip_us"),
     ("response µs", "response_us"),
+    ("grant µs", "grant_us"),
     ("unscheduled", "unscheduled_bytes"),
     ("cutoffs", "cutoffs"),
 ];

@@ -20,6 +20,8 @@ pub(crate) struct Rules {
     pub(super) fifo_interval: Option<u64>,
     /// Nanoseconds of silence after which outstanding bytes do not count.
     pub(super) patience: Option<u64>,
+    /// Unscheduled bytes that a sender is believed to send: as many as we would.
+    pub(crate) promised_max: u32,
     top_scheduled: u8,
     pub(super) fifo_priority: Priority,
 }
@@ -42,6 +44,10 @@ impl Rules {
                 .checked_div(share)
                 .and_then(|nanos| u64::try_from(nanos).ok()),
             patience: config.grant_patience.map(crate::time::nanos),
+            promised_max: config
+                .unscheduled_max_bytes
+                .unwrap_or(0)
+                .max(config.unscheduled_bytes),
             top_scheduled: top_scheduled(&Published::first(config).cutoffs),
             fifo_priority: Priority::new(second_highest).unwrap_or(Priority::LOWEST),
         }

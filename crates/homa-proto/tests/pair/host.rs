@@ -158,7 +158,9 @@ impl Host {
         let Body::Data(data) = packet.body else {
             return;
         };
-        let unscheduled = self.engine.config().unscheduled_bytes;
+        let config = self.engine.config();
+        let most = config.unscheduled_max_bytes.unwrap_or(0);
+        let unscheduled = config.unscheduled_bytes.max(most);
         let allowed = self.allowed.get(&(to, packet.common.sender_id.get()));
         let end = allowed.copied().unwrap_or(0).max(unscheduled);
         assert!(

@@ -271,6 +271,7 @@ const SPOILS: &[fn(&mut Config)] = &[
     |c| c.max_message_bytes = 0,
     |c| c.receive_budget_bytes = 999_999,
     |c| c.unscheduled_bytes = 0,
+    |c| c.unscheduled_max_bytes = Some(0),
     |c| c.burst_packets = 65,
     |c| c.burst_packets = 0,
     |c| c.burst_bytes = 1_499,
@@ -391,6 +392,7 @@ fn processes_are_given_ten_times_as_long_as_kernels_before_they_count_as_gone() 
     assert_eq!(
         Config {
             timeout: kernel.timeout,
+            unscheduled_max_bytes: None,
             ..process
         },
         kernel

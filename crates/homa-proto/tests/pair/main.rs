@@ -3,6 +3,7 @@
 mod acks;
 mod crowd;
 mod cutoffs;
+mod distance;
 mod engines;
 mod errors;
 mod forged;
