@@ -100,7 +100,7 @@ fn bulk_measures_floors_of_both_sizes() {
             "udp_mmsg_1472",
         ],
     );
-    expect_ratios(&json, &["homa/udp_gso_gro", "homa/tcp"]);
+    expect_ratios(&json, &["homa/udp_gso_gro", "homa/tcp", "homa/homa_copied"]);
 }
 
 #[test]
@@ -113,8 +113,17 @@ fn rate_measures_many_rpcs_at_once() {
             "homa/udp_gso_gro",
             "homa/tcp_per_message",
             "homa_tokio/tcp_tokio",
+            "homa/homa_singly",
+            "homa_tokio_all/homa_tokio",
         ],
     );
+}
+
+#[test]
+fn threads_on_one_socket_are_compared_with_one() {
+    let (table, json) = measure(&["rate", "--threads"]);
+    expect_rows(&table, &json, &["threads_1", "threads_2", "threads_4"]);
+    expect_ratios(&json, &["threads_2/threads_1", "threads_4/threads_1"]);
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub(crate) enum Benchmark {
     Rtt(Pair),
     /// Messages of 1,000,000 bytes, as many as go through: Homa, bare UDP and TCP, interleaved.
     Bulk(Pair),
-    /// RPCs of 100 bytes, many at once: Homa, bare UDP and TCP, interleaved.
+    /// RPCs of 100 bytes, many at once: Homa, bare UDP and TCP, interleaved; or several engines, or
+    /// several threads, beside one.
     Rate(Rate),
     /// A published workload between one client and one server, at several loads: Homa and TCP,
     /// interleaved. What counts is the latency of short messages and the slowdown of all.
@@ -105,6 +106,10 @@ pub(crate) struct Rate {
     /// Compare that many engines in one process, 2, 4 or 8, with one engine.
     #[arg(long, value_name = "N", conflicts_with = "only", value_parser = engines)]
     pub(crate) engines: Option<usize>,
+
+    /// Compare 1, 2 and 4 threads of one client, which share its socket.
+    #[arg(long, conflicts_with_all = ["engines", "peers", "outstanding"])]
+    pub(crate) threads: bool,
 }
 
 #[derive(Args, Clone, Debug)]

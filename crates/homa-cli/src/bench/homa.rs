@@ -102,9 +102,13 @@ pub(super) fn serve_in_tasks(job: &Job, answer: Answer) -> io::Result<u16> {
 }
 
 /// Tells the port.
-type Tell = mpsc::Sender<u16>;
+pub(super) type Tell = mpsc::Sender<u16>;
 
-async fn bind(listen: SocketAddr, tell: &Tell) -> io::Result<homa::Server> {
+/// Starts a server and tells its port.
+///
+/// # Errors
+/// The address is not to be had.
+pub(super) async fn bind(listen: SocketAddr, tell: &Tell) -> io::Result<homa::Server> {
     let server = homa::Server::bind(listen).await;
     let server = server.map_err(io::Error::other)?;
     tell.send(server.local_addr().port())
@@ -112,7 +116,11 @@ async fn bind(listen: SocketAddr, tell: &Tell) -> io::Result<homa::Server> {
     Ok(server)
 }
 
-fn start_in_tokio(
+/// Runs a server in a runtime of its own, and returns its port.
+///
+/// # Errors
+/// It did not start.
+pub(super) fn start_in_tokio(
     serve: impl AsyncFnOnce(Tell) -> io::Result<()> + Send + 'static,
 ) -> io::Result<u16> {
     let (tell, told) = mpsc::channel();

@@ -39,13 +39,14 @@ use crate::failure::Failure;
 use crate::output::OutputFile;
 use crate::overload;
 
-static SUITES: [Suite; 7] = [
+static SUITES: [Suite; 8] = [
     rtt::SUITE,
     rtt::KERNEL,
     bulk::SUITE,
     bulk::KERNEL,
     rate::SUITE,
     rate::ENGINES,
+    rate::THREADS,
     mix::SUITE,
 ];
 
@@ -85,6 +86,9 @@ fn pair([library, kernel]: [&str; 2], arguments: &Pair) -> Result<(), Failure> {
 }
 
 fn rate(arguments: &Rate) -> Result<(), Failure> {
+    if arguments.threads {
+        return compare("threads", &arguments.common, None, 1, Placement::pair());
+    }
     let outstanding = Some(arguments.outstanding.into());
     let Some(engines) = arguments.engines else {
         let peers = arguments.peers.unwrap_or(1);

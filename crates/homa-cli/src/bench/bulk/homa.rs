@@ -21,15 +21,30 @@ pub(super) fn serve(job: &Job, waiting: Waiting) -> io::Result<Vec<u16>> {
     Ok(vec![port])
 }
 
-/// Sends as many messages as go through.
-pub(super) fn measure(job: &Job, mut meter: Meter, waiting: Waiting) -> io::Result<Sample> {
+/// Sends as many messages as go through, from where they lie, as the others do.
+pub(super) fn measure(job: &Job, meter: Meter, waiting: Waiting) -> io::Result<Sample> {
+    measure_from(job, meter, waiting, |message| {
+        Source::Shared(Arc::clone(message))
+    })
+}
+
+/// The same with a copy of each message, which the application may change at once.
+pub(super) fn measure_copied(job: &Job, meter: Meter) -> io::Result<Sample> {
+    measure_from(job, meter, Waiting::Spin, |message| Source::Copied(message))
+}
+
+fn measure_from(
+    job: &Job,
+    mut meter: Meter,
+    waiting: Waiting,
+    source: fn(&Arc<[u8]>) -> Source<'_>,
+) -> io::Result<Sample> {
     let client = Client::on(&host(waiting)?).map_err(io::Error::other)?;
-    // Sent from where it lies, again and again, as the others do.
     let message: Arc<[u8]> = vec![0x5a; job.message_bytes].into();
     let submit = |cookie| {
         let call = Submission {
             server: job.server(),
-            request: Source::Shared(Arc::clone(&message)),
+            request: source(&message),
             cookie,
             options: OPTIONS,
         };

@@ -66,6 +66,13 @@ const VARIANTS: &[Variant] = &[
         measure: |job, meter| homa::measure(job, meter, Spin),
     },
     Variant {
+        name: "homa_copied",
+        congestion: None,
+        many_peers: false,
+        serve: |job| homa::serve(job, Spin),
+        measure: homa::measure_copied,
+    },
+    Variant {
         name: "udp_gso_gro_1472",
         congestion: None,
         many_peers: false,
@@ -140,6 +147,7 @@ const TCP: &[&str] = &["tcp_spin", "tcp_block"];
 const RATIOS: &[Ratio] = &[
     Ratio::of("homa/udp_gso_gro", &["homa"], FLOOR),
     Ratio::of("homa/tcp", &["homa"], TCP),
+    Ratio::of("homa/homa_copied", &["homa"], &["homa_copied"]),
     Ratio::of(
         "homa_block/udp_gso_gro_block",
         &["homa_block"],

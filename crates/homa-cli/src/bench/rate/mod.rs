@@ -6,11 +6,12 @@ mod slots;
 mod tcp;
 mod tcp_tokio;
 mod udp;
+mod ways;
 
 #[cfg(feature = "rivals")]
 use super::rivals;
 use super::sockets::{BBR, CUBIC};
-use super::suite::Waiting::Spin;
+use super::suite::Waiting::{Block, Spin};
 use super::suite::{Figure, MILLION_RPCS, Ratio, Suite, Variant};
 #[cfg(feature = "rivals")]
 use crate::answer::Answer;
@@ -37,6 +38,13 @@ const VARIANTS: &[Variant] = &[
         many_peers: true,
         serve: |job| homa::serve(job, Spin),
         measure: homa::measure,
+    },
+    Variant {
+        name: "homa_singly",
+        congestion: None,
+        many_peers: true,
+        serve: ways::serve_singly,
+        measure: ways::measure_singly,
     },
     Variant {
         name: "udp_gso_gro",
@@ -88,6 +96,13 @@ const VARIANTS: &[Variant] = &[
         measure: homa::measure_tokio,
     },
     Variant {
+        name: "homa_tokio_all",
+        congestion: None,
+        many_peers: true,
+        serve: ways::serve_in_a_task,
+        measure: ways::measure_in_a_task,
+    },
+    Variant {
         name: "tcp_tokio",
         congestion: Some("cubic"),
         many_peers: false,
@@ -114,9 +129,15 @@ const VARIANTS: &[Variant] = &[
 
 const RATIOS: &[Ratio] = &[
     Ratio::of("homa/udp_gso_gro", &["homa"], &["udp_gso_gro"]),
+    Ratio::of("homa/homa_singly", &["homa"], &["homa_singly"]),
     Ratio::of("homa/udp_mmsg", &["homa"], &["udp_mmsg"]),
     Ratio::of("homa/tcp_per_message", &["homa"], &["tcp_per_message"]),
     Ratio::of("homa/tcp_batched", &["homa"], &["tcp_batched"]),
+    Ratio::of(
+        "homa_tokio_all/homa_tokio",
+        &["homa_tokio_all"],
+        &["homa_tokio"],
+    ),
     Ratio::of("homa_tokio/tcp_tokio", &["homa_tokio"], &["tcp_tokio"]),
     Ratio::of("homa_tokio/quinn", &["homa_tokio"], &["quinn"]),
     Ratio::of("homa_tokio/tonic", &["homa_tokio"], &["tonic"]),
@@ -172,4 +193,45 @@ const ENGINE_RATIOS: &[Ratio] = &[
     Ratio::of("engines_2/engines_1", &["engines_2"], &["engines_1"]),
     Ratio::of("engines_4/engines_1", &["engines_4"], &["engines_1"]),
     Ratio::of("engines_8/engines_1", &["engines_8"], &["engines_1"]),
+];
+
+/// `homa bench rate --threads`: do several threads on one socket do more than one?
+pub(super) const THREADS: Suite = Suite {
+    name: "threads",
+    title: "RPCs of 100 bytes each way by threads of one client on one socket, one at a time for each",
+    figure: SUITE.figure,
+    work: MILLION_RPCS,
+    message_bytes: 100,
+    outstanding: 1,
+    variants: THREAD_VARIANTS,
+    ratios: THREAD_RATIOS,
+};
+
+const THREAD_VARIANTS: &[Variant] = &[
+    Variant {
+        name: "threads_1",
+        congestion: None,
+        many_peers: false,
+        serve: |job| homa::serve(job, Block),
+        measure: |job, meter| ways::measure_threads(job, meter, 1),
+    },
+    Variant {
+        name: "threads_2",
+        congestion: None,
+        many_peers: false,
+        serve: |job| homa::serve(job, Block),
+        measure: |job, meter| ways::measure_threads(job, meter, 2),
+    },
+    Variant {
+        name: "threads_4",
+        congestion: None,
+        many_peers: false,
+        serve: |job| homa::serve(job, Block),
+        measure: |job, meter| ways::measure_threads(job, meter, 4),
+    },
+];
+
+const THREAD_RATIOS: &[Ratio] = &[
+    Ratio::of("threads_2/threads_1", &["threads_2"], &["threads_1"]),
+    Ratio::of("threads_4/threads_1", &["threads_4"], &["threads_1"]),
 ];
