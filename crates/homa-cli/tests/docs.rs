@@ -19,6 +19,9 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// Where the documents' servers listen.
 const ADDRESS: &str = "127.0.0.1:4000";
 
+/// Documents whose sentences give commands, too.
+const USERS: [&str; 3] = ["README.md", "tour.md", "migrating-from-homamodule.md"];
+
 /// How documents call the command.
 const NAMES: [&str; 3] = ["homa ", "target/release/homa ", "cargo run --release -- "];
 
@@ -114,6 +117,22 @@ fn every_command_of_the_tour_works() {
 }
 
 #[test]
+fn the_dissector_is_installed_as_documents_say() {
+    for document in ["README.md", "docs/tour.md"] {
+        let (text, home) = (read(document), tempfile::tempdir().unwrap());
+        let line = quoted(&text)
+            .find(|it| it.starts_with("install -D"))
+            .unwrap();
+        let status = shell(line, Path::new(ROOT))
+            .env("HOME", home.path())
+            .status();
+        assert!(status.unwrap().success(), "{document}: {line}");
+        let plugin = home.path().join(".local/lib/wireshark/plugins/homa.lua");
+        assert!(fs::read_to_string(plugin).unwrap() == read("wireshark/homa.lua"));
+    }
+}
+
+#[test]
 fn the_readme_serves_a_file_and_shows_it() {
     let address = free_address();
     let mut background = Background(Vec::new());
@@ -131,7 +150,17 @@ fn the_readme_serves_a_file_and_shows_it() {
 fn every_command_of_every_document_is_understood() {
     let mut understood = 0;
     for path in documents() {
-        for line in commands(&fs::read_to_string(&path).unwrap()) {
+        let text = fs::read_to_string(&path).unwrap();
+        let blocks = commands(&text);
+        let sentences = text.split("```").step_by(2).flat_map(quoted);
+        // Words in capitals stand for others there, and lines end anywhere.
+        let stands_for_others = |it: char| it.is_ascii_uppercase() || "|;&<>$…".contains(it);
+        let literal = sentences.filter(|it| !it.contains(stands_for_others));
+        // Others speak of commands more than they give them.
+        let is_for_users = USERS.iter().any(|name| path.ends_with(name));
+        let literal = literal.filter(|_| is_for_users);
+        let inline = literal.map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "));
+        for line in blocks.into_iter().chain(inline) {
             let line = line
                 .trim_end_matches('&')
                 .trim_start_matches("HOMA_CAPTURE=call.pcapng ");
