@@ -20,9 +20,6 @@ use crate::udp::{BindError, Options, Udp};
 /// The UDP port, at both ends.
 pub const TUNNEL_PORT: u16 = 54_321;
 
-/// The first Homa port of clients.
-const CLIENT_PORT: u16 = 32_768;
-
 /// An end of the tunnel, for one Homa port, as a [`Link`].
 pub struct Tunnel {
     /// `None` only while it is dropped.

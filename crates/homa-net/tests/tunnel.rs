@@ -65,7 +65,7 @@ fn each_port_of_a_process_gets_its_own_packets_whoever_comes_and_goes() {
     let mut ports: Vec<Tunnel> = [7, 8, 0, 9]
         .map(|port| bind(loopback(3, port)).unwrap())
         .into();
-    assert_eq!(ports[2].local_addr().port(), 32_768);
+    assert!(ports[2].local_addr().port() >= 32_768);
     let mut other = bind(there).unwrap();
     for _ in 0..3 {
         for port in &mut ports {

@@ -276,6 +276,8 @@ pub enum BindError {
     TunnelInUse(SocketAddr),
     /// Another socket of this process has the Homa port in the tunnel.
     TunnelPortInUse(SocketAddr),
+    /// Any port would do, and all that there are for clients are taken.
+    NoFreePort(SocketAddr),
     /// The name leads to no address.
     Resolve(ResolveError),
     /// The configuration is out of range.
@@ -361,6 +363,12 @@ impl fmt::Display for BindError {
                 "another socket of this program has Homa port {} in the tunnel; choose another",
                 addr.port()
             ),
+            Self::NoFreePort(addr) => write!(
+                f,
+                "all ports at {} are taken; close sockets that nobody needs: one client calls any \
+                 number of servers",
+                addr.ip()
+            ),
             Self::Resolve(error) => error.fmt(f),
             Self::Config(error) => error.fmt(f),
             Self::TooManySockets => {
@@ -397,6 +405,7 @@ impl From<homa_net::udp::BindError> for BindError {
             Net::HomaPortInUse(addr) => Self::HomaPortInUse(addr),
             Net::TunnelInUse(addr) => Self::TunnelInUse(addr),
             Net::TunnelPortInUse(addr) => Self::TunnelPortInUse(addr),
+            Net::NoFreePort(addr) => Self::NoFreePort(addr),
             Net::Failed { step, source, .. } => Self::system(step, &source),
         }
     }

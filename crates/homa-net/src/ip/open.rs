@@ -3,18 +3,14 @@
 use core::net::SocketAddr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process;
 
 use super::claim::{Claim, Office};
 use super::{HOMA, filter};
 use crate::link::{Capabilities, MAX_BATCH_BYTES, MAX_SEGMENTS};
-use crate::ports;
+use crate::ports::{self, Round};
 use crate::sys::{self, Errno, SocketName};
 use crate::udp::family::Family;
 use crate::udp::{BindError, Options, buffer_bytes, size_buffers};
-
-/// Ports of clients; servers have those below, but for 0.
-const CLIENT_PORTS: core::ops::RangeInclusive<u16> = 32_768..=65_535;
 
 /// Opens a socket for a port; returns it with the address it got.
 pub(super) fn open(
@@ -59,18 +55,13 @@ fn claim(address: SocketAddr) -> Result<(Claim, u16), BindError> {
         let claim = Office::Port(address.port()).claim().map_err(failed)?;
         return Ok((claim, address.port()));
     }
-    // Processes begin at different places, so that they seldom try each other's ports.
-    let count = u32::from(u16::MAX / 2) + 1;
-    let first = process::id().wrapping_mul(0x9e37_79b1) >> 17;
-    for step in 0..count {
-        let port = CLIENT_PORTS.start() + ((first + step) % count) as u16;
-        match Office::Port(port).claim() {
-            Ok(claim) => return Ok((claim, port)),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    Err(BindError::HomaPortInUse(address))
+    static ROUND: Round = Round::new();
+    let claimed = ROUND.find(|port| match Office::Port(port).claim() {
+        Ok(claim) => Some(Ok((claim, port))),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
+        Err(error) => Some(Err(failed(error))),
+    });
+    claimed.unwrap_or(Err(BindError::NoFreePort(address)))
 }
 
 fn set_options(fd: BorrowedFd<'_>, address: SocketAddr, options: &Options) -> Result<(), Errno> {
@@ -121,8 +112,8 @@ mod tests {
     fn a_client_gets_a_port_of_the_upper_half_that_is_its_own() {
         let any = "0.0.0.0:0".parse().unwrap();
         let (first, second) = (claim(any).unwrap(), claim(any).unwrap());
-        assert!(CLIENT_PORTS.contains(&first.1));
-        assert!(CLIENT_PORTS.contains(&second.1));
+        assert!(ports::CLIENTS.contains(&first.1));
+        assert!(ports::CLIENTS.contains(&second.1));
         assert_ne!(first.1, second.1);
         let taken = ports::at(any, first.1);
         assert!(matches!(claim(taken), Err(BindError::HomaPortInUse(_))));

@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{CLIENT_PORT, TUNNEL_PORT};
+use super::TUNNEL_PORT;
 use crate::link::Link;
-use crate::ports;
+use crate::ports::{self, Round};
 use crate::sys::{self, Instruction};
 use crate::udp::{BindError, Options, Udp};
 
@@ -51,7 +51,7 @@ impl Ends {
         let port = self.choose(address)?;
         let ports = self.ports.entry(address.ip()).or_default();
         if ports.len() >= SOCKETS_MAX {
-            return Err(BindError::TunnelInUse(address));
+            return Err(BindError::NoFreePort(address));
         }
         let udp = bind(address, options, ports.is_empty())?;
         ports.push(port);
@@ -84,11 +84,15 @@ impl Ends {
     fn choose(&self, address: SocketAddr) -> Result<u16, BindError> {
         let taken = self.ports.get(&address.ip());
         let is_taken = |port: &u16| taken.is_some_and(|ports| ports.contains(port));
-        let free = match address.port() {
-            0 => (CLIENT_PORT..=u16::MAX).find(|port| !is_taken(port)),
-            port => Some(port).filter(|port| !is_taken(port)),
-        };
-        free.ok_or(BindError::TunnelPortInUse(address))
+        static ROUND: Round = Round::new();
+        match address.port() {
+            0 => ROUND
+                .find(|port| Some(port).filter(|port| !is_taken(port)))
+                .ok_or(BindError::NoFreePort(address)),
+            port => Some(port)
+                .filter(|port| !is_taken(port))
+                .ok_or(BindError::TunnelPortInUse(address)),
+        }
     }
 }
 

@@ -94,6 +94,8 @@ pub enum BindError {
     TunnelInUse(SocketAddr),
     /// Another socket of this process has the Homa port in the tunnel.
     TunnelPortInUse(SocketAddr),
+    /// Any port would do, and all that there are for clients are taken.
+    NoFreePort(SocketAddr),
     /// Something else went wrong.
     Failed {
         /// The address asked for.
@@ -162,6 +164,12 @@ impl fmt::Display for BindError {
                  the tunnel; choose another",
                 address.port()
             ),
+            Self::NoFreePort(address) => write!(
+                f,
+                "cannot get a port at {}: all are taken; close sockets that nobody needs: one client \
+                 calls any number of servers",
+                address.ip()
+            ),
             Self::Failed {
                 address,
                 step,
@@ -191,6 +199,7 @@ impl BindError {
 
     pub(crate) fn new(address: SocketAddr, step: &'static str, errno: Errno) -> Self {
         match errno.0 {
+            libc::EADDRINUSE if address.port() == 0 => Self::NoFreePort(address),
             libc::EADDRINUSE => Self::AddressInUse(address),
             libc::EADDRNOTAVAIL => Self::AddressNotAvailable(address),
             libc::EACCES | libc::EPERM => Self::PermissionDenied(address),
@@ -301,5 +310,19 @@ pub(super) fn capabilities(fd: BorrowedFd<'_>, options: &Options) -> Capabilitie
         coalesces,
         receive_buffer_bytes: buffer_bytes(fd, libc::SO_RCVBUF),
         send_buffer_bytes: buffer_bytes(fd, libc::SO_SNDBUF),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asked_for_any_port_is_not_told_to_choose_another() {
+        let in_use = |address: &str| {
+            BindError::new(address.parse().unwrap(), "", Errno(libc::EADDRINUSE)).to_string()
+        };
+        assert!(in_use("0.0.0.0:0").contains("all are taken"));
+        assert!(in_use("0.0.0.0:99").contains("choose another"));
     }
 }
