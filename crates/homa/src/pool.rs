@@ -12,6 +12,7 @@
 
 use core::fmt;
 use core::ops::Deref;
+use std::io::IoSlice;
 use std::sync::{Arc, PoisonError};
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -76,6 +77,18 @@ impl Pool {
     pub(crate) fn copy(&self, message: &[u8]) -> Option<Buffer> {
         let mut buffer = self.take(message.len())?;
         buffer.bytes_mut().copy_from_slice(message);
+        Some(buffer)
+    }
+
+    /// A buffer that holds a copy of all of them, one behind the other; `None` without memory.
+    pub(crate) fn gather(&self, pieces: &[IoSlice<'_>]) -> Option<Buffer> {
+        let mut buffer = self.take(pieces.iter().map(|piece| piece.len()).sum())?;
+        let mut rest = buffer.bytes_mut();
+        for piece in pieces {
+            let (place, behind) = rest.split_at_mut(piece.len());
+            place.copy_from_slice(piece);
+            rest = behind;
+        }
         Some(buffer)
     }
 

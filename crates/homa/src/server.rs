@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::task::Poll;
 use core::time::Duration;
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use homa_net::Link;
@@ -266,6 +267,17 @@ impl Responder {
     /// As [`reply`](Self::reply).
     pub async fn reply_shared(self, response: Arc<[u8]>) -> Result<(), ReplyError> {
         self.reply_from(response.into()).await
+    }
+
+    /// Sends a response that lies in several pieces, which follow each other.
+    ///
+    /// As [`reply`](Self::reply).
+    ///
+    /// # Errors
+    ///
+    /// As [`reply`](Self::reply).
+    pub async fn reply_vectored(self, response: &[IoSlice<'_>]) -> Result<(), ReplyError> {
+        self.reply_from(Source::Gathered(response)).await
     }
 
     async fn reply_from(self, response: Source<'_>) -> Result<(), ReplyError> {

@@ -5,6 +5,7 @@
 
 use core::ops::{Deref, DerefMut};
 use core::task::Waker;
+use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, TryLockError};
 
@@ -93,18 +94,30 @@ impl Shared {
     /// An outbound message that has its room in the send budget, copied if it is long and must be;
     /// `None` without memory, and then the room is free again.
     pub(crate) fn outgoing<'a>(&self, message: impl Into<Source<'a>>) -> Option<Outgoing<'a>> {
-        let message = match message.into() {
+        let message = message.into();
+        let length = message.len();
+        let copy = match message {
             Source::Shared(bytes) => return Some(Outgoing::Ready(Outbound::Shared(bytes))),
-            Source::Copied(message) if Stock::has(message.len()) => {
+            Source::Copied(message) if Stock::has(length) => {
                 return Some(Outgoing::Short(message));
             }
-            Source::Copied(message) => message,
+            Source::Copied(message) => self.parts.pool.copy(message),
+            Source::Gathered(pieces) => self.parts.pool.gather(pieces),
         };
-        let copy = self.parts.pool.copy(message);
         if copy.is_none() {
-            self.parts.budget.release(message.len());
+            self.give_up_room(length);
         }
         copy.map(|copy| Outgoing::Ready(Outbound::Pooled(copy)))
+    }
+
+    /// Gives room in the send budget back, of a message that found no memory.
+    #[cold]
+    fn give_up_room(&self, bytes: usize) {
+        self.parts.budget.release(bytes);
+        if let Ok(mut state) = self.lock() {
+            let State { senders, woken, .. } = &mut *state;
+            wake_all(senders, woken);
+        }
     }
 
     /// What engine, links and host counted.
@@ -140,6 +153,8 @@ impl Shared {
 pub enum Source<'a> {
     /// They are copied, and free again at once.
     Copied(&'a [u8]),
+    /// They lie in several pieces, which follow each other in the message; copied likewise.
+    Gathered(&'a [IoSlice<'a>]),
     /// They are sent from where they lie, and given back when the message is over: for long ones, of
     /// which a copy costs about as much as half of sending them.
     Shared(Arc<[u8]>),
@@ -149,6 +164,7 @@ impl Source<'_> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Copied(bytes) => bytes.len(),
+            Self::Gathered(pieces) => pieces.iter().map(|piece| piece.len()).sum(),
             Self::Shared(bytes) => bytes.len(),
         }
     }
@@ -157,6 +173,12 @@ impl Source<'_> {
 impl<'a> From<&'a [u8]> for Source<'a> {
     fn from(bytes: &'a [u8]) -> Self {
         Self::Copied(bytes)
+    }
+}
+
+impl<'a> From<&'a [IoSlice<'a>]> for Source<'a> {
+    fn from(pieces: &'a [IoSlice<'a>]) -> Self {
+        Self::Gathered(pieces)
     }
 }
 

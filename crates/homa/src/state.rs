@@ -573,6 +573,7 @@ impl State {
         let copy = self.stock.copy(bytes);
         if copy.is_none() {
             self.parts.budget.release(bytes.len());
+            wake_all(&mut self.senders, &mut self.woken);
         }
         copy.map(Outbound::Pooled)
     }

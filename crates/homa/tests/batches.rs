@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use core::time::Duration;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -141,6 +142,29 @@ fn a_call_that_cannot_be_submitted_completes_with_the_reason() {
     server.recv().unwrap().responder.reply(b"got it").unwrap();
     let done = client.next_completion(None).unwrap().unwrap();
     assert_eq!((done.cookie, &*done.result.unwrap()), (1, &b"got it"[..]));
+}
+
+#[test]
+fn messages_in_pieces_arrive_as_one_and_are_answered_in_pieces() {
+    let server = blocking::Server::bind("127.0.0.1:0").unwrap();
+    let client = blocking::Client::new().unwrap();
+    for length in [1, 1_000, 50_000] {
+        let (head, body) = (vec![1; length], vec![2; 3 * length]);
+        let pieces = [&head[..], &[], &body, &head].map(IoSlice::new);
+        let call = Submission::new(server.local_addr(), &pieces[..], 7);
+        client.submit_all([call]).unwrap();
+        let request = server.recv().unwrap();
+        assert_eq!(*request.message, *[&head[..], &body, &head].concat());
+        let answer = [&request.message[..1], &body].map(IoSlice::new);
+        request.responder.reply_vectored(&answer).unwrap();
+        let done = client.next_completion(None).unwrap().unwrap();
+        assert_eq!(*done.result.unwrap(), *[&[1], &body[..]].concat());
+    }
+    let empty = [IoSlice::new(&[])];
+    let nothing = Submission::new(server.local_addr(), &empty[..], 8);
+    client.submit_all([nothing]).unwrap();
+    let done = client.next_completion(None).unwrap().unwrap();
+    assert_eq!(done.result.unwrap_err(), CallError::Empty);
 }
 
 #[test]

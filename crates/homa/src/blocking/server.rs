@@ -3,6 +3,7 @@
 use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::io::IoSlice;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
@@ -272,6 +273,17 @@ impl Responder {
     /// As [`reply`](Self::reply).
     pub fn reply_shared(self, response: Arc<[u8]>) -> Result<(), ReplyError> {
         self.reply_from(response.into())
+    }
+
+    /// Sends a response that lies in several pieces, which follow each other.
+    ///
+    /// As [`reply`](Self::reply).
+    ///
+    /// # Errors
+    ///
+    /// As [`reply`](Self::reply).
+    pub fn reply_vectored(self, response: &[IoSlice<'_>]) -> Result<(), ReplyError> {
+        self.reply_from(Source::Gathered(response))
     }
 
     fn reply_from(self, response: Source<'_>) -> Result<(), ReplyError> {
