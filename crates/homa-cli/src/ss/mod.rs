@@ -4,6 +4,7 @@
 //! looks is decided in `table`.
 
 mod ask;
+mod kernel;
 mod table;
 
 use std::io::{self, Write};
@@ -16,8 +17,9 @@ use ask::Asked;
 
 /// Show what running processes have under way over Homa: sockets, limits, peers, RPCs.
 ///
-/// `homa` commands can be asked, other programs on this library if started with HOMA_INSPECT=1; a user
-/// sees their own processes, root sees all. Exit code 0: at least one answered; 1: none; 2: wrong usage.
+/// `homa` commands can be asked, other programs on this library if started with HOMA_INSPECT=1; and the
+/// kernel module tells its sockets. A user sees their own, root sees all. Exit code 0: there was
+/// something to show; 1: nothing; 2: wrong usage.
 #[derive(Args, Debug)]
 pub(crate) struct Ss {
     /// Ask this process only.
@@ -53,6 +55,12 @@ pub(crate) fn run(arguments: &Ss) -> Result<(), Failure> {
             Asked::Gone => {}
             Asked::Silent => silent += 1,
         }
+    }
+    // What cannot be read of a process is not its user's.
+    let kernel = kernel::sockets(arguments.pid).unwrap_or_default();
+    if !kernel.is_empty() {
+        told += 1;
+        print(arguments, &kernel).map_err(Failure::work("cannot print"))?;
     }
     match (told, silent) {
         (0, 0) => Err(Failure::Work(nobody(arguments.pid))),

@@ -31,6 +31,16 @@ const PEER_COLUMNS: [(&str, &str); 9] = [
     ("cutoffs", "cutoffs"),
 ];
 
+const KERNEL_COLUMNS: [(&str, &str); 7] = [
+    ("socket", "local"),
+    ("takes requests", "accepts_requests"),
+    ("RPCs", "rpcs"),
+    ("receiving", "receive_bytes"),
+    ("sending", "send_bytes"),
+    ("region free", "region_bytes_free"),
+    ("uid", "uid"),
+];
+
 const RPC_COLUMNS: [(&str, &str); 9] = [
     ("RPC", "id"),
     ("state", "state"),
@@ -61,6 +71,10 @@ pub(super) fn show(objects: &[Object], counters: bool) -> String {
         };
         let _ = writeln!(text, "  socket {}  {takes}", word(socket.get("local")));
     }
+    if of("kernel-socket").next().is_some() {
+        text.push_str("kernel\n");
+    }
+    table(&mut text, &KERNEL_COLUMNS, of("kernel-socket"));
     table(&mut text, &PEER_COLUMNS, of("peer"));
     table(&mut text, &RPC_COLUMNS, of("rpc"));
     for counted in of("counters").filter(|_| counters) {
