@@ -21,6 +21,9 @@ pub(super) struct Listening {
     pub(super) address: SocketAddr,
 }
 
+/// How far the application may be behind its pace and still catch up.
+const LAG_MAX: Duration = Duration::from_millis(20);
+
 /// The memory of one end over the run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Stand {
@@ -118,14 +121,17 @@ pub(crate) fn run(arguments: &OverloadServer) -> Result<(), Failure> {
     child::tell(&stand.emptied(wait_until_empty(&host, EMPTY_MAX)))
 }
 
-/// An application that takes its time: it holds a processor meanwhile, as one that computes does.
+/// An application that takes its time and no processor, as one that waits for a disk does. One that
+/// computed would need a processor of its own to be no slower under twice the load, of which this end
+/// and the client have more work, than before: then it is the processors that are overloaded.
 fn work(server: &Server, service: Duration) {
     let response = [7; MESSAGE_BYTES];
+    let mut free = Instant::now();
     while let Ok(request) = server.recv() {
-        let begun = Instant::now();
-        while begun.elapsed() < service {
-            core::hint::spin_loop();
-        }
+        let now = Instant::now();
+        // What a sleep was too long the next ones are shorter.
+        free = free.max(now - LAG_MAX) + service;
+        thread::sleep(free.saturating_duration_since(now));
         // A client that gave up misses nothing.
         let _ = request.responder.reply(&response);
     }
