@@ -21,6 +21,11 @@ pub enum Blame {
 }
 
 /// Why a call brought no response.
+///
+/// Every call ends. How soon, where nothing else is said: what is wrong here is told at once, what the
+/// peer or the network answers after a round trip, and asked for again every resend interval
+/// ([`Config::resend_interval`](crate::Config::resend_interval), 5 ms) if the answer is lost. The times
+/// of a host without a configuration of its own are named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallError {
     /// The request has no bytes, which the protocol cannot express. It did not run.
@@ -53,17 +58,21 @@ pub enum CallError {
     Aborted,
     /// The client was closed or shut down. The request may have run if it had been sent.
     Closed,
-    /// The deadline that this program set has passed. The request may have run.
+    /// The deadline that this program set has passed; told when it does. The request may have run.
     DeadlineExceeded,
     /// Nobody listens at the server's port. The request did not run.
     Refused,
     /// The network knows no way to the server. The request did not run.
     Unreachable,
-    /// The server fell silent for longer than the protocol waits. The request may have run.
+    /// The server fell silent for longer than the protocol waits: for
+    /// [`Config::timeout`](crate::Config::timeout) (a second), or for ten of them where other packets
+    /// of it come. The request may have run.
     TimedOut,
-    /// The server restarted, or forgot the call after a sign of life. The request may have run.
+    /// The server restarted, or forgot the call after a sign of life, which it must say three times: a
+    /// few resend intervals. The request may have run.
     OutcomeUnknown,
-    /// The server's program took the request and dropped it unanswered. It may have run in part.
+    /// The server's program took the request and dropped it unanswered, or its host did for it after
+    /// [`Config::service_deadline`](crate::Config::service_deadline). It may have run in part.
     DroppedByServer,
     /// The server is over its limits. The request did not run.
     Overloaded,
