@@ -21,6 +21,8 @@ mod output;
 mod overload;
 mod page;
 mod progress;
+#[cfg(feature = "rivals")]
+mod quic;
 mod runtime;
 mod serve;
 mod sim;

@@ -81,6 +81,9 @@ fn available(wanted: &[Protocol]) -> (Vec<Protocol>, Vec<String>) {
             {
                 Some("this kernel has no bbr")
             }
+            Carrier::Quic if !cfg!(feature = "rivals") => {
+                Some("this build lacks it; cargo build --release --features homa-cli/rivals")
+            }
             _ => None,
         });
         match lacks {

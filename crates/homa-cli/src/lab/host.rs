@@ -24,6 +24,7 @@ use crate::network::star;
 use crate::traffic::client::{Client, DRAIN_MAX};
 use crate::traffic::homa::{HomaServer, HomaTransport};
 use crate::traffic::plan::{Pattern, Planner, spread};
+use crate::traffic::quic::{QuicServer, QuicTransport};
 use crate::traffic::tally::{Bins, Problems, Recorded, Tally, Unloaded};
 use crate::traffic::tcp::{self, TcpTransport};
 use crate::traffic::transport::Transport;
@@ -196,6 +197,11 @@ fn prepare(job: &Job) -> io::Result<Option<homa::Host>> {
             });
             Ok(None)
         }
+        Carrier::Quic => {
+            let server = QuicServer::on(address)?;
+            thread::spawn(move || tell_end(server.serve(Answer::Checksum)));
+            Ok(None)
+        }
     }
 }
 
@@ -304,6 +310,7 @@ fn connect(job: &Job, host: &Option<homa::Host>) -> io::Result<Box<dyn Transport
             let transport = TcpTransport::connect(&servers, connections, congestion, SPIN)?;
             Ok(Box::new(transport))
         }
+        (Carrier::Quic, _) => Ok(Box::new(QuicTransport::connect(&servers)?)),
     }
 }
 

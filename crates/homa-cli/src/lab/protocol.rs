@@ -48,6 +48,9 @@ pub(crate) enum Protocol {
     /// TCP with cubic, which repeats after 5 ms instead of 200; eight connections.
     #[value(name = "tcp_cubic_rto5_pool")]
     RtoPool,
+    /// QUIC, one connection to each host; in builds with the feature `rivals`.
+    #[value(name = "quinn")]
+    Quic,
     /// Homa, and TCP with cubic and eight connections, at once: each has half of the load.
     #[value(name = "homa_and_tcp")]
     HomaAndTcp,
@@ -58,6 +61,7 @@ pub(crate) enum Protocol {
 pub(super) enum Carrier {
     Homa { levels: u8 },
     Tcp(Tcp),
+    Quic,
 }
 
 /// A kind of TCP.
@@ -129,6 +133,7 @@ impl Protocol {
             Self::EcnPool => tcp("tcp_cubic_ecn_pool", ecn(POOL)),
             Self::RtoPair => tcp("tcp_cubic_rto5_pair", quick(1)),
             Self::RtoPool => tcp("tcp_cubic_rto5_pool", quick(POOL)),
+            Self::Quic => alone("quinn", Carrier::Quic),
             Self::HomaAndTcp => vec![
                 half(HOMA_BESIDE_TCP, homa),
                 half(TCP_BESIDE_HOMA, Carrier::Tcp(cubic(POOL))),
@@ -145,6 +150,7 @@ impl Protocol {
             Self::BbrPair | Self::BbrPool => "tcp, bbr",
             Self::EcnPair | Self::EcnPool => "tcp, cubic with ECN",
             Self::RtoPair | Self::RtoPool => "tcp, cubic, 5 ms",
+            Self::Quic => "quic",
             Self::HomaAndTcp => "homa and tcp",
         }
     }

@@ -19,8 +19,14 @@ pub(super) fn samples_min(mean_bytes: f64) -> u64 {
     }
 }
 
-/// Kinds of TCP, of each of which the better of one connection and eight counts.
-const KINDS: [&str; 4] = ["tcp_cubic", "tcp_bbr", "tcp_cubic_ecn", "tcp_cubic_rto5"];
+/// What Homa is compared to; of each kind of TCP the better of one connection and eight counts.
+const KINDS: [&str; 5] = [
+    "tcp_cubic",
+    "tcp_bbr",
+    "tcp_cubic_ecn",
+    "tcp_cubic_rto5",
+    "quinn",
+];
 
 /// All ratios of a case, with their keys.
 pub(super) fn of(case: &Case) -> Vec<(String, f64)> {
@@ -87,9 +93,9 @@ pub(super) fn agrees(case: &Case) -> Option<bool> {
     )
 }
 
-/// How much better Homa is than the better of a kind's pair and pool, where all have enough samples.
+/// How much better Homa is than a kind, or the better of its pair and pool, where all have enough samples.
 fn of_kind(case: &Case, homa: &Row, kind: &str) -> impl Iterator<Item = (String, f64)> {
-    let rows = ["pair", "pool"].map(|how| case.find(&format!("{kind}_{how}")));
+    let rows = ["", "_pair", "_pool"].map(|how| case.find(&format!("{kind}{how}")));
     let rows: Vec<&Row> = rows.into_iter().flatten().collect();
     let is_enough = case.is_enough(homa) && rows.iter().all(|row| case.is_enough(row));
     let best = |of: fn(&Row) -> f64| rows.iter().map(|row| of(row)).reduce(f64::min);

@@ -20,7 +20,7 @@ use crate::runtime;
 /// A call fails.
 pub(super) fn measure_quinn(job: &Job, meter: Meter, answer: Answer) -> io::Result<Sample> {
     runtime::current_thread()?.block_on(async {
-        let client = quinn::Client::connect(job).await?;
+        let client = quinn::connect(job).await?;
         tasks::run(job, meter, answer, async move |_, request: &[u8]| {
             client.call(request).await
         })

@@ -12,7 +12,7 @@ use crate::runtime;
 /// Round trips over QUIC.
 pub(super) fn measure_quinn(job: &Job, meter: Meter) -> io::Result<Sample> {
     runtime::current_thread()?.block_on(async {
-        let client = quinn::Client::connect(job).await?;
+        let client = quinn::connect(job).await?;
         measure(job, meter, async |request: &[u8]| {
             client.call(request).await
         })
