@@ -2,6 +2,7 @@
 //! because they ride on other RPCs' and other sockets' packets.
 
 use crate::address::Address;
+use crate::end::part;
 use crate::engine::Engine;
 use crate::inbound::Storage;
 use crate::rpc::{Outcome, Pending, ServerRpc, State};
@@ -92,7 +93,8 @@ impl Engine {
     /// `false`: none waits for it here.
     #[inline(always)]
     fn apply_ack(&mut self, now: Instant, ack: Ack, from: &Address, peer: Option<u32>) -> bool {
-        let own = peer.and_then(|peer| self.look_up(peer, ack.client_id.flipped()).live());
+        let id = ack.client_id.flipped();
+        let own = peer.and_then(|peer| self.tombstones.find_live(&self.peers, peer, id));
         match own {
             Some(index) if self.rpcs[index].is_meant_by(ack) => self.end_acked(now, index),
             _ => self.apply_ack_at(now, ack, from),
@@ -120,15 +122,26 @@ impl Engine {
         };
         // One who wants no more of it cannot have all.
         let delivered = response.is_all_sent();
+        let peer = rpc.peer;
+        let entry = &mut self.peers[peer];
         if delivered && let Some(waited) = rpc.progress.undisturbed(now) {
-            self.peers[rpc.peer].patience.ack.sample(waited);
+            entry.patience.ack.sample(waited);
         }
         let outcome = Outcome::Ended { delivered };
         if rpc.is_entangled() {
             self.finish(now, index, outcome);
         } else {
             let parting = rpc.end(outcome);
-            self.part(now, index, &parting);
+            if part(
+                now,
+                index,
+                &parting,
+                entry,
+                &mut self.rpcs,
+                &mut self.tombstones,
+            ) {
+                self.peers.rest(now, peer);
+            }
         }
         self.counters.acks_received += 1;
         true

@@ -83,7 +83,12 @@ impl Engine {
     /// # Errors
     /// The request is refused as a whole; see [`CallError`].
     pub fn call(&mut self, now: Instant, call: Call) -> Result<RpcKey, CallError> {
-        self.check_length(call.length)?;
+        if !self.is_legal(call.length) {
+            return Err(match call.length {
+                0 => CallError::EmptyMessage,
+                _ => CallError::MessageTooLong,
+            });
+        }
         let local_port = match self.sockets.get(call.path.socket.index()) {
             Some(Some(socket)) => socket.port,
             _ => return Err(CallError::NoSocket),
@@ -169,10 +174,11 @@ impl Engine {
         length: u32,
         segment_bytes: u32,
     ) -> Result<(), ReplyError> {
-        match self.check_length(length) {
-            Ok(()) => {}
-            Err(CallError::EmptyMessage) => return Err(ReplyError::EmptyMessage),
-            Err(_) => return Err(ReplyError::MessageTooLong),
+        if !self.is_legal(length) {
+            return Err(match length {
+                0 => ReplyError::EmptyMessage,
+                _ => ReplyError::MessageTooLong,
+            });
         }
         let index = rpc.index;
         let named = self.rpcs.named(rpc).filter(|rpc| rpc.is_in_service());
@@ -251,12 +257,10 @@ impl Engine {
         }
     }
 
-    fn check_length(&self, length: u32) -> Result<(), CallError> {
-        match length {
-            0 => Err(CallError::EmptyMessage),
-            _ if length > self.config.max_message_bytes => Err(CallError::MessageTooLong),
-            _ => Ok(()),
-        }
+    /// Whether a message may have this length.
+    #[inline]
+    fn is_legal(&self, length: u32) -> bool {
+        (1..=self.config.max_message_bytes).contains(&length)
     }
 
     #[inline]

@@ -27,9 +27,15 @@ pub(crate) fn unscheduled_priority(
     let level = match cutoffs {
         None => UNKNOWN_CUTOFFS_LEVEL.min(top),
         Some(cutoffs) => {
-            let above = cutoffs.get(..usize::from(top)).unwrap_or(cutoffs);
-            let below = above.iter().rposition(|&cutoff| cutoff >= length);
-            below.map_or(0, |below| below as u8 + 1)
+            let mut level = top;
+            while let Some(below) = level.checked_sub(1)
+                && cutoffs
+                    .get(usize::from(below))
+                    .is_some_and(|&it| it < length)
+            {
+                level = below;
+            }
+            level
         }
     };
     Priority::new(level).unwrap_or(Priority::LOWEST)

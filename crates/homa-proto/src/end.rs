@@ -4,8 +4,10 @@
 use crate::api::Failure;
 use crate::engine::Engine;
 use crate::inbound::Storage;
-use crate::rpc::{Outcome, Parting};
+use crate::peer::Peer;
+use crate::rpc::{Outcome, Parting, Rpcs};
 use crate::time::Instant;
+use crate::tombstone::Tombstones;
 
 impl Engine {
     /// A client's RPC is over without a response.
@@ -28,27 +30,22 @@ impl Engine {
             true => self.put_away(now, index),
             false => 0,
         };
-        let parting = self.rpcs[index].end(outcome);
-        self.part(now, index, &parting);
+        let rpc = &mut self.rpcs[index];
+        let (peer, parting) = (rpc.peer, rpc.end(outcome));
+        let entry = &mut self.peers[peer];
+        if part(
+            now,
+            index,
+            &parting,
+            entry,
+            &mut self.rpcs,
+            &mut self.tombstones,
+        ) {
+            self.peers.rest(now, peer);
+        }
         if reserved > 0 {
             self.budget.give_back(u64::from(reserved));
             self.wake_stalled(now);
-        }
-    }
-
-    /// Tells whoever knows of an RPC that it has ended.
-    #[inline(always)]
-    pub(crate) fn part(&mut self, now: Instant, index: u32, parting: &Parting) {
-        let is_ours = parting.id.is_client();
-        if !is_ours {
-            self.tombstones
-                .end(now, parting.tombstone, parting.id, parting.ran);
-        }
-        let (peer, link) = (parting.peer, parting.chain);
-        self.peers
-            .leave(now, &mut self.rpcs.slab, peer, link, is_ours);
-        if parting.is_news {
-            self.events.append(&mut self.rpcs.slab, index);
         }
     }
 
@@ -82,4 +79,26 @@ impl Engine {
         self.control.remove(index);
         self.granter.leave(&self.rules, index);
     }
+}
+
+/// Tells whoever knows of an RPC that it has ended: its tombstone, its peer and its application.
+/// Returns whether nothing needs the peer any more.
+#[inline(always)]
+pub(crate) fn part(
+    now: Instant,
+    index: u32,
+    parting: &Parting,
+    peer: &mut Peer,
+    rpcs: &mut Rpcs,
+    tombstones: &mut Tombstones,
+) -> bool {
+    let is_ours = parting.id.is_client();
+    if !is_ours {
+        tombstones.end(now, parting.tombstone, parting.id, parting.ran);
+    }
+    peer.leave(&mut rpcs.slab, parting.chain, is_ours);
+    if parting.is_news {
+        rpcs.tell(index);
+    }
+    !peer.is_needed()
 }

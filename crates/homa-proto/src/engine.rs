@@ -16,13 +16,13 @@ use crate::flight::WaitingRequests;
 use crate::grant::{Granter, Rules};
 use crate::hash::Key;
 use crate::learner::{Learner, Published};
-use crate::list::{Fifo, Queue};
+use crate::list::Fifo;
 use crate::outbox::Outbox;
 use crate::pacer::Pacer;
 use crate::peer::Peers;
 use crate::ranges::Ranges;
 use crate::receive::Placement;
-use crate::rpc::{ByEvent, Pending, Rpc, Rpcs, ServerRpc, State};
+use crate::rpc::{Pending, Rpcs, ServerRpc, State};
 use crate::srpt::{Precedence, SendQueue};
 use crate::time::{Instant, nanos};
 use crate::tombstone::{Known, Tombstones};
@@ -66,8 +66,6 @@ pub struct Engine {
     pub(crate) outbox: Outbox,
     /// Acks that another engine of the host may wait for.
     pub(crate) foreign_acks: Vec<ForeignAck>,
-    /// RPCs of which the application is to be told.
-    pub(crate) events: Queue<Rpc, ByEvent>,
     pub(crate) timers: Wheel,
     /// Entries that the tables parallel to that of RPCs have.
     room: u32,
@@ -79,8 +77,8 @@ pub struct Engine {
     pub(crate) published: Published,
     /// Learns them, unless they are fixed.
     pub(crate) learner: Option<Learner>,
-    /// When the first packet came: the quiet start counts from there.
-    pub(crate) started: Option<Instant>,
+    /// When the quiet start ends, which counts from the first packet.
+    pub(crate) quiet_until: Option<Instant>,
 }
 
 impl Engine {
@@ -138,11 +136,10 @@ impl Engine {
             control: Fifo::new(),
             outbox: Outbox::new()?,
             foreign_acks,
-            events: Queue::new(),
             timers: Wheel::new()?,
             room: 0,
             births: 0,
-            started: None,
+            quiet_until: None,
             config,
         })
     }
@@ -306,10 +303,13 @@ impl Engine {
         packet_length: u32,
     ) -> Option<Placement<'_>> {
         self.counters.packets_received += 1;
-        self.started.get_or_insert(now);
-        let may_come = matches!(self.sockets.get(path.socket.index()), Some(Some(_)));
+        if self.quiet_until.is_none() {
+            self.quiet_until = Some(now.after(nanos(self.config.quiet_start)));
+        }
+        let socket = self.sockets.get(path.socket.index());
+        let accepts = socket.and_then(|it| Some(it.as_ref()?.accepts_requests));
         if !wire::begins_data(header) {
-            self.handle_other(now, path, header, packet_length, may_come);
+            self.handle_other(now, path, header, packet_length, accepts.is_some());
             return None;
         }
         // Most packets are DATA: read without the detour over a value that may be any packet.
@@ -320,12 +320,12 @@ impl Engine {
                 return None;
             }
         };
-        if !may_come {
+        let Some(accepts) = accepts else {
             self.counters.dropped_no_socket += 1;
             return None;
-        }
+        };
         if common.sender_id.is_client() {
-            self.handle_request(now, &path, &common, &data, packet_length)
+            self.handle_request(now, &path, &common, &data, packet_length, accepts)
         } else {
             self.handle_response(now, &path, &common, &data, packet_length)
         }
@@ -407,7 +407,7 @@ impl Engine {
         if id.is_client() {
             return self.rpcs.find(peer, id);
         }
-        let index = self.look_up(peer, id).live()?;
+        let index = self.tombstones.find_live(&self.peers, peer, id)?;
         // Tombstones do not look at all bits of an id.
         (self.rpcs[index].id == id).then_some(index)
     }
@@ -492,9 +492,10 @@ impl Engine {
 
     /// The next event for the application.
     pub fn poll_event(&mut self) -> Option<Event> {
-        while let Some(index) = self.events.first() {
-            let (key, rpc) = self.rpcs.place(index);
-            self.events.pop_entry(rpc);
+        while let Some(index) = self.rpcs.events.first() {
+            let (generation, rpc) = self.rpcs.slab.place(index);
+            let key = RpcKey { index, generation };
+            self.rpcs.events.pop_entry(rpc);
             match rpc.state {
                 State::Over(outcome) => {
                     let is_client = rpc.is_client();

@@ -428,6 +428,12 @@ impl Granter {
         }
     }
 
+    /// Whether there is none to send, as far as a glance tells.
+    #[inline]
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.stale && !self.last_was_ordinary
+    }
+
     /// The next grant to send, if any. `share` gives the part of a window that loss leaves a
     /// message's peer.
     pub(crate) fn decide(

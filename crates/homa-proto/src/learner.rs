@@ -119,8 +119,8 @@ pub(crate) struct Learner {
     packet_bytes: u32,
     memory: Sample,
     round: Sample,
-    round_began: Instant,
-    /// The round is over with so many messages or bytes.
+    /// The round is over with so many messages or bytes, but not before a moment.
+    round_least_end: Instant,
     round_messages: u32,
     round_bytes: u64,
     /// Bytes that each group of hosts brought in this round, and how many of them count.
@@ -139,7 +139,7 @@ impl Learner {
             packet_bytes: config.packet_overhead_bytes + DATA_HEADER_BYTES as u32,
             memory: Sample::empty()?,
             round: Sample::empty()?,
-            round_began: Instant::ZERO,
+            round_least_end: Instant::ZERO.after(ROUND_LEAST_NANOS),
             round_messages: ROUND_MESSAGES_FIRST,
             round_bytes: bytes_of_round(ROUND_MESSAGES_FIRST),
             groups: boxed(|| 0)?,
@@ -182,8 +182,8 @@ impl Learner {
 
     #[inline]
     fn is_round_over(&self, now: Instant) -> bool {
-        (self.round.messages >= self.round_messages || self.round.all >= self.round_bytes)
-            && now.nanos_since(self.round_began) >= ROUND_LEAST_NANOS
+        now >= self.round_least_end
+            && (self.round.messages >= self.round_messages || self.round.all >= self.round_bytes)
     }
 
     /// Ends a round; returns cutoffs that are better than `present` by so much that peers should
@@ -196,7 +196,7 @@ impl Learner {
         self.memory.forget();
         self.limit_groups();
         self.round.clear();
-        self.round_began = now;
+        self.round_least_end = now.after(ROUND_LEAST_NANOS);
         self.size_round();
         if self.follows {
             None
@@ -258,14 +258,14 @@ impl Learner {
 /// Cutoffs that give each of `levels` levels as many unscheduled bytes as the next. A length that
 /// fills a level alone leaves the rest to be shared by the others; levels that no message would
 /// use are none.
-fn split(bins: &[u32], bytes: u64, levels: u8, priorities: u8) -> [u32; 8] {
+fn split(bins: &[u64], bytes: u64, levels: u8, priorities: u8) -> [u32; 8] {
     let mut cutoffs = [0; 8];
     let mut level = usize::from(priorities) - 1;
     let (mut left, mut begin, mut below) = (u64::from(levels), 0_u64, 0_u64);
     let negligible = bytes / (left * NEGLIGIBLE_PART);
     let goal = |begin: u64, left: u64| begin + (bytes - begin) / left;
     for (bin, &more) in bins.iter().enumerate().filter(|&(_, &more)| more > 0) {
-        let end = below + u64::from(more);
+        let end = below + more;
         let early = goal(begin, left);
         // The border is the edge of the bin that is nearer to the goal.
         if left > 1 && end >= early && below > begin && early - below < end - early {
@@ -288,11 +288,11 @@ fn split(bins: &[u32], bytes: u64, levels: u8, priorities: u8) -> [u32; 8] {
 }
 
 /// Bytes of the level that carries most.
-fn heaviest(bins: &[u32], cutoffs: &[u32; 8]) -> u64 {
+fn heaviest(bins: &[u64], cutoffs: &[u32; 8]) -> u64 {
     let mut loads = [0; 8];
     for (bin, &bytes) in bins.iter().enumerate().filter(|&(_, &bytes)| bytes > 0) {
         let fits = |&cutoff: &u32| cutoff >= last_length(bin);
-        loads[cutoffs.iter().rposition(fits).unwrap_or(0)] += u64::from(bytes);
+        loads[cutoffs.iter().rposition(fits).unwrap_or(0)] += bytes;
     }
     loads.into_iter().max().unwrap_or(0)
 }

@@ -73,6 +73,7 @@ mod application;
 mod budget;
 mod burst;
 mod chunks;
+mod complete;
 mod config;
 mod counters;
 mod cutoffs;

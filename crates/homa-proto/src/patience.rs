@@ -130,7 +130,7 @@ impl Patience {
     /// The peer was heard.
     #[inline]
     pub(crate) fn hear(&mut self) {
-        self.heard = self.heard.saturating_add(1);
+        self.heard += u16::from(self.heard < u16::MAX);
         self.last_unanswered = Instant::NEVER;
     }
 

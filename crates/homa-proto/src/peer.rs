@@ -218,8 +218,16 @@ impl Peer {
 
     /// Whether an RPC or a block of tombstones needs this entry.
     #[inline]
-    fn is_needed(&self) -> bool {
+    pub(crate) fn is_needed(&self) -> bool {
         self.rpc_count > 0 || self.blocks > 0
+    }
+
+    /// An RPC with it is over.
+    #[inline(always)]
+    pub(crate) fn leave(&mut self, rpcs: &mut Slab<Rpc>, link: ChainLink, is_ours: bool) {
+        self.rpc_count -= 1;
+        self.server_rpcs -= u32::from(!is_ours);
+        self.rpcs.remove(rpcs, link);
     }
 
     /// A keyed hash of the peer's host.
@@ -423,7 +431,7 @@ impl Peers {
         self.host(self.slab[index].address.ip)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn find(&self, address: &Address) -> Option<u32> {
         let is_it = |index| self.slab[index].address == *address;
         self.index.find(self.hash(address), is_it)
@@ -493,12 +501,12 @@ impl Peers {
         let peer = &mut self.slab[index];
         peer.blocks -= 1;
         if !peer.is_needed() {
-            self.rest(index, now);
+            self.rest(now, index);
         }
     }
 
-    /// Nothing needs it any more.
-    fn rest(&mut self, index: u32, now: Instant) {
+    /// Nothing needs a peer any more.
+    pub(crate) fn rest(&mut self, now: Instant, index: u32) {
         let peer = &mut self.slab[index];
         self.latest = self.latest.max(now);
         peer.idle_since = Stamp::of(now);
@@ -569,25 +577,6 @@ impl Peers {
         peer.server_rpcs += u32::from(!is_ours);
         let link = peer.rpcs.append(rpcs, rpc);
         (peer, link)
-    }
-
-    /// It is over.
-    #[inline(always)]
-    pub(crate) fn leave(
-        &mut self,
-        now: Instant,
-        rpcs: &mut Slab<Rpc>,
-        index: u32,
-        link: ChainLink,
-        is_ours: bool,
-    ) {
-        let peer = &mut self.slab[index];
-        peer.rpc_count -= 1;
-        peer.server_rpcs -= u32::from(!is_ours);
-        peer.rpcs.remove(rpcs, link);
-        if !peer.is_needed() {
-            self.rest(index, now);
-        }
     }
 }
 

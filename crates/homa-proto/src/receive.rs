@@ -10,20 +10,18 @@ use core::ops::Range;
 use crate::address::Path;
 use crate::api::{Failure, RpcKey};
 use crate::chunks::Full;
+use crate::complete::Received;
 use crate::engine::{Engine, swap};
 use crate::grant;
 use crate::inbound::{Inbound, Novelty, Storage};
-use crate::learner::Arrival;
-use crate::list::{Queue, UNLINKED};
+use crate::list::UNLINKED;
 use crate::owed;
 use crate::peer::Echo;
 use crate::progress::Progress;
-use crate::rpc::{ByEvent, Outcome, Pending, Rpc, ServerRpc, State};
-use crate::time::{Instant, nanos};
+use crate::rpc::{Pending, Rpc, ServerRpc, State};
+use crate::time::Instant;
 use crate::tombstone::Known;
-use crate::wire::{
-    Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, Packet, RpcUnknown, UnknownReason,
-};
+use crate::wire::{Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, RpcUnknown, UnknownReason};
 
 /// Where the payload of a DATA packet belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,16 +39,6 @@ pub struct Place {
     pub message_length: u32,
     /// Nothing of the message was stored yet: the host makes its buffer.
     pub new: bool,
-}
-
-/// What matters of a message once all of it is there.
-#[derive(Clone, Copy)]
-struct Received {
-    length: u32,
-    /// Bytes of it that were said to come unasked.
-    unscheduled: u32,
-    /// Whether a packet of it had to be sent again.
-    is_lossy: bool,
 }
 
 /// Payload that waits to be stored: the host commits or refuses.
@@ -151,11 +139,12 @@ impl Engine {
         if is_first {
             self.plan_first(now, key, data)
         } else {
-            self.plan(now, key.index, *data)
+            let message = Received::of(data, self.rules.promised_max);
+            self.plan(now, key.index, message, data.offset..data.end())
         }
     }
 
-    /// DATA of a request.
+    /// DATA of a request. `accepts`: whether its socket takes new ones.
     #[inline]
     pub(crate) fn handle_request(
         &mut self,
@@ -164,6 +153,7 @@ impl Engine {
         common: &Common,
         data: &Data,
         packet_length: u32,
+        accepts: bool,
     ) -> Option<Placement<'_>> {
         let peer = self.peers.find(&path.peer);
         if let Some(ack) = data.ack {
@@ -176,6 +166,7 @@ impl Engine {
         };
         // Tombstones do not look at all bits of an id.
         let Some(index) = known.live().filter(|&index| self.rpcs[index].id == id) else {
+            self.may_admit(now, path, common, data, accepts)?;
             let request = (peer, block, known);
             let key = self.admit(now, path, request, common, data, packet_length)?;
             return self.plan_first(now, key, data);
@@ -190,7 +181,8 @@ impl Engine {
         if !entry.heed(now, packet_length, version, self.published.revision) {
             self.greet(now, peer, *path, *common, version);
         }
-        self.plan(now, index, *data)
+        let message = Received::of(data, self.rules.promised_max);
+        self.plan(now, index, message, data.offset..data.end())
     }
 
     /// What the version that DATA echoes says of its sender; one that has not got ours is told.
@@ -238,7 +230,6 @@ impl Engine {
         data: &Data,
         packet_length: u32,
     ) -> Option<RpcKey> {
-        self.may_admit(now, path, common, data)?;
         let peer = peer.or_else(|| self.peers.make(now, &path.peer).ok());
         let Some(peer) = peer else {
             self.counters.requests_refused += 1;
@@ -305,12 +296,15 @@ impl Engine {
 
     /// The checks that need no state of the peer.
     #[inline]
-    fn may_admit(&mut self, now: Instant, path: &Path, common: &Common, data: &Data) -> Option<()> {
-        let socket = self
-            .sockets
-            .get(path.socket.index())
-            .and_then(Option::as_ref);
-        if !socket.is_some_and(|socket| socket.accepts_requests) {
+    fn may_admit(
+        &mut self,
+        now: Instant,
+        path: &Path,
+        common: &Common,
+        data: &Data,
+        accepts: bool,
+    ) -> Option<()> {
+        if !accepts {
             self.counters.dropped_not_server += 1;
             return None;
         }
@@ -318,8 +312,7 @@ impl Engine {
             self.refuse_too_long(*path, *common);
             return None;
         }
-        let started = self.started.unwrap_or(now);
-        if now < started.after(nanos(self.config.quiet_start)) {
+        if self.quiet_until.is_some_and(|end| now < end) {
             self.counters.dropped_quiet_start += 1;
             return None;
         }
@@ -351,14 +344,15 @@ impl Engine {
     /// keep account of.
     #[inline(always)]
     fn plan_first(&mut self, now: Instant, key: RpcKey, data: &Data) -> Option<Placement<'_>> {
-        let length = data.message_length;
+        let message = Received::of(data, self.rules.promised_max);
+        let length = message.length;
         if length > self.config.max_message_bytes {
             self.end_too_long(now, key.index);
             return None;
         }
         if data.payload_length < length || !self.budget.admits(length) {
             self.rpcs[key.index].begin_inbound(length);
-            return self.plan(now, key.index, *data);
+            return self.plan(now, key.index, message, data.offset..data.end());
         }
         Some(Placement {
             now,
@@ -370,11 +364,7 @@ impl Engine {
                 message_length: length,
                 new: true,
             },
-            whole: Some(Received {
-                length,
-                unscheduled: data.incoming.min(self.rules.promised_max),
-                is_lossy: data.retransmit,
-            }),
+            whole: Some(message),
             engine: self,
         })
     }
@@ -388,26 +378,27 @@ impl Engine {
         self.fail(now, index, Failure::ResponseTooLong);
     }
 
-    /// Learns from the header of DATA, and looks whether its bytes can be stored.
-    ///
-    /// It takes a copy, so that the header of a message of one packet, which does not come here, is never
-    /// written to memory.
+    /// Learns what DATA says of its message, and looks whether its bytes can be stored.
     #[inline(never)]
-    fn plan(&mut self, now: Instant, index: u32, data: Data) -> Option<Placement<'_>> {
+    fn plan(
+        &mut self,
+        now: Instant,
+        index: u32,
+        message: Received,
+        bytes: Range<u32>,
+    ) -> Option<Placement<'_>> {
         let (key, rpc) = self.rpcs.keyed(index);
         let Some(inbound) = rpc.inbound() else {
             self.counters.dropped_duplicate += 1;
             return None;
         };
-        if inbound.length != data.message_length {
+        if inbound.length != message.length {
             self.counters.dropped_contradiction += 1;
             return None;
         }
-        // More is not believed, since we would not send it unasked ourselves.
-        let promised = data.incoming.min(self.rules.promised_max);
-        let is_part = data.payload_length < data.message_length;
-        let goes_on = inbound.learn(promised, data.retransmit) && is_part;
-        let novelty = inbound.novelty(&self.ranges, data.offset..data.end());
+        let is_part = bytes.end - bytes.start < message.length;
+        let goes_on = inbound.learn(message.unscheduled, message.is_lossy) && is_part;
+        let novelty = inbound.novelty(&self.ranges, bytes.clone());
         let (storage, length) = (inbound.storage, inbound.length);
         if goes_on {
             // It is the sender's turn again, and nobody looked until now.
@@ -433,13 +424,12 @@ impl Engine {
                 return None;
             }
         };
-        let bytes = new.end - new.start;
-        self.counters.data_trimmed += u64::from(bytes < data.payload_length);
+        self.counters.data_trimmed += u64::from(new != bytes);
         let place = Place {
             rpc: key,
             offset: new.start,
-            length: bytes,
-            header_bytes: DATA_HEADER_BYTES + (new.start - data.offset) as usize,
+            length: new.end - new.start,
+            header_bytes: DATA_HEADER_BYTES + (new.start - bytes.start) as usize,
             message_length: length,
             new: storage != Storage::Made,
         };
@@ -505,93 +495,5 @@ impl Engine {
             rpc.is_aside = true;
             self.granter.update(now, &self.rules, index, ip, progress);
         }
-    }
-
-    /// The last byte of a message arrived.
-    #[inline]
-    fn complete(&mut self, now: Instant, index: u32, message: Received) {
-        let rpc = &mut self.rpcs[index];
-        let (peer, length) = (rpc.peer, message.length);
-        let (entry, owed) = self.peers.with_owed(peer);
-        rpc.progress.advance(now);
-        if rpc.is_aside {
-            self.granter.leave(&self.rules, index);
-        }
-        if !message.is_lossy {
-            entry.granting.recover();
-        }
-        let makes_room = rpc.lands(entry);
-        let arrival = Arrival {
-            length,
-            unscheduled: message.unscheduled,
-            host: entry.host_hash(),
-        };
-        let learner = self.learner.as_mut().filter(|_| entry.is_proven());
-        let has_learned = learner.is_some_and(|learner| learner.count(now, arrival));
-        if rpc.is_client() {
-            self.counters.rpcs_completed += 1;
-            if !rpc.progress.was_retried() {
-                entry.sending.recover();
-            }
-            let most = match length <= self.config.short_message_bytes {
-                true => owed::SHORT_MOST,
-                false => owed::MOST,
-            };
-            let may_wait = owed.push(&mut entry.debt, rpc.ack(), most);
-            let outcome = Outcome::Response(length);
-            if rpc.is_aside || !may_wait {
-                self.end_with_ack(now, index, outcome, may_wait);
-            } else {
-                let parting = rpc.end(outcome);
-                self.part(now, index, &parting);
-            }
-        } else {
-            self.counters.requests_delivered += 1;
-            // The timer is that of a request on its way, which is the earlier one.
-            rpc.state = State::Server(ServerRpc::InService(length));
-            if let Some(limit) = self.config.service_deadline {
-                rpc.deadline = now + limit;
-                self.timers.set_at_latest(index, rpc.deadline);
-            }
-            if Queue::<_, ByEvent>::enter(rpc) {
-                self.events.append(&mut self.rpcs.slab, index);
-            }
-        }
-        if has_learned {
-            self.learn(now);
-        }
-        if makes_room {
-            self.let_go(now, peer);
-        }
-    }
-
-    /// Ends an RPC of ours; the ack is said before if it may not wait.
-    #[cold]
-    fn end_with_ack(&mut self, now: Instant, index: u32, outcome: Outcome, may_wait: bool) {
-        if !may_wait {
-            self.send_acks(self.rpcs[index].peer, index);
-        }
-        self.finish(now, index, outcome);
-    }
-
-    /// The server of a client RPC may forget it: said with the next DATA, or at once when it is owed
-    /// `most` acks already.
-    pub(crate) fn owe_ack(&mut self, peer: u32, index: u32, most: u32) {
-        let ack = self.rpcs[index].ack();
-        let (entry, owed) = self.peers.with_owed(peer);
-        if !owed.push(&mut entry.debt, ack, most) {
-            self.send_acks(peer, index);
-        }
-    }
-
-    /// Sends the acks that a peer is owed for longest, and that of the RPC.
-    #[cold]
-    fn send_acks(&mut self, peer: u32, index: u32) {
-        let packet = Packet {
-            common: self.rpcs[index].common(),
-            body: Body::Ack(self.peers.take_acks(peer)),
-        };
-        let path = self.path_of(index);
-        self.post(path, packet);
     }
 }

@@ -119,7 +119,6 @@ impl Pending {
 /// What is to be told of an RPC that is over.
 pub(crate) struct Parting {
     pub(crate) id: RpcId,
-    pub(crate) peer: u32,
     pub(crate) chain: ChainLink,
     pub(crate) tombstone: u32,
     /// Its application may have seen the request.
@@ -301,7 +300,6 @@ impl Rpc {
         self.due_bytes = 0;
         Parting {
             id: self.id,
-            peer: self.peer,
             chain: self.chain,
             tombstone: self.tombstone,
             ran,
@@ -410,6 +408,8 @@ const fn index_of(id: RpcId) -> u32 {
 /// packet finds them: ours are found by their ids, those that we serve by their tombstones.
 pub(crate) struct Rpcs {
     pub(crate) slab: Slab<Rpc>,
+    /// Those of which the application is to be told.
+    pub(crate) events: Queue<Rpc, ByEvent>,
     /// This engine's number.
     engine: u8,
     clients: u32,
@@ -435,6 +435,7 @@ impl Rpcs {
     pub(crate) const fn new(limit: u32, engine: u8) -> Self {
         Self {
             slab: Slab::new(limit),
+            events: Queue::new(),
             engine,
             clients: 0,
             servers: 0,
@@ -469,6 +470,12 @@ impl Rpcs {
         let (generation, rpc) = self.slab.used(index)?;
         let is_it = rpc.id == id && !rpc.is_over();
         is_it.then_some((RpcKey { index, generation }, rpc))
+    }
+
+    /// Has the application told of an RPC that was just entered into the queue of events.
+    #[inline]
+    pub(crate) fn tell(&mut self, index: u32) {
+        self.events.append(&mut self.slab, index);
     }
 
     /// Makes room for `more` RPCs than there are, as far as the limit goes; so many lie below the index

@@ -80,6 +80,13 @@ impl Block {
         is_new
     }
 
+    /// Where the RPC with this id lies, which the block holds, if it is live.
+    #[inline]
+    fn live(&self, id: RpcId) -> Option<u32> {
+        let rpc = self.rpcs[place(id)];
+        (rpc < OVER).then_some(rpc)
+    }
+
     /// What became of the request with this id, which the block holds.
     #[inline]
     fn known(&self, id: RpcId) -> Known {
@@ -179,6 +186,15 @@ impl Tombstones {
         }
     }
 
+    /// The live RPC that a peer means by an id.
+    #[inline(always)]
+    pub(crate) fn find_live(&self, peers: &Peers, peer: u32, id: RpcId) -> Option<u32> {
+        match self.slab.get(peers[peer].latest_block) {
+            Some(latest) if latest.holds(peer, id) => latest.live(id),
+            _ => self.search(peers.host_of(peer), peer, id).1.live(),
+        }
+    }
+
     #[inline(never)]
     fn search(&self, host: u64, peer: u32, id: RpcId) -> (Option<u32>, Known) {
         let is_it = |index| self.slab[index].holds(peer, id);
@@ -202,8 +218,7 @@ impl Tombstones {
     ) -> Option<u32> {
         let holds = |index: u32| {
             let block = &self.slab[index];
-            let rpc = block.rpcs[place(id)];
-            block.number == number(id) && rpc < OVER && is_it(rpc)
+            block.number == number(id) && block.live(id).is_some_and(&is_it)
         };
         let block = self.index.find(self.hash(host, id), holds)?;
         Some(self.slab[block].rpcs[place(id)])

@@ -205,7 +205,12 @@ impl Engine {
         }
     }
 
+    #[inline]
     fn poll_grant(&mut self, now: Instant, burst: &mut Burst) -> bool {
+        !self.granter.is_settled() && self.send_grant(now, burst)
+    }
+
+    fn send_grant(&mut self, now: Instant, burst: &mut Burst) -> bool {
         while let Some(decision) = self.next_grant(now) {
             let index = decision.rpc;
             if let Some(inbound) = self.rpcs[index].inbound() {

@@ -54,7 +54,7 @@ pub(super) const fn last_length(bin: usize) -> u32 {
 pub struct Sample {
     pub(super) messages: u32,
     /// Unscheduled bytes, by the length of their message.
-    pub(super) bins: Box<[u32; BINS]>,
+    pub(super) bins: Box<[u64; BINS]>,
     pub(super) unscheduled: u64,
     /// Scheduled ones too.
     pub(super) all: u64,
@@ -80,8 +80,7 @@ impl Sample {
 
     #[inline]
     pub(super) fn count(&mut self, length: u32, unscheduled: u64, all: u64) {
-        let bin = &mut self.bins[bin_of(length).min(BINS - 1)];
-        *bin = bin.saturating_add(u32::try_from(unscheduled).unwrap_or(u32::MAX));
+        self.bins[bin_of(length).min(BINS - 1)] += unscheduled;
         self.unscheduled += unscheduled;
         self.all += all;
     }
@@ -89,7 +88,7 @@ impl Sample {
     pub(super) fn add(&mut self, other: &Self) {
         self.messages = self.messages.saturating_add(other.messages);
         for (bin, more) in self.bins.iter_mut().zip(other.bins.iter()) {
-            *bin = bin.saturating_add(*more);
+            *bin += more;
         }
         self.unscheduled += other.unscheduled;
         self.all += other.all;
@@ -106,7 +105,7 @@ impl Sample {
             self.messages -= self.messages / FORGOTTEN_PART;
             for bin in self.bins.iter_mut() {
                 // Rounded up, so that nothing stays for ever.
-                *bin -= bin.div_ceil(FORGOTTEN_PART);
+                *bin -= bin.div_ceil(u64::from(FORGOTTEN_PART));
             }
         }
         if self.all > MEMORY_BYTES {
@@ -119,7 +118,7 @@ impl Sample {
 
     /// Sum of the bins.
     pub(super) fn binned(&self) -> u64 {
-        self.bins.iter().map(|&bin| u64::from(bin)).sum()
+        self.bins.iter().sum()
     }
 
     /// Whether the lengths are so different that they belong to different times.

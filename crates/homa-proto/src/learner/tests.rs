@@ -308,7 +308,7 @@ fn one_host_cannot_set_the_cutoffs_of_many() {
 
 #[test]
 fn a_border_lies_at_the_edge_that_is_nearer_to_the_even_share() {
-    let border = |bytes: [u32; 3]| {
+    let border = |bytes: [u64; 3]| {
         let mut bins = [0; BINS];
         bins[10..13].copy_from_slice(&bytes);
         split(&bins, 1_000, 2, 8)[7]

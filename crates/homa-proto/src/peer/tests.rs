@@ -92,9 +92,9 @@ fn what_begins_with_a_peer_and_ends_is_counted() {
     }
     assert_eq!((peers[index].rpc_count, peers[index].server_rpcs), (3, 1));
     let link = rpcs[0].chain;
-    peers.leave(now, &mut rpcs, index, link, false);
+    peers[index].leave(&mut rpcs, link, false);
     assert_eq!((peers[index].rpc_count, peers[index].server_rpcs), (2, 0));
     let link = rpcs[1].chain;
-    peers.leave(now, &mut rpcs, index, link, true);
+    peers[index].leave(&mut rpcs, link, true);
     assert_eq!(peers[index].rpc_count, 1);
 }
