@@ -84,10 +84,7 @@ impl Engine {
     /// The request is refused as a whole; see [`CallError`].
     pub fn call(&mut self, now: Instant, call: Call) -> Result<RpcKey, CallError> {
         if !self.is_legal(call.length) {
-            return Err(match call.length {
-                0 => CallError::EmptyMessage,
-                _ => CallError::MessageTooLong,
-            });
+            return Err(illegal(call.length));
         }
         let local_port = match self.sockets.get(call.path.socket.index()) {
             Some(Some(socket)) => socket.port,
@@ -141,6 +138,7 @@ impl Engine {
             chain,
             event: UNLINKED,
             short: place.short,
+            timer: place.timer,
         };
         if in_flight > 0 {
             self.enqueue_new(index, due_bytes);
@@ -151,7 +149,8 @@ impl Engine {
             self.vouch(now, peer);
         }
         if let Some(deadline) = call.deadline {
-            self.timers.set_at_latest(index, deadline);
+            self.timers
+                .set_at_latest(&mut self.rpcs.slab, index, deadline);
         }
         Ok(key)
     }
@@ -268,5 +267,14 @@ impl Engine {
         let index = rpc.index;
         let rpc = self.rpcs.named(rpc)?;
         rpc.is_in_service().then_some(index)
+    }
+}
+
+/// What is wrong with a length that no message may have.
+#[cold]
+fn illegal(length: u32) -> CallError {
+    match length {
+        0 => CallError::EmptyMessage,
+        _ => CallError::MessageTooLong,
     }
 }

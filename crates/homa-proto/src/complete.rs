@@ -87,11 +87,13 @@ impl Engine {
             self.counters.requests_delivered += 1;
             // The timer is that of a request on its way, which is the earlier one.
             rpc.state = State::Server(ServerRpc::InService(length));
+            let is_news = Queue::<_, ByEvent>::enter(rpc);
             if let Some(limit) = self.config.service_deadline {
                 rpc.deadline = now + limit;
-                self.timers.set_at_latest(index, rpc.deadline);
+                self.timers
+                    .set_at_latest(&mut self.rpcs.slab, index, now + limit);
             }
-            if Queue::<_, ByEvent>::enter(rpc) {
+            if is_news {
                 self.rpcs.tell(index);
             }
         }

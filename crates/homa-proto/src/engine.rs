@@ -193,7 +193,6 @@ impl Engine {
         self.waiting.ensure(index)?;
         self.resending.ensure(index)?;
         self.control.ensure(index)?;
-        self.timers.ensure(index)?;
         self.room = index + 1;
         Ok(())
     }

@@ -240,47 +240,59 @@ impl ChainLink {
     }
 }
 
-/// What can be in a [`Chain`].
-pub(crate) trait Chained {
-    fn link(&mut self) -> &mut ChainLink;
+/// Where the entries of a table keep their links of one kind of [`Chain`].
+pub(crate) trait Chained<T> {
+    fn of(entry: &mut T) -> &mut ChainLink;
 }
 
 /// A list through the entries of a table, from which each can be removed.
-#[derive(Clone, Copy)]
-pub(crate) struct Chain(List);
+pub(crate) struct Chain<L> {
+    list: List,
+    kind: PhantomData<fn(L)>,
+}
 
-impl Chain {
-    pub(crate) const EMPTY: Self = Self(List::EMPTY);
+impl<L> Chain<L> {
+    pub(crate) const EMPTY: Self = Self {
+        list: List::EMPTY,
+        kind: PhantomData,
+    };
 
-    pub(crate) fn first(self) -> Option<u32> {
-        self.0.first()
+    #[inline]
+    pub(crate) fn first(&self) -> Option<u32> {
+        self.list.first()
     }
 
     /// Appends an entry, which is not in it; returns its link, to be stored in it.
     #[inline]
-    pub(crate) fn append<T: Chained>(&mut self, table: &mut Slab<T>, index: u32) -> ChainLink {
-        let prev = core::mem::replace(&mut self.0.tail, index);
+    pub(crate) fn append<T>(&mut self, table: &mut Slab<T>, index: u32) -> ChainLink
+    where
+        L: Chained<T>,
+    {
+        let prev = core::mem::replace(&mut self.list.tail, index);
         if prev == NONE {
-            self.0.head = index;
+            self.list.head = index;
         } else {
-            table.at(prev).link().next = index;
+            L::of(table.at(prev)).next = index;
         }
         ChainLink { prev, next: NONE }
     }
 
     /// Removes an entry with this link, which is in it.
     #[inline]
-    pub(crate) fn remove<T: Chained>(&mut self, table: &mut Slab<T>, link: ChainLink) {
+    pub(crate) fn remove<T>(&mut self, table: &mut Slab<T>, link: ChainLink)
+    where
+        L: Chained<T>,
+    {
         let ChainLink { prev, next } = link;
         if prev == NONE {
-            self.0.head = next;
+            self.list.head = next;
         } else {
-            table.at(prev).link().next = next;
+            L::of(table.at(prev)).next = next;
         }
         if next == NONE {
-            self.0.tail = prev;
+            self.list.tail = prev;
         } else {
-            table.at(next).link().prev = prev;
+            L::of(table.at(next)).prev = prev;
         }
     }
 }
@@ -331,9 +343,11 @@ mod tests {
         };
     }
 
-    impl Chained for Entry {
-        fn link(&mut self) -> &mut ChainLink {
-            &mut self.chain
+    struct ByChain;
+
+    impl Chained<Entry> for ByChain {
+        fn of(entry: &mut Entry) -> &mut ChainLink {
+            &mut entry.chain
         }
     }
 
@@ -366,7 +380,7 @@ mod tests {
 
     #[test]
     fn what_is_removed_from_a_chain_leaves_the_others_in_order() {
-        let (mut chain, mut table) = (Chain::EMPTY, table());
+        let (mut chain, mut table) = (Chain::<ByChain>::EMPTY, table());
         for index in [3, 1, 4, 5, 9, 2, 6] {
             table[index].chain = chain.append(&mut table, index);
         }

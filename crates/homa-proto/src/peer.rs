@@ -11,7 +11,7 @@ use crate::hash::{HashIndex, Key, TableKey};
 use crate::list::{Chain, ChainLink, Queue, QueueLink, UNLINKED};
 use crate::owed::{Debt, Owed};
 use crate::patience::Patience;
-use crate::rpc::Rpc;
+use crate::rpc::{ByPeer, Rpc};
 use crate::slab::{NONE, Slab, Vacant};
 use crate::time::{Instant, Stamp};
 use crate::wire::{Acks, Cutoffs};
@@ -94,7 +94,7 @@ pub(crate) struct Peer {
     /// Its place in that queue.
     idle: u32,
     /// All RPCs with this peer.
-    pub(crate) rpcs: Chain,
+    pub(crate) rpcs: Chain<ByPeer>,
     /// How many there are, and how many of them we serve.
     pub(crate) rpc_count: u32,
     pub(crate) server_rpcs: u32,

@@ -139,7 +139,7 @@ impl Engine {
     /// [`poll_timeout`](Self::poll_timeout) has come, and drain the `poll_*` methods.
     pub fn handle_timeout(&mut self, now: Instant) {
         for _ in 0..TIMEOUT_WORK {
-            match self.timers.pop(now) {
+            match self.timers.pop(&mut self.rpcs.slab, now) {
                 Some(index) if self.rpcs.get(index).is_some_and(|rpc| !rpc.is_over()) => {
                     self.check(now, index);
                 }
@@ -171,7 +171,7 @@ impl Engine {
     #[inline]
     pub(crate) fn wake_at(&mut self, index: u32, at: Instant) {
         let at = at.min(self.rpcs[index].deadline);
-        self.timers.set_at_latest(index, at);
+        self.timers.set_at_latest(&mut self.rpcs.slab, index, at);
     }
 
     fn base(&self, index: u32, ask: Pending) -> u64 {

@@ -269,7 +269,7 @@ impl Engine {
         // Whoever keeps the payload waiting is asked for it.
         let silence = entry.patience.for_bytes(&self.config);
         entry.latest_block = tombstone;
-        self.timers.set_at_latest(index, now.after(silence));
+        let deadline = now.after(silence);
         let (key, place) = self.rpcs.occupy(index, false);
         *place = Rpc {
             id,
@@ -290,7 +290,11 @@ impl Engine {
             chain,
             event: UNLINKED,
             short: place.short,
+            timer: place.timer,
         };
+        if place.timer.is_after(deadline) {
+            self.timers.set(&mut self.rpcs.slab, index, deadline);
+        }
         Some(key)
     }
 

@@ -13,6 +13,7 @@ use crate::peer::Peer;
 use crate::progress::Progress;
 use crate::slab::{NONE, Slab, Vacant};
 use crate::time::Instant;
+use crate::wheel::{Timed, Timer};
 use crate::wire::{Ack, Common, Data, RpcId, UnknownReason};
 
 /// What happens in an RPC.
@@ -159,12 +160,24 @@ pub(crate) struct Rpc {
     /// Its place in the queue of short messages, in which it may have stayed from the RPC that lay here
     /// before.
     pub(crate) short: u32,
+    /// When it is looked at, of which the same holds.
+    pub(crate) timer: Timer,
 }
 
-impl Chained for Rpc {
+/// The RPCs with one peer.
+pub(crate) struct ByPeer;
+
+impl Chained<Rpc> for ByPeer {
     #[inline]
-    fn link(&mut self) -> &mut ChainLink {
-        &mut self.chain
+    fn of(rpc: &mut Rpc) -> &mut ChainLink {
+        &mut rpc.chain
+    }
+}
+
+impl Timed for Rpc {
+    #[inline]
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
     }
 }
 
@@ -208,6 +221,7 @@ impl Vacant for Rpc {
         chain: ChainLink::NONE,
         event: UNLINKED,
         short: UNLINKED,
+        timer: Timer::NONE,
     };
 }
 

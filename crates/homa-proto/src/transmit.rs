@@ -375,8 +375,10 @@ impl Engine {
             let segment = Segment::whole(length);
             if push_data(key, rpc, (peer, owed), &segment, burst) {
                 to = rpc.peer;
-                if let Some(at) = rpc.sent(now, length, peer, &self.config) {
-                    self.timers.set_at_latest(index, at);
+                if let Some(at) = rpc.sent(now, length, peer, &self.config)
+                    && rpc.timer.is_after(at)
+                {
+                    self.timers.set(&mut self.rpcs.slab, index, at);
                 }
             } else {
                 self.counters.held_back_unproven += 1;
@@ -524,7 +526,7 @@ impl Engine {
     fn sent(&mut self, now: Instant, index: u32, end: u32) {
         let rpc = &mut self.rpcs[index];
         if let Some(at) = rpc.sent(now, end, &self.peers[rpc.peer], &self.config) {
-            self.timers.set_at_latest(index, at);
+            self.timers.set_at_latest(&mut self.rpcs.slab, index, at);
         }
     }
 
