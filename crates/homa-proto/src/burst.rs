@@ -161,7 +161,10 @@ impl Burst {
     /// Empties the burst and says where the next packets go.
     #[inline]
     pub(crate) fn start(&mut self, path: Path, priority: Priority) {
-        self.path = path;
+        // Field by field: put together first, it would be written twice.
+        self.path.socket = path.socket;
+        self.path.peer = path.peer;
+        self.path.local = path.local;
         self.priority = priority;
         self.bytes = 0;
         self.segment_bytes = 0;
