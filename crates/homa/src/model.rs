@@ -25,8 +25,7 @@ use crate::sync::wait;
 use crate::waiting::{Alarm, TaskBell};
 use crate::{Builder, Config, Host, RecvError};
 
-/// Schedules of each kind. Of the notifications that were left out for a try, each was missed within
-/// the first hundred.
+/// Schedules of each kind: enough to miss each notification that was left out for a try.
 const SCHEDULES: usize = 500;
 /// Preemptions that make a rare schedule of the second kind.
 const PREEMPTIONS: usize = 3;
