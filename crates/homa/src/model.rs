@@ -149,8 +149,8 @@ fn a_request_comes_although_the_last_thread_that_waited_has_left() {
         (0..DAWDLE).for_each(|_| yield_now());
         request.responder.reply(b"l").unwrap();
         join([last]);
-        let call = stage.client.start(stage.address, b"c").unwrap();
         let before = stage.host.news();
+        let call = stage.client.start(stage.address, b"c").unwrap();
         while stage.host.news() == before {
             yield_now();
         }
