@@ -115,7 +115,7 @@ pub(crate) const STEPS: &[Step] = &[
             line("homa bench rate --rounds 1 --seconds 0.05 --allow-dirty"),
             line("homa bench mix --rounds 1 --seconds 0.05 --allow-dirty"),
             line("homa bench engine --rounds 1"),
-            line("homa bench overload --seconds 3 --least 0.25"),
+            line("homa bench overload --seconds 3 --least 0.6"),
         ],
     },
     Step {
