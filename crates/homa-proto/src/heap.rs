@@ -67,8 +67,12 @@ impl Nodes {
 
     /// Inserts `index`, or moves it to its new place.
     pub(crate) fn set(&mut self, heap: &mut Heap, index: u32, key: Key) {
-        if self.contains(index) {
-            if self.0[index].key == key {
+        let node = &mut self.0[index];
+        if node.rank != 0 {
+            let rises = heap.root == index && key < node.key;
+            if rises || node.key == key {
+                // Mostly what is served gets nearer to its end, and stays the first.
+                node.key = key;
                 return;
             }
             self.remove(heap, index);
