@@ -45,6 +45,12 @@ pub struct Config {
     /// Bytes granted and not yet received, over all messages. Too low: the link idles while
     /// grants travel; too high: queues in the network. Reference: 400,000.
     pub max_incoming_bytes: u32,
+    /// The part of `max_incoming_bytes` that is granted only ahead of what holds the rest: a message
+    /// takes of it what fewer bytes than `max_incoming_bytes` without it are outstanding of messages
+    /// about as close to their end or closer. For networks with several levels for what is granted,
+    /// where that of others does not stand in its way. Too low: short messages wait for long ones
+    /// whose senders are busy with others; too high: more buffering on low levels. Default 0.
+    pub spare_incoming_bytes: u32,
     /// Silence after which what a message has outstanding counts no more against
     /// `max_incoming_bytes`: its sender is busy with others, and its bytes are not on their way.
     /// Only where so much is outstanding that others wait. Too low: too much is granted and stands
@@ -163,6 +169,7 @@ impl Default for Config {
             incast_rpcs: 64,
             incast_unscheduled_bytes: 512,
             max_incoming_bytes: 400_000,
+            spare_incoming_bytes: 0,
             grant_patience: None,
             window_bytes: None,
             overcommitment: 8,
@@ -247,10 +254,12 @@ impl Config {
     pub fn data_center(link_bits_per_second: u64, round_trip_bytes: u32) -> Self {
         let shipped = Self::default();
         let slots = u32::from(shipped.overcommitment);
+        let active = round_trip_bytes.saturating_mul(slots);
         Self {
             unscheduled_bytes: round_trip_bytes,
             window_bytes: Some(round_trip_bytes),
-            max_incoming_bytes: round_trip_bytes.saturating_mul(slots),
+            max_incoming_bytes: active.saturating_mul(2),
+            spare_incoming_bytes: active,
             fifo_grant_bytes: round_trip_bytes,
             link_bits_per_second: Some(link_bits_per_second),
             pacer_backlog: Duration::ZERO,
@@ -282,6 +291,7 @@ impl Config {
         Self {
             priorities: levels,
             max_incoming_bytes: bytes.saturating_add(round_trip / 4),
+            spare_incoming_bytes: 0,
             grant_patience: patience,
             ..self
         }
@@ -343,7 +353,7 @@ impl Config {
         ]
     }
 
-    fn rules_of_sending(&self) -> [Rule; 9] {
+    fn rules_of_sending(&self) -> [Rule; 10] {
         [
             (
                 (1..=8).contains(&self.overcommitment),
@@ -367,6 +377,10 @@ impl Config {
                         .window_bytes
                         .is_none_or(|window| window >= LEAST_GRANT_BYTES),
                 "max_incoming_bytes and window_bytes must be at least 1,500",
+            ),
+            (
+                self.spare_incoming_bytes < self.max_incoming_bytes,
+                "spare_incoming_bytes must be less than max_incoming_bytes",
             ),
             (
                 self.unscheduled_bytes >= 1 && self.unscheduled_max_bytes != Some(0),

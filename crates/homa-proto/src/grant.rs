@@ -11,7 +11,9 @@
 //! for `grant_patience` gives up that share alone: its sender is busy with others, and its bytes
 //! are not on their way, so that those of others may be.
 
+mod decide;
 mod entry;
+mod outstanding;
 mod rules;
 mod silence;
 #[cfg(test)]
@@ -29,16 +31,11 @@ use crate::time::Instant;
 use crate::wire::Priority;
 
 use entry::{ABSENT, Entry, Standing};
+use outstanding::Outstanding;
 pub(crate) use rules::Rules;
 
 /// Most messages that can be active.
 const SLOTS: usize = 8;
-
-/// A grant is worth a packet when it allows this many bytes or the rest of the message.
-const WORTHWHILE_BYTES: u32 = 10_000;
-
-/// Candidates for a FIFO grant looked at, oldest first: what bounds the search.
-const FIFO_CANDIDATES: usize = 16;
 
 /// A host that sends us messages that need grants.
 struct Sender {
@@ -95,7 +92,7 @@ pub(crate) struct Granter {
     by_silence: Fifo,
     births: u32,
     /// Bytes granted and not received, over all messages but parked and silent ones.
-    incoming: u64,
+    incoming: Outstanding,
     /// A message could use a grant, but too much is outstanding.
     is_full: bool,
     /// Something changed since the last time that `decide` found nothing to do.
@@ -121,7 +118,7 @@ impl Granter {
             by_age: Fifo::new(),
             by_silence: Fifo::new(),
             births: 0,
-            incoming: 0,
+            incoming: Outstanding::NONE,
             is_full: false,
             stale: false,
             fifo_due: Instant::ZERO,
@@ -149,7 +146,7 @@ impl Granter {
 
     /// Bytes granted and not yet received.
     pub(crate) fn incoming(&self) -> u64 {
-        self.incoming
+        self.incoming.total()
     }
 
     /// Messages that hold a place.
@@ -207,11 +204,11 @@ impl Granter {
             return;
         }
         let entry = &mut self.entries[rpc];
-        self.incoming -= entry.charged();
+        self.incoming.take(entry);
         entry.received = received;
         entry.granted = granted;
         entry.is_silent = false;
-        self.incoming += entry.charged();
+        self.incoming.add(entry);
         self.stale = true;
         self.listen(now, rules, rpc);
         self.place(rules, rpc);
@@ -223,7 +220,7 @@ impl Granter {
         if entry.granted >= entry.length {
             if entry.standing == Standing::Parked {
                 self.entries[rpc].standing = Standing::Granted;
-                self.incoming += self.entries[rpc].charged();
+                self.incoming.add(&self.entries[rpc]);
             } else if entry.standing != Standing::Granted {
                 self.retire(rules, rpc);
             }
@@ -231,7 +228,7 @@ impl Granter {
         }
         if entry.standing == Standing::Parked {
             self.entries[rpc].standing = Standing::Waiting;
-            self.incoming += self.entries[rpc].charged();
+            self.incoming.add(&self.entries[rpc]);
         }
         if self.entries[rpc].standing == Standing::Waiting {
             self.queue(rpc);
@@ -291,7 +288,7 @@ impl Granter {
         if entry.standing == Standing::Absent {
             return;
         }
-        self.incoming -= entry.charged();
+        self.incoming.take(&entry);
         self.entries[rpc].standing = Standing::Absent;
         self.by_age.remove(rpc);
         self.by_silence.remove(rpc);
@@ -316,7 +313,7 @@ impl Granter {
         if matches!(entry.standing, Standing::Absent | Standing::Parked) {
             return false;
         }
-        self.incoming -= entry.charged();
+        self.incoming.take(&entry);
         self.entries[rpc].standing = Standing::Parked;
         self.by_silence.remove(rpc);
         match entry.standing {
@@ -425,146 +422,6 @@ impl Granter {
             self.entries[victim].standing = Standing::Waiting;
             self.queue(victim);
             self.promote(rpc);
-        }
-    }
-
-    /// Whether there is none to send, as far as a glance tells.
-    #[inline]
-    pub(crate) fn is_settled(&self) -> bool {
-        !self.stale && !self.last_was_ordinary
-    }
-
-    /// The next grant to send, if any. `share` gives the part of a window that loss leaves a
-    /// message's peer.
-    pub(crate) fn decide(
-        &mut self,
-        now: Instant,
-        rules: &Rules,
-        share: impl Fn(u32, u32) -> u32,
-    ) -> Option<Decision> {
-        if self.last_was_ordinary {
-            self.last_was_ordinary = false;
-            if let Some(decision) = self.decide_fifo(now, rules) {
-                return Some(decision);
-            }
-        }
-        if !self.stale {
-            return None;
-        }
-        let decision = self.decide_ordinary(now, rules, share);
-        self.last_was_ordinary = decision.is_some();
-        self.stale = decision.is_some();
-        decision
-    }
-
-    fn decide_ordinary(
-        &mut self,
-        now: Instant,
-        rules: &Rules,
-        share: impl Fn(u32, u32) -> u32,
-    ) -> Option<Decision> {
-        let best = self.best_step(rules, share);
-        let outstanding = self.incoming.saturating_add(self.others.incoming);
-        let worthwhile = u64::from(rules.least_step());
-        self.is_full = best.is_none() && outstanding + worthwhile > rules.max_incoming;
-        let (rpc, step, priority) = best?;
-        Some(self.grant(now, rules, rpc, step, priority))
-    }
-
-    /// Bytes missing of the message that would be granted next, if any.
-    pub(crate) fn wants(&self, rules: &Rules, share: impl Fn(u32, u32) -> u32) -> Option<u32> {
-        let (rpc, ..) = self.stale.then(|| self.best_step(rules, share))??;
-        Some(self.entries[rpc].remaining())
-    }
-
-    /// The message that goes first of those that can use a grant, its bytes and its level.
-    fn best_step(
-        &self,
-        rules: &Rules,
-        share: impl Fn(u32, u32) -> u32,
-    ) -> Option<(u32, u32, Priority)> {
-        let outstanding = self.incoming.saturating_add(self.others.incoming);
-        let headroom = rules.max_incoming.saturating_sub(outstanding);
-        let active = self.host_active_count(rules);
-        let window = rules.window(active);
-        let mut order = [NONE; SLOTS];
-        order[..self.active_count].copy_from_slice(self.actives());
-        let order = &mut order[..self.active_count];
-        order.sort_unstable_by_key(|&rpc| self.entries[rpc].rank());
-        for (own_rank, &rpc) in order.iter().enumerate() {
-            let entry = self.entries[rpc];
-            let rank = (entry.remaining(), rules.engine);
-            let rank = own_rank + self.others.ranks.better_than(rank);
-            if rank >= rules.slots {
-                // Other engines of the host have enough messages that are closer to their end.
-                break;
-            }
-            let window = share(rpc, u32::try_from(window).unwrap_or(u32::MAX));
-            let rest = entry.length - entry.granted;
-            let wanted = entry.received.saturating_add(window).min(entry.length);
-            let step = u64::from(wanted.saturating_sub(entry.granted)).min(headroom);
-            let step = u32::try_from(step).unwrap_or(rest);
-            let least = WORTHWHILE_BYTES.min(window / 8).min(rules.least_step());
-            if step > 0 && step >= rest.min(least) {
-                return Some((rpc, step, rules.priority(rank, active)));
-            }
-        }
-        None
-    }
-
-    /// Every so often the oldest message gets a grant of its own, so that it never starves.
-    fn decide_fifo(&mut self, now: Instant, rules: &Rules) -> Option<Decision> {
-        let interval = rules.fifo_interval?;
-        if now < self.fifo_due {
-            return None;
-        }
-        let limit = rules.window(self.host_active_count(rules)) + 2 * u64::from(rules.fifo_bytes);
-        let mut candidate = self.by_age.first();
-        for _ in 0..FIFO_CANDIDATES {
-            let rpc = candidate?;
-            let entry = self.entries[rpc];
-            let silent = entry.standing == Standing::Parked;
-            if !silent && u64::from(entry.outstanding()) < limit && entry.granted < entry.length {
-                self.fifo_due = now.after(interval);
-                let step = rules.fifo_bytes.min(entry.length - entry.granted);
-                let decision = self.grant(now, rules, rpc, step, rules.fifo_priority);
-                return Some(Decision {
-                    fifo: true,
-                    ..decision
-                });
-            }
-            candidate = self.by_age.next(rpc);
-        }
-        None
-    }
-
-    fn grant(
-        &mut self,
-        now: Instant,
-        rules: &Rules,
-        rpc: u32,
-        step: u32,
-        priority: Priority,
-    ) -> Decision {
-        if self.entries[rpc].outstanding() == 0 {
-            self.entries[rpc].silent_since = now;
-        }
-        let entry = &mut self.entries[rpc];
-        self.incoming -= entry.charged();
-        entry.granted += step;
-        self.incoming += entry.charged();
-        let (offset, length) = (entry.granted, entry.length);
-        if rules.patience.is_some() && !entry.is_silent {
-            self.by_silence.push(rpc);
-        }
-        if offset == length {
-            self.retire(rules, rpc);
-        }
-        Decision {
-            rpc,
-            offset,
-            priority,
-            fifo: false,
         }
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct Rules {
     pub(super) engine: u8,
     pub(super) slots: usize,
     pub(super) max_incoming: u64,
+    /// The part of it that is left to messages closer to their end than those that hold the rest.
+    pub(super) spare_incoming: u64,
     window: Option<u32>,
     pub(super) fifo_bytes: u32,
     pub(super) fifo_interval: Option<u64>,
@@ -38,6 +40,7 @@ impl Rules {
             engine: config.engine,
             slots: usize::from(config.overcommitment).min(SLOTS),
             max_incoming: u64::from(config.max_incoming_bytes),
+            spare_incoming: u64::from(config.spare_incoming_bytes),
             window: config.window_bytes,
             fifo_bytes: config.fifo_grant_bytes,
             fifo_interval: nanos
@@ -56,6 +59,11 @@ impl Rules {
     /// Unscheduled packets use other levels from now on.
     pub(crate) fn set_cutoffs(&mut self, cutoffs: &[u32; 8]) {
         self.top_scheduled = top_scheduled(cutoffs);
+    }
+
+    /// What may be outstanding whoever holds it.
+    pub(super) fn shared_incoming(&self) -> u64 {
+        self.max_incoming.saturating_sub(self.spare_incoming)
     }
 
     /// Bytes that one message may have outstanding beside `active` active ones: the fewer there

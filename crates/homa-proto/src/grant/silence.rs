@@ -34,7 +34,7 @@ impl Granter {
                 return;
             };
             let entry = &mut self.entries[rpc];
-            self.incoming -= entry.charged();
+            self.incoming.take(entry);
             entry.is_silent = true;
             self.stale = true;
         }

@@ -6,6 +6,7 @@ use crate::host::Report;
 use alloc::vec::Vec;
 
 struct Fixture {
+    config: Config,
     granter: Granter,
     now: Instant,
     rules: Rules,
@@ -16,6 +17,7 @@ impl Fixture {
         let mut granter = Granter::new(100, Key([1, 2])).unwrap();
         granter.ensure(99).unwrap();
         Self {
+            config: config.clone(),
             granter,
             now: Instant::ZERO,
             rules: Rules::new(config),
@@ -197,6 +199,70 @@ fn what_is_outstanding_of_a_silent_message_is_granted_to_others_until_it_is_hear
     f.update(0, 1, 500_000, 41_500, 120_000);
     assert_eq!(f.granter.incoming(), 158_500);
     assert_eq!(granted(&mut f), []);
+}
+
+/// Two long messages hold all that may be outstanding but what is spare.
+fn with_spare() -> Fixture {
+    let config = Config {
+        max_incoming_bytes: 200_000,
+        spare_incoming_bytes: 100_000,
+        window_bytes: Some(60_000),
+        ..without_fifo()
+    };
+    let mut f = Fixture::new(&config);
+    f.update(0, 1, 900_000, 40_000, 40_000);
+    f.update(1, 2, 800_000, 40_000, 40_000);
+    f.decisions();
+    assert_eq!(f.granter.incoming(), 100_000);
+    f
+}
+
+#[test]
+fn a_short_message_waits_for_no_long_ones_whose_senders_are_busy() {
+    let mut f = with_spare();
+    f.update(2, 3, 850_000, 40_000, 40_000);
+    assert_eq!(f.decisions(), [], "it is as long as those");
+    f.update(3, 4, 60_000, 40_000, 40_000);
+    let granted: Vec<(u32, u32)> = f.decisions().iter().map(|it| (it.rpc, it.offset)).collect();
+    assert_eq!(granted, [(3, 60_000)]);
+    // What goes ahead of a message counts against what it may have.
+    for (rpc, length) in [
+        (4, 61_000),
+        (5, 62_000),
+        (6, 63_000),
+        (7, 64_000),
+        (8, 65_000),
+    ] {
+        f.update(rpc, 5 + rpc as u16, length, 40_000, 40_000);
+    }
+    assert!(f.decisions().iter().all(|it| it.rpc > 3));
+    assert_eq!(
+        f.granter.incoming(),
+        200_000,
+        "short ones take as much and no more"
+    );
+}
+
+#[test]
+fn only_the_oldest_message_gets_its_turn_where_no_room_is_left() {
+    let config = Config {
+        fifo_grant_bytes: 20_000,
+        fifo_grant_permille: 50,
+        ..with_spare().config
+    };
+    let mut f = Fixture::new(&config);
+    f.update(0, 1, 900_000, 40_000, 40_000);
+    f.update(1, 2, 800_000, 40_000, 40_000);
+    let mut oldest = 0;
+    for turn in 1..=20 {
+        f.now = Instant::from_nanos(turn * 10_000_000);
+        f.update(1, 2, 800_000, 40_000, 40_000);
+        let fifo = f.decisions().into_iter().filter(|it| it.fifo);
+        oldest += fifo.inspect(|it| assert_eq!(it.rpc, 0)).count();
+    }
+    // As far as its own limit goes, and the second one's sender may be busy, too.
+    assert!(oldest > 0);
+    assert!(f.granter.incoming() <= 100_000 + 60_000 + 2 * 20_000);
 }
 
 #[test]

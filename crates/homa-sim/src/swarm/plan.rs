@@ -35,6 +35,7 @@ const QUEUES_TIME: u64 = 100 * MILLISECOND;
 const LATE_COPIES: u64 = 253;
 const SHORT_CRASH: u64 = 414;
 const BUDGET: u64 = 560;
+const SPARE: u64 = 731;
 
 /// Bytes of all messages of a run, about.
 const RUN_BYTES: u64 = 6_000_000;
@@ -218,11 +219,17 @@ impl Plan {
             random.chance(300).then_some(random)
         };
         let (copies, crash, budget) = (rarely(LATE_COPIES), rarely(SHORT_CRASH), rarely(BUDGET));
+        let spare = rarely(SPARE);
         if let Some(mut random) = crash.filter(|_| weather.mishaps) {
             self.add_short_crash(&mut random);
         }
         if let Some(mut random) = budget.filter(|_| weather.tiny_tables) {
             self.tighten_budget(random.below(50_000));
+        }
+        if spare.is_some() {
+            for engine in self.hosts.iter_mut().flat_map(|host| &mut host.engines) {
+                engine.spare_incoming_bytes = engine.max_incoming_bytes / 2;
+            }
         }
         if copies.is_some() && self.faults.duplicate_permille > 0 {
             self.faults.duplicate_delay_max = self.latest_copy();
