@@ -159,6 +159,14 @@ impl Granter {
         self.candidates.first().is_some()
     }
 
+    /// End of the bytes of a message that those granted after them may overtake in the network.
+    pub(crate) fn overtaken_to(&self, rpc: u32) -> u32 {
+        match self.entries[rpc].standing {
+            Standing::Absent => 0,
+            _ => self.entries[rpc].raised_at,
+        }
+    }
+
     /// Bytes missing of the active messages.
     pub(crate) fn ranks(&self, rules: &Rules) -> Ranks {
         let mut ranks = Ranks::default();

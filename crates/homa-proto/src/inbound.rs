@@ -86,11 +86,6 @@ impl Inbound {
         self.received < self.granted
     }
 
-    /// Whether bytes are missing before others that arrived.
-    pub(crate) fn has_gaps(&self) -> bool {
-        !self.gaps.is_empty()
-    }
-
     /// A packet of the message came, by whose header the sender sends the first `promised` bytes
     /// unasked. Returns whether it is the sender's turn again, which it was not before.
     #[inline]

@@ -218,11 +218,10 @@ impl Outbound {
         added.is_ok() || whole.start == 0
     }
 
-    /// Whether bytes that are wanted again may be on their way still: nothing after them arrived, and
-    /// they were granted, on a level where those of better messages keep them waiting for as long as
-    /// there are any.
-    fn may_be_late(&self, wanted: &Range<u32>) -> bool {
-        wanted.end >= self.sent && wanted.start >= self.unscheduled
+    /// Whether bytes that went unasked are among those that are wanted again. For others whoever
+    /// granted them answers, who knows what they may have to wait for.
+    fn went_unasked(&self, wanted: &Range<u32>) -> bool {
+        wanted.start < self.unscheduled
     }
 
     /// Whether anything is to be sent again.
@@ -359,7 +358,7 @@ impl Engine {
         if lost && outbound.note_resend(wanted.start) {
             self.counters.segments_shrunk += 1;
         }
-        let may_be_late = outbound.may_be_late(&wanted);
+        let went_unasked = outbound.went_unasked(&wanted);
         let priority = resend.priority.unwrap_or(top).min(top);
         if outbound.want_again(&mut self.ranges, wanted, priority) {
             self.resend_later(index);
@@ -367,7 +366,7 @@ impl Engine {
             self.counters.resend_ranges_dropped += 1;
         }
         self.rpcs[index].progress.set_resent();
-        if lost && !may_be_late {
+        if lost && went_unasked {
             self.note_loss(now, index);
         }
         if raised {

@@ -329,14 +329,20 @@ impl Engine {
         }
         let peer = self.rpcs[index].peer;
         let patience = self.peers[peer].patience.for_bytes(&self.config);
-        // The rest of what it was granted may be late: behind better messages at its sender, or on a
-        // low level in the network.
-        let lossy = self.rpcs[index]
-            .inbound()
-            .is_some_and(|inbound| inbound.has_gaps());
-        if lossy && self.peers[peer].granting.halve(now, patience) {
+        if self.shows_loss(index) && self.peers[peer].granting.halve(now, patience) {
             self.counters.shares_halved += 1;
         }
+    }
+
+    /// Whether granted bytes of a silent message are lost. They may as well be late: behind better
+    /// messages at their sender, unless bytes after them arrived, and on a low level in the network,
+    /// unless those could not overtake them.
+    fn shows_loss(&mut self, index: u32) -> bool {
+        let (ranges, overtaken) = (&self.ranges, self.granter.overtaken_to(index));
+        self.rpcs[index].inbound().is_some_and(|inbound| {
+            let late = inbound.unscheduled.max(overtaken);
+            inbound.gaps(ranges).any(|gap| gap.start >= late)
+        })
     }
 
     fn give_up(&mut self, now: Instant, index: u32) {

@@ -159,6 +159,10 @@ impl Granter {
             self.entries[rpc].silent_since = now;
         }
         let entry = &mut self.entries[rpc];
+        if priority > entry.level {
+            entry.raised_at = entry.granted;
+        }
+        entry.level = priority;
         self.incoming.take(entry);
         entry.granted += step;
         self.incoming.add(entry);

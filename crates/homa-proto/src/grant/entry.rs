@@ -2,6 +2,7 @@
 
 use crate::slab::NONE;
 use crate::time::Instant;
+use crate::wire::Priority;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -23,6 +24,10 @@ pub(super) struct Entry {
     pub(super) received: u32,
     pub(super) granted: u32,
     pub(super) birth: u32,
+    /// Level of the latest grant, at first that of what goes unasked; and what was granted when it
+    /// rose last: bytes before that may be on their way on a lower one still.
+    pub(super) level: Priority,
+    pub(super) raised_at: u32,
     /// Since when bytes are outstanding and none has come.
     pub(super) silent_since: Instant,
     /// Silent for so long that they are not on their way.
@@ -36,6 +41,8 @@ pub(super) const ABSENT: Entry = Entry {
     received: 0,
     granted: 0,
     birth: 0,
+    level: Priority::HIGHEST,
+    raised_at: 0,
     silent_since: Instant::ZERO,
     is_silent: false,
 };

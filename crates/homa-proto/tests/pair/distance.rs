@@ -109,7 +109,7 @@ fn what_is_lost_tells_no_distance_and_takes_its_share() {
     let mut world = star(following(10 * GIGABIT), &[Duration::ZERO]);
     (0..80).for_each(|_| call_and_wait(&mut world, 1, 300_000));
     let (before, mut random) = (view(&world, 1), Random(1));
-    world.on_wire(move |_, _| Fate::drop_if(random.below(50) == 0));
+    world.on_wire(move |_, _| Fate::drop_if(random.below(20) == 0));
     (0..20).for_each(|_| call_and_wait(&mut world, 1, 300_000));
     assert_eq!(view(&world, 1).grant_time, before.grant_time);
     assert!(view(&world, 1).unscheduled_bytes < before.unscheduled_bytes);

@@ -245,18 +245,59 @@ fn granted_bytes_that_wait_in_the_network_are_asked_for_but_not_taken_for_lost()
     }
 }
 
+/// Whether a packet carries bytes of the first message behind `offset`.
+fn follows(flight: &Flight, offset: u32) -> bool {
+    flight
+        .payload
+        .is_some_and(|(message, at, _)| message == 1 && at > offset)
+}
+
 #[test]
-fn a_gap_in_granted_bytes_halves_the_share_at_both_ends() {
+fn a_gap_in_granted_bytes_halves_the_share_of_whoever_granted_them() {
     let mut world = World::echo_pair();
     world.hosts[1].answer = Some(1);
-    world.lose(1, |flight, _| {
-        flight.payload.is_some_and(|(_, offset, _)| offset > 60_000)
-    });
+    world.lose(1, |flight, _| follows(flight, 60_000));
     world.call(0, 1, 200_000);
     world.run_ms(100);
     assert_eq!(world.hosts[0].responses(), 1);
-    for host in 0..2 {
-        assert_eq!(world.counters(host).shares_halved, 1);
+    assert_eq!(
+        [0, 1].map(|host| world.counters(host).shares_halved),
+        [0, 1]
+    );
+}
+
+#[test]
+fn granted_bytes_that_others_of_their_message_overtake_are_late_and_not_lost() {
+    let slow = || Config {
+        link_bits_per_second: Some(10_000_000_000),
+        ..Config::default()
+    };
+    let receiver = Config {
+        fifo_grant_permille: 0,
+        ..Config::default()
+    };
+    let mut world = World::new([slow(), slow(), receiver]);
+    world.hosts[2].echo = true;
+    world.hosts[2].answer = Some(1);
+    // The lowest level has to wait.
+    world.on_wire(
+        |_, flight| match follows(flight, 39_200) && flight.priority == 0 {
+            true => Fate::Delay(Duration::from_millis(12)),
+            false => Fate::Deliver,
+        },
+    );
+    world.call(0, 2, 500_000);
+    world.run_for(Duration::from_micros(60));
+    // Beside a longer message the first one has a better level.
+    world.call(1, 2, 900_000);
+    world.run_ms(100);
+    assert_eq!(world.hosts[0].responses(), 1);
+    assert_eq!(world.hosts[1].responses(), 1);
+    let overtaking = world.count(|flight, _| follows(flight, 39_200) && flight.priority > 0);
+    assert!(overtaking > 100, "{overtaking}");
+    assert!(world.counters(0).data_resent > 0);
+    for host in 0..3 {
+        assert_eq!(world.counters(host).shares_halved, 0);
     }
 }
 
