@@ -59,6 +59,12 @@ impl Network {
         self.mark_above = bytes;
     }
 
+    /// Gives the lowest level so many thousandths of every link behind a switch.
+    pub(crate) fn reserve(&mut self, permille: u16) {
+        let sites = self.sites.iter_mut();
+        sites.for_each(|site| site.switch.reserve(permille));
+    }
+
     /// Where a packet that left host `from` arrives first, and when, if the cable brings it there
     /// at `at`.
     pub(crate) fn first_hop(&self, from: u32, at: u64) -> (u32, u64) {

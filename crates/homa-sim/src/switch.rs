@@ -2,6 +2,8 @@
 //! Decides which packet leaves a port next and which finds no room; where packets go is decided in
 //! `topology`.
 //!
+//! The lowest level may have a share of each link for itself: strict priority would starve it.
+//!
 //! *Design*: output-queued, store and forward. A packet takes room from its arrival until its first
 //! bit leaves. A queue may hold `alpha` times the free buffer (dynamic thresholds), so that one
 //! crowded port never takes it all. The same switch runs in virtual and in real time: what goes in
@@ -78,6 +80,8 @@ struct Port<P> {
     counters: PortCounters,
     /// One bit for every queue that is not empty.
     occupied: u8,
+    /// Bytes by which the lowest level is behind its share, times 1000; below 0: ahead of it.
+    debt: i64,
 }
 
 impl<P> Port<P> {
@@ -85,6 +89,29 @@ impl<P> Port<P> {
     fn set_queued(&mut self, now: u64, queued: u64) {
         self.counters.queue_byte_nanos += self.queued * (now - self.since);
         (self.queued, self.since) = (queued, now);
+    }
+
+    /// The level whose turn it is, if a packet waits; the lowest one has `reserved` thousandths of
+    /// the link.
+    fn next_level(&self, reserved: u16) -> Option<usize> {
+        let best = LEVELS.checked_sub(1 + self.occupied.leading_zeros() as usize)?;
+        let is_due = reserved > 0 && self.occupied & 1 == 1 && self.debt >= 0;
+        Some(if is_due { 0 } else { best })
+    }
+
+    /// `bytes` of a level that waited leave.
+    fn settle(&mut self, reserved: u16, level: usize, bytes: u32) {
+        let (bytes, reserved) = (i64::from(bytes), i64::from(reserved));
+        let (lowest_waits, others_wait) = (self.occupied & 1 == 1, self.occupied > 1);
+        if level > 0 && (lowest_waits || self.debt < 0) {
+            self.debt += bytes * reserved;
+        } else if level == 0 && others_wait {
+            self.debt -= bytes * (1_000 - reserved);
+        }
+        if !lowest_waits {
+            // Who does not wait saves nothing for later.
+            self.debt = self.debt.min(0);
+        }
     }
 }
 
@@ -94,6 +121,8 @@ pub struct Switch<P> {
     buffer: BufferConfig,
     used: u64,
     counters: SwitchCounters,
+    /// Thousandths of every link that are the lowest level's.
+    reserved: u16,
 }
 
 impl<P: Copy> Switch<P> {
@@ -107,13 +136,21 @@ impl<P: Copy> Switch<P> {
             since: 0,
             counters: PortCounters::default(),
             occupied: 0,
+            debt: 0,
         });
         Self {
             ports: ports.collect(),
             buffer,
             used: 0,
             counters: SwitchCounters::default(),
+            reserved: 0,
         }
+    }
+
+    /// Gives the lowest level `permille` thousandths of every link while packets wait there, 0 to
+    /// 1000; what it does not use is the others'. At first it has nothing for itself.
+    pub fn reserve(&mut self, permille: u16) {
+        self.reserved = permille.min(1_000);
     }
 
     /// A packet is there in full at `now` and is to leave by `port` at level `priority`, 0 to 7.
@@ -191,18 +228,19 @@ impl<P: Copy> Switch<P> {
         }
     }
 
-    /// The packet that begins to leave by `port` at `now`: the oldest of the best level. `None` if
-    /// there is none, or while another one leaves.
+    /// The packet that begins to leave by `port` at `now`: the oldest of the best level, or of the
+    /// lowest one where that is behind its share. `None` if there is none, or while another one leaves.
     pub fn poll(&mut self, now: u64, port: usize) -> Option<Departure<P>> {
         let it = &mut self.ports[port];
         if it.occupied == 0 || it.link.idle_at() > now {
             return None;
         }
-        let level = (u8::BITS - 1 - it.occupied.leading_zeros()) as usize;
+        let level = it.next_level(self.reserved)?;
         let (packet, wire_bytes) = it.queues[level].pop_front()?;
         if it.queues[level].is_empty() {
             it.occupied &= !(1 << level);
         }
+        it.settle(self.reserved, level, wire_bytes);
         it.queue_bytes[level] -= u64::from(wire_bytes);
         it.set_queued(now, it.queued - u64::from(wire_bytes));
         self.used -= u64::from(wire_bytes);
@@ -306,6 +344,37 @@ mod tests {
         }
         assert_eq!(order, [2, 1, 3, 0, 4]);
         assert_eq!(switch.used_bytes(), 0);
+    }
+
+    #[test]
+    fn the_lowest_level_gets_the_share_that_is_reserved_for_it_and_what_is_left() {
+        let mut switch = switch(1, 1_000_000);
+        switch.reserve(100);
+        let mut now = 0;
+        let mut carry = |switch: &mut Switch<u32>, levels: [u32; 2], packets| {
+            let mut of_lowest = 0;
+            for _ in 0..packets {
+                for (level, &always) in levels.iter().enumerate() {
+                    let has = switch.ports[0].queues[level].len() as u32;
+                    (has..always).for_each(|it| {
+                        switch.input(now, 0, level as u8, 500, it).unwrap();
+                    });
+                }
+                now = switch.poll_timeout(0).unwrap().max(now);
+                let departure = switch.poll(now, 0).unwrap();
+                of_lowest += u32::from(departure.priority == 0);
+            }
+            of_lowest
+        };
+        let both = carry(&mut switch, [4, 4], 10_000);
+        assert!((999..=1_001).contains(&both), "{both} of 10,000");
+        let alone = carry(&mut switch, [4, 0], 100);
+        assert!(alone >= 96, "{alone}: four of the other are left at most");
+        let again = carry(&mut switch, [4, 4], 1_000);
+        assert!(
+            again <= 101,
+            "{again}: what it got alone it does not pay for, nor save"
+        );
     }
 
     #[test]

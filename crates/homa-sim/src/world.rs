@@ -104,6 +104,11 @@ impl<A: Agent> World<A> {
         self.faults = Some(faults);
     }
 
+    /// Gives the lowest level `permille` thousandths of every link behind a switch.
+    pub(crate) fn reserve(&mut self, permille: u16) {
+        self.network.reserve(permille);
+    }
+
     /// The faults, to be changed.
     pub fn faults(&mut self) -> Option<&mut Faults> {
         self.faults.as_mut()

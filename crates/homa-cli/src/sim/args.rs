@@ -33,6 +33,11 @@ pub(crate) struct SimContest {
     #[arg(long, value_name = "1..8", default_value = "1,8", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) levels: Vec<u8>,
 
+    /// Thousandths of each link that switches keep for the lowest level. Above 0 the flow has that
+    /// level to itself, and what has one level only is left out.
+    #[arg(long, value_name = "PERMILLE", default_value = "0,50", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(0..=1_000))]
+    pub(crate) reserve: Vec<u16>,
+
     /// Bytes of each switch's buffer.
     #[arg(long, value_name = "BYTES", default_value = "300000,1000000,16000000", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(10_000..=1_000_000_000))]
     pub(crate) buffer: Vec<u64>,

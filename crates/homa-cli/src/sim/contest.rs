@@ -15,25 +15,23 @@ use crate::sim::args::SimContest;
 pub(crate) fn run(arguments: &SimContest) -> Result<(), Failure> {
     let file = OutputFile::create(arguments.json.as_deref())?;
     let mut rows = Vec::new();
-    println!("levels  buffer, KB  goodput  TCP's fair share  sent again  dropped  queue, KB");
-    for &levels in &arguments.levels {
-        for &buffer_bytes in &arguments.buffer {
-            let what = Contest {
-                levels,
-                buffer_bytes,
-            };
-            let row = contest(what).map_err(|why| Failure::Usage(why.to_string()))?;
-            println!(
-                "{levels:<7} {:<11} {:<8.3} {:<17.3} {:<11.4} {:<8} {}",
-                buffer_bytes / 1_000,
-                row.goodput,
-                row.tcp_fair_share,
-                row.resent,
-                row.drops,
-                row.queue_max_bytes / 1_000
-            );
-            rows.push(value(what, &row));
-        }
+    println!(
+        "levels  reserved  buffer, KB  goodput  TCP's fair share  sent again  dropped  queue, KB"
+    );
+    for what in contests(arguments) {
+        let row = contest(what).map_err(|why| Failure::Usage(why.to_string()))?;
+        println!(
+            "{:<7} {:<9.3} {:<11} {:<8.3} {:<17.3} {:<11.4} {:<8} {}",
+            what.levels,
+            f64::from(what.reserved_permille) / 1_000.0,
+            what.buffer_bytes / 1_000,
+            row.goodput,
+            row.tcp_fair_share,
+            row.resent,
+            row.drops,
+            row.queue_max_bytes / 1_000
+        );
+        rows.push(value(what, &row));
     }
     if let Some(file) = file {
         file.write(json!({ "rows": rows }).to_string().as_bytes())?;
@@ -41,9 +39,26 @@ pub(crate) fn run(arguments: &SimContest) -> Result<(), Failure> {
     Ok(())
 }
 
+/// All that is asked for; a level that is the flow's alone leaves at least one for Homa.
+fn contests(arguments: &SimContest) -> impl Iterator<Item = Contest> {
+    let levels = arguments.levels.iter().flat_map(|&levels| {
+        let reserves = arguments.reserve.iter().copied();
+        reserves.map(move |reserved| (levels, reserved))
+    });
+    let possible = levels.filter(|&(levels, reserved)| levels > 1 || reserved == 0);
+    possible.flat_map(|(levels, reserved_permille)| {
+        arguments.buffer.iter().map(move |&buffer_bytes| Contest {
+            levels,
+            reserved_permille,
+            buffer_bytes,
+        })
+    })
+}
+
 fn value(what: Contest, row: &ContestRow) -> serde_json::Value {
     json!({
         "levels": what.levels,
+        "reserved_permille": what.reserved_permille,
         "buffer_bytes": what.buffer_bytes,
         "goodput": row.goodput,
         "tcp_fair_share": row.tcp_fair_share,

@@ -8,7 +8,7 @@ use homa_proto::wire::Priority;
 use homa_proto::{Config, Event, Place, Seed};
 
 use super::setup::{PORT, SEGMENT_BYTES, Setup};
-use crate::agent::{Agent, Drop, Seen};
+use crate::agent::{Agent, Drop, Leaving, Seen};
 use crate::host::Context;
 use crate::packet::{NO_MESSAGE, Packet};
 use crate::random::Random;
@@ -46,8 +46,11 @@ const TCP_RTT_FIRST_NANOS: u64 = 50_000;
 /// What shares the uplink, and over what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contest {
-    /// Levels of priority that the network has; the flow has the lowest.
+    /// Levels of priority that the network has, 1 to 8; the flow has the lowest.
     pub levels: u8,
+    /// Thousandths of each link that switches keep for the lowest level while packets wait there.
+    /// Above 0 that level is the flow's alone, Homa has those above it, and there are at least two.
+    pub reserved_permille: u16,
     /// Bytes of the buffer of every switch.
     pub buffer_bytes: u64,
 }
@@ -125,6 +128,8 @@ impl Flow {
 
 /// The applications and the flow.
 struct Rivals {
+    /// The lowest level that is Homa's.
+    lowest: u8,
     ends: Random,
     flow: Flow,
     /// Acknowledgements that are to be sent.
@@ -167,6 +172,11 @@ impl Agent for Rivals {
             Event::Failed { .. } => self.send(cx),
             Event::Ended { .. } => {}
         }
+    }
+
+    fn leaving(&mut self, _: u64, _: &Leaving, packet: &mut Packet) -> bool {
+        packet.priority += self.lowest;
+        true
     }
 
     fn arriving(&mut self, now: u64, packet: &mut Packet) -> bool {
@@ -239,7 +249,9 @@ fn rack(what: Contest) -> Result<World<Rivals>, BadWorld> {
     setup.topology.core.bits_per_second = UPLINK_BITS_PER_SECOND;
     let rate = setup.topology.edge.bits_per_second;
     let round_trip = super::setup::ROUND_TRIP_BYTES;
-    let config = Config::data_center(rate, round_trip).with_levels(what.levels);
+    let lowest = u8::from(what.reserved_permille > 0);
+    let levels = what.levels.saturating_sub(lowest).max(1);
+    let config = Config::data_center(rate, round_trip).with_levels(levels);
     let host = setup.host(config);
     let hosts = (0..2 * RACK).map(|number| (host.clone(), Seed([u64::from(number), 7])));
     let buffer = BufferConfig {
@@ -247,6 +259,7 @@ fn rack(what: Contest) -> Result<World<Rivals>, BadWorld> {
         alpha_eighths: 8,
     };
     let agent = Rivals {
+        lowest,
         ends: Random::new(1, 14),
         flow: Flow {
             window: TCP_WINDOW_FIRST,
@@ -263,7 +276,9 @@ fn rack(what: Contest) -> Result<World<Rivals>, BadWorld> {
         drops: 0,
         stuck: false,
     };
-    World::new(setup.topology, buffer, hosts.collect(), 1, agent)
+    let mut world = World::new(setup.topology, buffer, hosts.collect(), 1, agent)?;
+    world.reserve(what.reserved_permille);
+    Ok(world)
 }
 
 /// DATA packets that all hosts sent, and those of them that were sent again.
@@ -301,6 +316,7 @@ mod tests {
     fn a_window_doubles_until_the_first_loss_and_is_halved_once_a_round_trip() {
         let mut flow = rack(Contest {
             levels: 1,
+            reserved_permille: 0,
             buffer_bytes: 1 << 20,
         })
         .unwrap()
