@@ -49,7 +49,9 @@ pub struct Config {
     /// takes of it what fewer bytes than `max_incoming_bytes` without it are outstanding of messages
     /// about as close to their end or closer. For networks with several levels for what is granted,
     /// where that of others does not stand in its way. Too low: short messages wait for long ones
-    /// whose senders are busy with others; too high: more buffering on low levels. Default 0.
+    /// whose senders are busy with others; too high: more buffering on low levels. Where a host has
+    /// several engines, what the others have outstanding counts as ahead, so that there the order of
+    /// grants between engines is not exact. Default 0.
     pub spare_incoming_bytes: u32,
     /// Silence after which what a message has outstanding counts no more against
     /// `max_incoming_bytes`: its sender is busy with others, and its bytes are not on their way.

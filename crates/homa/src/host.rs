@@ -314,6 +314,9 @@ fn receive_buffer_bytes(builder: &Builder) -> Result<usize, BindError> {
 fn fit_to_receive_buffer(config: &mut Config, receive_buffer_bytes: usize) {
     let payload = u32::try_from(receive_buffer_bytes / 2).unwrap_or(u32::MAX);
     config.max_incoming_bytes = config.max_incoming_bytes.min(payload / 2).max(1);
+    // Where there is less room, what is left to short messages is the smaller part still.
+    let spare = config.spare_incoming_bytes;
+    config.spare_incoming_bytes = spare.min(config.max_incoming_bytes / 2);
     let unasked = (payload / 8).max(1);
     config.unscheduled_bytes = config.unscheduled_bytes.min(unasked);
     let most = config.unscheduled_max_bytes;
@@ -349,6 +352,11 @@ mod tests {
         fit_to_receive_buffer(&mut config, 2 * 212_992);
         assert_eq!(config.unscheduled_bytes, 26_624);
         assert_eq!(config.max_incoming_bytes, 106_496);
+        let mut config = Config::data_center(10_000_000_000, 9_912);
+        for bytes in [1_000_000, 400_000, 100_000, 16_000] {
+            fit_to_receive_buffer(&mut config, bytes);
+            assert_eq!(config.check(), Ok(()), "{bytes}");
+        }
     }
 
     #[test]

@@ -233,7 +233,8 @@ pub(super) fn config(link_bits_per_second: u64, levels: u8) -> Config {
     let shipped = Config::user_space();
     // All that is granted may stand in one queue; asking before that has left, and again on top of
     // it, makes the queue longer.
-    let nanos = 2 * 8_000_000_000 * u64::from(known.max_incoming_bytes) / link_bits_per_second;
+    let usual = known.max_incoming_bytes - known.spare_incoming_bytes;
+    let nanos = 2 * 8_000_000_000 * u64::from(usual) / link_bits_per_second;
     Config {
         resend_interval: shipped.resend_interval.max(Duration::from_nanos(nanos)),
         timeout: shipped.timeout,
