@@ -200,6 +200,7 @@ struct homa_core *homa_core_create(const u64 seed[2],
 void homa_core_destroy(struct homa_core *core);
 bool homa_core_is_broken(const struct homa_core *core);
 
+bool homa_core_reserve(struct homa_core *core, u32 rpcs, u32 peers);
 int homa_core_open(struct homa_core *core, u16 port, bool accepts);
 void homa_core_accept(struct homa_core *core, u16 socket, bool accepts);
 void homa_core_close(struct homa_core *core, u64 now, u16 socket);
@@ -221,6 +222,7 @@ void homa_core_unreachable(struct homa_core *core, u64 now,
 
 void homa_core_turn(struct homa_core *core, u64 now, u64 given_back,
 		    struct homa_burst *burst, struct homa_core_turn *turn);
+void homa_core_room_again(struct homa_core *core, u64 now);
 void homa_core_timeout(struct homa_core *core, u64 now);
 bool homa_core_counter(struct homa_core *core, u32 index, const u8 **name,
 		       u32 *name_bytes, u64 *value);

@@ -7,6 +7,9 @@
 
 #include "homa_impl.h"
 
+/* So long after a message found no memory its sender is asked for it again. */
+#define HOMA_MEMORY_AGAIN msecs_to_jiffies(5)
+
 /* What a processor needs for a turn of the core. Used with bottom halves off. */
 struct homa_sender {
 	struct homa_burst *burst;
@@ -179,6 +182,24 @@ void homa_engine_unlock(struct homa_engine *engine, struct homa_turn *turn)
 	homa_turn_finish(turn);
 }
 
+/* Whether the tables should grow. Under the lock. */
+static bool homa_needs_room(const struct homa_engine *engine)
+{
+	return engine->rpcs_now + HOMA_SPARE_RPCS / 2 > engine->rpcs_room &&
+	       engine->rpcs_room < HOMA_RPCS_MAX;
+}
+
+/* Calls the worker if there is something for it. Under the lock. */
+static void homa_engine_want(struct homa_engine *engine)
+{
+	if (unlikely(homa_needs_room(engine)))
+		schedule_delayed_work(&engine->refill, 0);
+	if (unlikely(engine->no_memory)) {
+		engine->no_memory = false;
+		schedule_delayed_work(&engine->refill, HOMA_MEMORY_AGAIN);
+	}
+}
+
 /*
  * Ends a locked section: takes the core's events, sends its packets and sets
  * its timer. @turn holds what the section itself left to be done.
@@ -202,6 +223,7 @@ void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn)
 		    !engine->given_up)
 			homa_give_up(engine);
 		homa_take_events(engine, wanted, turn);
+		homa_engine_want(engine);
 		if (wanted->packets)
 			hs = homa_hold_burst(engine, sender);
 		/* Events may have given the room of messages back. */
@@ -232,6 +254,34 @@ static enum hrtimer_restart homa_engine_timer(struct hrtimer *timer)
 	homa_core_timeout(engine->core, ktime_get_ns());
 	homa_engine_settle(engine, &turn);
 	return HRTIMER_NORESTART;
+}
+
+/* Has the tables grow where memory is easier to get than in a softirq. */
+static void homa_engine_reserve(struct homa_engine *engine)
+{
+	u32 room;
+
+	homa_engine_lock(engine);
+	room = engine->rpcs_now + HOMA_SPARE_RPCS;
+	/* Without memory packets try again. */
+	homa_core_reserve(engine->core, HOMA_SPARE_RPCS, HOMA_SPARE_PEERS);
+	homa_rpc_table_reserve(engine, room);
+	engine->rpcs_room = max(engine->rpcs_room, room);
+	spin_unlock_bh(&engine->lock);
+}
+
+static void homa_engine_refill(struct work_struct *work)
+{
+	struct homa_engine *engine =
+		container_of(work, struct homa_engine, refill.work);
+	struct homa_turn turn;
+
+	homa_engine_reserve(engine);
+	homa_turn_init(&turn);
+	homa_engine_lock(engine);
+	engine->refills++;
+	homa_core_room_again(engine->core, ktime_get_ns());
+	homa_engine_settle(engine, &turn);
 }
 
 struct homa_engine *homa_engine_create(struct net *net, enum homa_link link,
@@ -266,6 +316,8 @@ struct homa_engine *homa_engine_create(struct net *net, enum homa_link link,
 	xa_init(&engine->socks);
 	hash_init(engine->by_id);
 	hash_init(engine->ports);
+	INIT_DELAYED_WORK(&engine->refill, homa_engine_refill);
+	homa_engine_reserve(engine);
 	/* A start that others cannot guess. */
 	engine->next_port = HOMA_MIN_DEFAULT_PORT |
 			    (get_random_u32() & (HOMA_MIN_DEFAULT_PORT - 1));
@@ -277,6 +329,8 @@ void homa_engine_destroy(struct homa_engine *engine)
 {
 	if (!engine)
 		return;
+	/* It may set the timer, which without sockets calls nobody. */
+	cancel_delayed_work_sync(&engine->refill);
 	hrtimer_cancel(&engine->timer);
 	homa_core_destroy(engine->core);
 	homa_ways_destroy(engine->ways);

@@ -30,6 +30,7 @@
 #include <linux/types.h>
 #include <linux/udp.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 #include <net/inet_sock.h>
 #include <net/ip.h>
@@ -59,6 +60,14 @@
 
 /* Threads that one look at the events wakes. */
 #define HOMA_TURN_WAKES HOMA_TURN_EVENTS
+
+/*
+ * RPCs and peers that an engine always has room for beyond those that it has:
+ * softirqs take from it, a worker fills it up when half of it is gone. Who comes
+ * faster than the worker has the tables grow in the softirq.
+ */
+#define HOMA_SPARE_RPCS 256
+#define HOMA_SPARE_PEERS 64
 
 /* RPCs of a chunk of the table, a page; and the chunks that the core can fill. */
 #define HOMA_RPC_CHUNK (PAGE_SIZE / sizeof(void *))
@@ -204,6 +213,11 @@ struct homa_rpc {
  * @socks:   struct homa_sock by the core's number
  * @by_id:   struct homa_rpc by id
  * @ports:   struct homa_sock by port; read under RCU, too
+ * @rpcs_now: how many there are
+ * @rpcs_room: how many there may be before tables should grow
+ * @refill:  makes room in the tables, and tries what found no memory again
+ * @no_memory: for a message that begins there was none
+ * @refills: how often it did
  * @given_back: bytes of messages that were received, of which the core is to be
  *           told when its turn comes
  * @given_up: the core broke, and everybody was told
@@ -220,6 +234,11 @@ struct homa_engine {
 	struct hrtimer timer;
 	u64 armed;
 	struct homa_rpc **rpcs[HOMA_RPC_CHUNKS];
+	u32 rpcs_now;
+	u32 rpcs_room;
+	struct delayed_work refill;
+	bool no_memory;
+	u64 refills;
 	struct xarray socks;
 	DECLARE_HASHTABLE(by_id, 10);
 	DECLARE_HASHTABLE(ports, 8);
@@ -430,6 +449,7 @@ void homa_rpc_exit(void);
 struct homa_rpc *homa_rpc_create(struct homa_sock *hs, gfp_t gfp);
 void homa_rpc_hold(struct homa_rpc *rpc);
 void homa_rpc_put(struct homa_rpc *rpc);
+void homa_rpc_table_reserve(struct homa_engine *engine, u32 count);
 void homa_rpc_table_destroy(struct homa_engine *engine);
 int homa_rpc_attach(struct homa_rpc *rpc, u64 key);
 void homa_rpc_name(struct homa_rpc *rpc, u64 id);

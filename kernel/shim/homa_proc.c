@@ -32,7 +32,7 @@ static bool homa_counter(struct homa_engine *engine, u32 index,
 static int homa_metrics_show(struct seq_file *seq, void *unused)
 {
 	struct net *net = seq_file_single_net(seq);
-	u64 failed = 0, refused = 0;
+	u64 failed = 0, refused = 0, refills = 0;
 	u32 index, length, link;
 	bool any = false, more;
 	const u8 *name;
@@ -62,10 +62,12 @@ static int homa_metrics_show(struct seq_file *seq, void *unused)
 		any = true;
 		failed += atomic64_read(&engine->tx_errors);
 		refused += READ_ONCE(engine->rx_refused);
+		refills += READ_ONCE(engine->refills);
 	}
 	if (any) {
 		homa_show(seq, "transmits_failed", 30, failed);
 		homa_show(seq, "packets_not_kept", 30, refused);
+		homa_show(seq, "table_refills", 30, refills);
 	}
 	rcu_read_unlock();
 	return 0;

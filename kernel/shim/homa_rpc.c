@@ -70,17 +70,27 @@ static struct homa_rpc **homa_rpc_place(const struct homa_engine *engine,
 	return &engine->rpcs[chunk][HOMA_KEY_INDEX(key) % HOMA_RPC_CHUNK];
 }
 
-/* Adds the part of the table that this key lies in. */
-static int homa_rpc_grow(struct homa_engine *engine, u64 key)
+/* Makes the table one of @count places, as far as there is memory. */
+void homa_rpc_table_reserve(struct homa_engine *engine, u32 count)
 {
-	u32 chunk = HOMA_KEY_INDEX(key) / HOMA_RPC_CHUNK;
+	const gfp_t gfp = GFP_ATOMIC | __GFP_NOWARN | __GFP_ACCOUNT;
+	u32 chunks = DIV_ROUND_UP(count, HOMA_RPC_CHUNK);
+	u32 i;
 
-	if (chunk >= HOMA_RPC_CHUNKS)
-		return -ENOMEM;
-	engine->rpcs[chunk] = kcalloc(HOMA_RPC_CHUNK, sizeof(struct homa_rpc *),
-				      GFP_ATOMIC | __GFP_NOWARN |
-				      __GFP_ACCOUNT);
-	return engine->rpcs[chunk] ? 0 : -ENOMEM;
+	for (i = 0; i < min_t(u32, chunks, HOMA_RPC_CHUNKS); i++) {
+		if (!engine->rpcs[i])
+			engine->rpcs[i] = kcalloc(HOMA_RPC_CHUNK,
+						  sizeof(*engine->rpcs[i]),
+						  gfp);
+	}
+}
+
+/* The place of an RPC that is new, if there is one. */
+static struct homa_rpc **homa_rpc_new_place(struct homa_engine *engine,
+					    u64 key)
+{
+	homa_rpc_table_reserve(engine, HOMA_KEY_INDEX(key) + 1);
+	return homa_rpc_place(engine, key);
 }
 
 void homa_rpc_table_destroy(struct homa_engine *engine)
@@ -97,12 +107,12 @@ int homa_rpc_attach(struct homa_rpc *rpc, u64 key)
 	struct homa_sock *hs = rpc->sock;
 	struct homa_rpc **place = homa_rpc_place(hs->engine, key);
 
-	if (unlikely(!place)) {
-		if (homa_rpc_grow(hs->engine, key))
-			return -ENOMEM;
-		place = homa_rpc_place(hs->engine, key);
-	}
+	if (unlikely(!place))
+		place = homa_rpc_new_place(hs->engine, key);
+	if (!place)
+		return -ENOMEM;
 	*place = rpc;
+	hs->engine->rpcs_now++;
 	rpc->key = key;
 	rpc->attached = true;
 	hs->used = true;
@@ -116,6 +126,7 @@ static void homa_rpc_detach(struct homa_rpc *rpc)
 		return;
 	rpc->attached = false;
 	*homa_rpc_place(rpc->sock->engine, rpc->key) = NULL;
+	rpc->sock->engine->rpcs_now--;
 }
 
 /* From now on the program can name it. */
@@ -171,8 +182,11 @@ static bool homa_sock_charge(struct homa_sock *hs, struct sk_buff *skb,
 	if (begins && hs->arriving &&
 	    hs->arriving + begins > READ_ONCE(sk->sk_rcvbuf))
 		return false;
-	if (!sk_rmem_schedule(sk, skb, skb->truesize))
+	if (!sk_rmem_schedule(sk, skb, skb->truesize)) {
+		/* Nobody tells when there is some, as a program that reads. */
+		hs->engine->no_memory |= begins > 0;
 		return false;
+	}
 	sk_mem_charge(sk, skb->truesize);
 	atomic_add(skb->truesize, &sk->sk_rmem_alloc);
 	hs->arriving += begins;
@@ -326,6 +340,7 @@ bool homa_shim_store(void *context, const struct homa_core_place *place)
 		rpc = homa_rpc_accept(hs, place->rpc);
 	if (!rpc) {
 		homa_sock_uncharge(hs, skb->truesize, begins);
+		hs->engine->no_memory |= begins > 0;
 		goto refuse;
 	}
 	rpc->rx_length = length;

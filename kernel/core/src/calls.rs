@@ -47,10 +47,22 @@ pub unsafe extern "C" fn homa_core_destroy(core: *mut Core) {
     }
 }
 
-/// Opens a port; its number, or a negative errno.
+/// Makes room in the core's tables for `rpcs` RPCs and `peers` peers more than there are; `false`: for
+/// fewer, there is no memory.
 ///
 /// # Safety
 /// `core` is a core that nobody else uses meanwhile; so for all that follow.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn homa_core_reserve(core: *mut Core, rpcs: u32, peers: u32) -> bool {
+    // SAFETY: the caller's promise.
+    let core = unsafe { &mut *core };
+    core.with(|engine| engine.reserve(rpcs, peers)) == Some(Ok(()))
+}
+
+/// Opens a port; its number, or a negative errno.
+///
+/// # Safety
+/// As [`homa_core_reserve`]; so for all that follow.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn homa_core_open(core: *mut Core, port: u16, accepts: bool) -> i32 {
     // SAFETY: the caller's promise.
@@ -160,6 +172,18 @@ pub unsafe extern "C" fn homa_core_abort(core: *mut Core, now: u64, rpc: u64) ->
     let ended = core
         .with(|engine| engine.abort(instant(now), key) || engine.drop_request(instant(now), key));
     ended == Some(true)
+}
+
+/// Messages that the shim had no room for may come again: there may be some. Of room that is given back
+/// the core knows by itself.
+///
+/// # Safety
+/// As [`homa_core_open`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn homa_core_room_again(core: *mut Core, now: u64) {
+    // SAFETY: the caller's promise.
+    let core = unsafe { &mut *core };
+    core.with(|engine| engine.give_back(instant(now), 0));
 }
 
 /// Does what is due.

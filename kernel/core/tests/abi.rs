@@ -289,7 +289,8 @@ fn a_refused_packet_leaves_no_trace_and_comes_again() {
     settle(&mut client, &mut server);
     assert_eq!(server.event(), None);
     server.keeps.set(true);
-    server.turn(1);
+    // SAFETY: the core is this thread's.
+    unsafe { homa_core_room_again(server.core, NOW) };
     settle(&mut client, &mut server);
     assert_eq!(server.event().map(|event| event.kind), Some(EVENT_REQUEST));
 }
@@ -404,6 +405,8 @@ fn a_panic_breaks_its_core_and_no_other() {
         homa_core_panic(broken.core);
         assert!(homa_core_is_broken(broken.core));
         assert_eq!(homa_core_open(broken.core, 5, true), EIO);
+        assert!(!homa_core_reserve(broken.core, 1, 1));
+        assert!(homa_core_reserve(client.core, 300, 10));
         assert_eq!(broken.turn(0), u64::MAX);
         assert!(!homa_core_abort(broken.core, NOW, 0));
         let value = &raw mut value;
