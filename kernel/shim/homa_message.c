@@ -9,6 +9,7 @@
 #include <linux/uio.h>
 
 #include "homa_impl.h"
+#include "homa_platform.h"
 
 /* Up to so many bytes a copy is cheaper than pages and their references. */
 #define HOMA_INLINE_MAX 1536
@@ -35,6 +36,8 @@ static struct page *homa_chunk_alloc(u16 order)
 {
 	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_COMP;
 
+	if (homa_test_refuses())
+		return NULL;
 	/* Large chunks may fail: smaller ones are tried then. */
 	if (order)
 		gfp |= __GFP_NOWARN | __GFP_NORETRY;
@@ -52,6 +55,8 @@ static struct homa_message *homa_message_alloc(u32 length, u16 order)
 		count = DIV_ROUND_UP(length, chunk);
 		bytes = count * sizeof(message->chunks[0]);
 	}
+	if (homa_test_refuses())
+		return NULL;
 	message = kmalloc(sizeof(*message) + bytes, GFP_KERNEL_ACCOUNT);
 	if (!message)
 		return NULL;

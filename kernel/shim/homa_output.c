@@ -7,6 +7,7 @@
 #include <net/route.h>
 
 #include "homa_impl.h"
+#include "homa_platform.h"
 
 /**
  * struct homa_sending - a burst on its way out
@@ -119,6 +120,8 @@ static struct sk_buff *homa_packet(const struct homa_core_packet_view *view,
 
 	if (view->length)
 		linear += homa_message_linear(message, view->length);
+	if (homa_test_refuses())
+		return NULL;
 	skb = alloc_skb(head + linear, GFP_ATOMIC | __GFP_NOWARN);
 	if (!skb)
 		return NULL;

@@ -1,12 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the Rust core takes from its system: memory, and the end of a panic. */
 #include <linux/log2.h>
+#include <linux/moduleparam.h>
 #include <linux/percpu.h>
 #include <linux/printk.h>
 #include <linux/slab.h>
 
 #include "homa_core.h"
 #include "homa_platform.h"
+
+/* For tests: of so many allocations one fails; 0: none does. */
+static unsigned int homa_refuse_one_of;
+module_param_named(refuse_one_of, homa_refuse_one_of, uint, 0600);
+MODULE_PARM_DESC(refuse_one_of, "for tests: of so many allocations one fails");
+
+static DEFINE_PER_CPU(unsigned int, homa_allocations);
+
+/* Whether a test wants the next allocation to fail. */
+bool homa_test_refuses(void)
+{
+	unsigned int one_of = READ_ONCE(homa_refuse_one_of);
+
+	return unlikely(one_of) &&
+	       this_cpu_inc_return(homa_allocations) % one_of == 0;
+}
 
 /*
  * kmalloc aligns what is a power of two to itself. The core allocates under its
@@ -23,11 +40,15 @@ static size_t homa_alloc_bytes(size_t bytes, size_t align)
 
 void *homa_shim_alloc(size_t bytes, size_t align)
 {
+	if (homa_test_refuses())
+		return NULL;
 	return kmalloc(homa_alloc_bytes(bytes, align), HOMA_CORE_GFP);
 }
 
 void *homa_shim_realloc(void *old, size_t bytes, size_t align)
 {
+	if (homa_test_refuses())
+		return NULL;
 	return krealloc(old, homa_alloc_bytes(bytes, align), HOMA_CORE_GFP);
 }
 

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The way out of a panic: homa_guard.S. */
+/* What the core takes from its system, as the shim sees it. */
 #ifndef _HOMA_PLATFORM_H
 #define _HOMA_PLATFORM_H
+
+#include <linux/types.h>
+
+bool homa_test_refuses(void);
 
 /* Where homa_guard_enter left its stack; homa_guard.S knows the offset. */
 struct homa_escape {

@@ -6,6 +6,7 @@
 #include <linux/slab.h>
 
 #include "homa_impl.h"
+#include "homa_platform.h"
 
 /* The low half of a key is dense: the place of the RPC in the core's table. */
 #define HOMA_KEY_INDEX(key) ((u32)(key))
@@ -28,8 +29,11 @@ void homa_rpc_exit(void)
 
 struct homa_rpc *homa_rpc_create(struct homa_sock *hs, gfp_t gfp)
 {
-	struct homa_rpc *rpc = kmem_cache_zalloc(homa_rpc_cache, gfp);
+	struct homa_rpc *rpc;
 
+	if (homa_test_refuses())
+		return NULL;
+	rpc = kmem_cache_zalloc(homa_rpc_cache, gfp);
 	if (!rpc)
 		return NULL;
 	refcount_set(&rpc->refs, 1);

@@ -165,9 +165,55 @@ static void a_control_group_pays_for_what_its_sockets_received(void)
 		FAIL("the group still pays for %lu bytes", charged);
 }
 
+static void refuse_one_of(const char *many)
+{
+	int fd = open("/sys/module/homa/parameters/refuse_one_of", O_WRONLY);
+
+	CHECK(fd >= 0);
+	CHECK(write(fd, many, strlen(many)) == (ssize_t)strlen(many));
+	close(fd);
+}
+
+/* Until there is memory for it. */
+static void send_patiently(struct homa_socket *s, const struct address *to,
+			   const void *bytes, size_t length)
+{
+	while (send_request(s, to, bytes, length, 0, 0, NULL))
+		CHECK(errno == ENOMEM);
+}
+
+/* One of seven allocations fails; every RPC ends, and its message is whole. */
+static void failed_allocations_are_survived(void)
+{
+	static const size_t lengths[] = { 1, 1000, 5000, 70000 };
+	struct address to = address_of(FAR_V4, 712);
+	static uint8_t bytes[70000];
+	unsigned int i, answered = 0;
+	struct homa_socket s;
+
+	start_far_echo(AF_INET, 712);
+	socket_open(&s, AF_INET, 0);
+	/* More than a message needs in a row, so that some come through. */
+	refuse_one_of("7");
+	for (i = 0; i < 40; i++) {
+		size_t length = lengths[i % 4];
+		long got;
+
+		send_patiently(&s, &to, bytes, length);
+		got = receive(&s, 0, 0);
+		CHECK(got < 0 || got == (long)length);
+		answered += got > 0;
+	}
+	refuse_one_of("0");
+	CHECK(answered > 0);
+	echo_once(&s, &to, HOMA_MAX_MESSAGE_LENGTH, 1);
+	socket_close(&s);
+}
+
 const struct test charge_tests[] = {
 #define TEST(name) { #name, name }
 	TEST(a_socket_receives_no_more_than_its_limit),
 	TEST(a_control_group_pays_for_what_its_sockets_received),
+	TEST(failed_allocations_are_survived),
 	{},
 };
