@@ -123,6 +123,14 @@ impl SendQueue {
         u32::try_from(self.remaining.key(first).0).ok()
     }
 
+    /// Whether nothing stands in it, not even what is no longer wanted.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.short.first().is_none()
+            && self.by_remaining.first().is_none()
+            && self.announce.first().is_none()
+    }
+
     /// Whether any message waits for the pacer.
     pub(crate) fn waits_for_pacer(&self) -> bool {
         self.by_remaining.first().is_some()

@@ -65,8 +65,20 @@ impl Segment {
 }
 
 impl Engine {
+    /// Whether [`poll_transmit`](Self::poll_transmit) has nothing, as after most words to an engine
+    /// with short messages: a few comparisons. `false` says nothing.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.send.is_empty()
+            && self.control.first().is_none()
+            && self.granter.is_settled()
+            && self.resending.first().is_none()
+            && self.outbox.is_empty()
+    }
+
     /// Fills `burst` with what goes next; `false`: nothing now. To be called until then.
     pub fn poll_transmit(&mut self, now: Instant, burst: &mut Burst) -> bool {
+        let was_quiet = self.is_quiet();
         let any = self.poll_outbox(burst)
             || self.poll_control(burst)
             || self.poll_grant(now, burst)
@@ -75,6 +87,7 @@ impl Engine {
             || self.poll_long(now, burst)
             // A message that may not go without a proof has just asked for it.
             || self.poll_control(burst);
+        debug_assert!(!(any && was_quiet), "a quiet engine has nothing to send");
         if any {
             self.counters.packets_sent += burst.segments() as u64;
             // Control packets are few but never wait: what they take, DATA must not take again.
