@@ -74,6 +74,9 @@ impl Outbox {
     ) -> bool {
         self.drop_stale(messages, counters);
         self.more = false;
+        if self.ready.is_empty() && engine.is_quiet() {
+            return false;
+        }
         for _ in 0..ROUNDS_MAX {
             let mut drained = self.fill(now, engine);
             while !self.ready.is_empty() {
@@ -121,6 +124,9 @@ impl Outbox {
         self.ready = 0..self.ready.len();
         let mut bytes = 0;
         while self.ready.end < BATCH && bytes < BATCH_BYTES {
+            if engine.is_quiet() {
+                return true;
+            }
             if self.ready.end == self.bursts.len() {
                 let Ok(burst) = Burst::new() else {
                     return false;
