@@ -5,7 +5,7 @@
 
 mod common;
 
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::process;
 
@@ -30,9 +30,13 @@ fn patient() -> Builder {
 /// tests does. Each test has a range of its own: a port that one of them has given back is nobody's,
 /// and not the next server's of another.
 fn server(host: &Host, range: u16) -> Server {
+    server_at(host, Ipv4Addr::LOCALHOST, range)
+}
+
+fn server_at(host: &Host, address: Ipv4Addr, range: u16) -> Server {
     let first = 1_024 + 8_192 * range + (process::id() as u16 & 0xfff);
     (first..)
-        .find_map(|port| match Server::bind_on(host, ("127.0.0.1", port)) {
+        .find_map(|port| match Server::bind_on(host, (address, port)) {
             Err(BindError::HomaPortInUse(_)) => None,
             other => Some(other.unwrap()),
         })
@@ -152,6 +156,26 @@ fn a_homa_port_is_answered_for_as_soon_as_its_server_is_gone() {
         let error = client.call(address, b"anyone").unwrap_err();
         assert_eq!(error, CallError::Refused);
     }
+}
+
+#[test]
+fn whoever_hears_strays_leaves_that_to_another_when_it_goes() {
+    if !has_right() {
+        return;
+    }
+    let host = patient().build().unwrap();
+    let client = Client::on(&host).unwrap();
+    // An address that no other test has a link at.
+    let [_, _, high, low] = process::id().to_be_bytes();
+    let server = || server_at(&host, Ipv4Addr::new(127, high, low, 9), 3);
+    let servers = [server(), server()];
+    let nobody = server().local_addr();
+    for server in servers {
+        assert_eq!(client.call(nobody, b"x").unwrap_err(), CallError::Refused);
+        drop(server);
+    }
+    // The client, at all addresses, is the last.
+    assert_eq!(client.call(nobody, b"x").unwrap_err(), CallError::Refused);
 }
 
 #[test]
