@@ -64,7 +64,8 @@ counters! {
     resends_received,
     /// Requests that waited because enough were on their way to their server.
     requests_waited,
-    /// Questions put off because the peer was asked enough about other RPCs.
+    /// Questions put off because the peer was asked enough about other RPCs, or because what was
+    /// granted may be late.
     asks_put_off,
     /// BUSYs sent.
     busy_sent,

@@ -167,6 +167,14 @@ impl Granter {
         }
     }
 
+    /// Whether a message that is known here stands behind one that holds a place and has fewer bytes
+    /// missing: those go ahead of its own.
+    pub(crate) fn is_outranked(&self, rpc: u32) -> bool {
+        let entry = self.entries[rpc];
+        let goes_ahead = |&other: &u32| self.entries[other].rank() < entry.rank();
+        entry.standing != Standing::Absent && self.actives().iter().any(goes_ahead)
+    }
+
     /// Bytes missing of the active messages.
     pub(crate) fn ranks(&self, rules: &Rules) -> Ranks {
         let mut ranks = Ranks::default();

@@ -24,6 +24,10 @@ const FREQUENT_ASKS: u8 = 20;
 /// How much longer an RPC may be silent whose peer is heard.
 const ALIVE_FACTOR: u64 = 10;
 
+/// Doublings of the patience with bytes that may be late: they are asked for after eight times as
+/// long.
+const LATE_DOUBLINGS: u8 = 3;
+
 /// RPC_UNKNOWNs in a row that end an RPC which had shown a sign of life: one may be late.
 const DOUBTS: u8 = 3;
 
@@ -261,6 +265,10 @@ impl Engine {
             self.wake_at(index, due);
             return;
         }
+        if ask == Pending::ASK && self.may_be_late(index) {
+            self.put_off(now, index, base);
+            return;
+        }
         if !self.may_ask(now, index, ask) {
             self.counters.asks_put_off += 1;
             let peer = &self.peers[self.rpcs[index].peer];
@@ -279,6 +287,29 @@ impl Engine {
         let again = self.interval(index, asks, ask);
         self.ask(now, index, ask);
         self.wake_at(index, now.after(again));
+    }
+
+    /// Whether what a message was granted is likely late, not lost: others with fewer bytes missing go
+    /// ahead of it, or its own on a better level did. What is sent again for it goes ahead of all.
+    fn may_be_late(&mut self, index: u32) -> bool {
+        let Progress { asks, backoff, .. } = self.rpcs[index].progress;
+        if asks > 0 || backoff >= LATE_DOUBLINGS {
+            return false;
+        }
+        let is_overtaken = self.granter.overtaken_to(index) > 0 && !self.shows_loss(index);
+        let inbound = self.rpcs[index].inbound();
+        inbound.is_some_and(|inbound| inbound.received > 0)
+            && (is_overtaken || self.granter.is_outranked(index))
+    }
+
+    /// Waits twice as long for a message that may be late; its place goes to others.
+    fn put_off(&mut self, now: Instant, index: u32, base: u64) {
+        self.counters.asks_put_off += 1;
+        self.counters.grants_parked += u64::from(self.granter.park(&self.rules, index));
+        let progress = &mut self.rpcs[index].progress;
+        progress.backoff += 1;
+        let due = progress.heard.after(base << progress.backoff);
+        self.wake_at(index, due.max(now));
     }
 
     /// Whether waiting on is of no use: questions to the peer have gone unanswered for the timeout,
