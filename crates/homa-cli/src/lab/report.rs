@@ -61,8 +61,8 @@ impl Report {
         late.map_or(Ok(()), |name| {
             Err(Failure::Work(format!(
                 "{name} has turns in which the switch was always late or used more than {:.0} % of \
-                 its processor, and which do not count; try a lower --rate, fewer --hosts or a quiet \
-                 machine, or keep them with --allow-late",
+                 its processor, and which do not count; keep other programs off that processor \
+                 (taskset -ap), try a lower --rate or fewer --hosts, or keep them with --allow-late",
                 BUSY_MAX * 100.0
             )))
         })
