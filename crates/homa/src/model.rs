@@ -25,9 +25,7 @@ use crate::sync::wait;
 use crate::waiting::{Alarm, TaskBell};
 use crate::{Builder, Config, Host, RecvError};
 
-/// Schedules of each kind. Of eleven notifications that were left out for a try eight were missed. Three
-/// were not, those of who waits for the seat, of the background thread and of who waits for room: such
-/// a thread is parked, and the checker's parked threads may wake by themselves, as the system's may.
+/// Schedules of each kind: each of eleven notifications that were left out for a try was missed.
 const SCHEDULES: usize = 500;
 /// Preemptions that make a rare schedule of the second kind.
 const PREEMPTIONS: usize = 3;

@@ -31,8 +31,38 @@ mod modelled {
     /// Threads of the model, in which no time passes.
     pub(crate) mod thread {
         use core::time::Duration;
+        use std::sync::Arc;
 
-        pub(crate) use shuttle::thread::{Builder, Thread, current, panicking, park, yield_now};
+        use shuttle::sync::{Condvar, Mutex};
+        pub(crate) use shuttle::thread::{Builder, panicking, yield_now};
+
+        /// A thread that is woken by [`unpark`](Self::unpark) alone. The checker's own may wake by
+        /// themselves, and so make good what was forgotten.
+        #[derive(Clone, Default)]
+        pub(crate) struct Thread(Arc<(Mutex<bool>, Condvar)>);
+
+        shuttle::thread_local!(static OWN: Thread = Thread::default());
+
+        impl Thread {
+            pub(crate) fn unpark(&self) {
+                *self.0.0.lock().expect("no test goes on after a panic") = true;
+                self.0.1.notify_one();
+            }
+        }
+
+        pub(crate) fn current() -> Thread {
+            OWN.with(Thread::clone)
+        }
+
+        /// Waits for an unpark since the last.
+        pub(crate) fn park() {
+            let own = current();
+            let mut given = own.0.0.lock().expect("no test goes on after a panic");
+            while !*given {
+                given = own.0.1.wait(given).expect("no test goes on after a panic");
+            }
+            *given = false;
+        }
 
         /// Returns sooner or later, as with any timeout.
         pub(crate) fn park_timeout(_: Duration) {
