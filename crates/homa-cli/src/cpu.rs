@@ -1,6 +1,7 @@
 //! Which processors a measuring thread runs on, and before whom.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 use thread_priority::ThreadPriority;
 use thread_priority::unix::{
     RealtimeThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
@@ -31,6 +32,12 @@ pub(crate) fn pin(numbers: &[usize]) -> std::io::Result<()> {
         set.set(*number);
     }
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// How long the calling thread has had a processor, in nanoseconds: what others take of it is not in it.
+pub(crate) fn ran_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Has the calling thread, and threads it starts from now on, run before all others of their

@@ -21,7 +21,6 @@ use homa_net::tun::Tun;
 use homa_sim::SwitchCounters;
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::fabric::Fabric;
@@ -274,10 +273,10 @@ impl Shell {
                 self.sleep()?;
                 looked_at = self.now();
                 last = looked_at;
-                rest.slept(looked_at, ran_ns());
+                rest.slept(looked_at, cpu::ran_nanos());
             } else if self.spin_ns > 0 && rest.is_due(end, || self.next_event(end)) {
                 thread::sleep(NAP);
-                rest.slept(self.now(), ran_ns());
+                rest.slept(self.now(), cpu::ran_nanos());
             } else {
                 hint::spin_loop();
             }
@@ -399,12 +398,6 @@ fn since_when(before: u64, now: u64) -> u64 {
     } else {
         now
     }
-}
-
-/// How long the calling thread has had a processor, in nanoseconds.
-fn ran_ns() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// How often the calling thread was taken from its processor.

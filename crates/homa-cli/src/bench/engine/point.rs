@@ -6,11 +6,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
-use rustix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::world::{Scale, World};
+use crate::cpu;
 use crate::failure::Failure;
 
 /// What a process is to measure.
@@ -160,17 +160,11 @@ fn run_timed(run: &TimedRun) -> Vec<f64> {
     world.bring_requests();
     advance(&mut world, run.warm_up);
     let round = |_| {
-        let started = processor_nanos();
+        let started = cpu::ran_nanos();
         let rpcs = advance(&mut world, run.rpcs);
-        (processor_nanos() - started) / rpcs as f64
+        (cpu::ran_nanos() - started) as f64 / rpcs as f64
     };
     (0..run.rounds).map(round).collect()
-}
-
-/// Time that this thread has had of a processor: what others take of it is not the engine's.
-fn processor_nanos() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
 /// At least so many round trips; returns how many there were.
