@@ -11,9 +11,7 @@ use rustix::net::sockopt;
 
 use super::meter::RESPONSE_MAX;
 use super::suite::{Job, Waiting};
-
-/// What every UDP socket asks for, as Homa's do.
-pub(super) const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+use crate::traffic::UDP_BUFFER_BYTES;
 
 /// A congestion control of the kernel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,8 +47,8 @@ impl Congestion {
 /// The address is not to be had.
 pub(super) fn udp(address: IpAddr, waiting: Waiting) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(SocketAddr::new(address, 0))?;
-    sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
-    sockopt::set_socket_send_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
+    sockopt::set_socket_recv_buffer_size(&socket, UDP_BUFFER_BYTES)?;
+    sockopt::set_socket_send_buffer_size(&socket, UDP_BUFFER_BYTES)?;
     socket.set_nonblocking(waiting != Waiting::Block)?;
     Ok(socket)
 }
@@ -140,7 +138,7 @@ fn any_address(job: &Job) -> IpAddr {
     }
 }
 
-/// The receive buffer that the system grants where `RECEIVE_BUFFER_BYTES` are asked for. It counts
+/// The receive buffer that the system grants where `UDP_BUFFER_BYTES` are asked for. It counts
 /// twice what was asked, for its own bookkeeping.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ use rustix::net::sockopt;
 use super::wire::wire_bytes;
 use crate::network::namespace::Namespace;
 use crate::network::star;
+use crate::traffic::UDP_BUFFER_BYTES;
 
 /// Bytes of a flood's datagram.
 const PAYLOAD_BYTES: usize = 1000;
@@ -44,7 +45,7 @@ fn socket(hosts: &[Namespace], host: u8, level: u8) -> io::Result<UdpSocket> {
     let place = &hosts[usize::from(host)];
     let socket = place.enter(|| UdpSocket::bind(address))??;
     sockopt::set_ip_tos(&socket, level << 5)?;
-    sockopt::set_socket_recv_buffer_size(&socket, 4 << 20)?;
+    sockopt::set_socket_recv_buffer_size(&socket, UDP_BUFFER_BYTES)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     Ok(socket)
 }

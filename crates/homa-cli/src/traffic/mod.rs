@@ -13,3 +13,6 @@ pub(crate) mod tcp;
 pub(crate) mod transport;
 
 pub(crate) use poller::SPIN;
+
+/// What every UDP socket of ours asks for in each direction, as Homa's do.
+pub(crate) const UDP_BUFFER_BYTES: usize = 4 << 20;

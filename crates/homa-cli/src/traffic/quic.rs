@@ -10,14 +10,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time;
 
+use super::UDP_BUFFER_BYTES;
 use super::plan::destination;
 use super::transport::{Deliver, Transport};
 use crate::answer::Answer;
 use crate::quic::{self, Client};
 use crate::runtime;
-
-/// What every socket asks for, as Homa's do.
-const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
 /// The number of an RPC, and its response.
 type Completion = (u64, io::Result<Vec<u8>>);
@@ -109,7 +107,7 @@ impl QuicServer {
 
 fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
-    sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
+    sockopt::set_socket_recv_buffer_size(&socket, UDP_BUFFER_BYTES)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

@@ -4,9 +4,10 @@ use std::fs;
 
 use super::Finding;
 use super::Verdict::{Note, Spoils};
-use crate::bench::sockets::{RECEIVE_BUFFER_BYTES, receive_buffer_granted};
+use crate::bench::sockets::receive_buffer_granted;
 use crate::cpu;
 use crate::network;
+use crate::traffic::UDP_BUFFER_BYTES;
 
 /// All of them.
 pub(super) fn all() -> Vec<Finding> {
@@ -162,16 +163,16 @@ fn clock(source: &str) -> Finding {
 
 fn buffers(granted: usize) -> Finding {
     let what = format!("UDP sockets get {granted} bytes to receive in");
-    if granted >= RECEIVE_BUFFER_BYTES {
+    if granted >= UDP_BUFFER_BYTES {
         return Finding::fine("buffer limits", what);
     }
     Finding::new(
         "buffer limits",
         Spoils,
-        format!("{what} of the {RECEIVE_BUFFER_BYTES} that they ask for"),
+        format!("{what} of the {UDP_BUFFER_BYTES} that they ask for"),
         format!(
-            "`sysctl net.core.rmem_max={RECEIVE_BUFFER_BYTES} \
-             net.core.wmem_max={RECEIVE_BUFFER_BYTES}`"
+            "`sysctl net.core.rmem_max={UDP_BUFFER_BYTES} \
+             net.core.wmem_max={UDP_BUFFER_BYTES}`"
         ),
     )
 }
