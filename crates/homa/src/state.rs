@@ -3,35 +3,36 @@
 //!
 //! It decides nothing about the protocol, nor about who takes the turns.
 
+mod deliver;
+
 use core::net::IpAddr;
 use std::io;
 use std::sync::Arc;
 
 use homa_net::Link;
-use homa_proto::{Address, Engine, Event, Instant, Reason, RpcKey, SocketId};
+use homa_proto::{Engine, Instant, Reason, RpcKey, SocketId};
 
-use crate::arriving::{Announced, copy};
+use crate::arriving::copy;
 use crate::budget::SendBudget;
 use crate::capture::Recorder;
 use crate::clock::Clock;
 use crate::counters::HostCounters;
-use crate::error::CallError;
 use crate::group::Member;
 use crate::hold::Hold;
 use crate::incoming::{receive, receive_reports};
 use crate::links::Links;
-use crate::messages::{Messages, Outbound, Party, Remains};
+use crate::messages::{Messages, Outbound, Party};
 #[cfg(feature = "metrics")]
 use crate::metrics::Times;
 use crate::outgoing::Outbox;
-use crate::parties::{Parties, Phase, RawCompletion, RawRequest, response, wake_all};
-use crate::pool::{Buffer, Message, Pool};
+use crate::parties::{Parties, wake_all};
+use crate::pool::{Message, Pool};
 use crate::routes::Routes;
 use crate::seat::{NEVER, Seat};
 use crate::shared::Outgoing;
 use crate::spin::Spin;
 use crate::stock::Stock;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::AtomicU64;
 use crate::timer::Timer;
 use crate::waiting::{Alarm, WaitList, Woken};
 
@@ -387,40 +388,6 @@ impl State {
         }
     }
 
-    /// Tells whom bytes concern that came.
-    #[cold]
-    fn announce(&mut self) {
-        let Self {
-            messages,
-            parties,
-            woken,
-            engine,
-            ..
-        } = self;
-        while let Some(waker) = messages.next_stirred() {
-            woken.push(Some(waker));
-        }
-        while let Some((server, rpc, length)) = messages.next_begun() {
-            let place = u32::try_from(rpc.index()).unwrap_or(u32::MAX);
-            let view = engine.rpc_at(place).filter(|view| view.rpc == rpc);
-            let entry = parties.servers.get_mut(server);
-            let (Some(view), Some(entry)) = (view, entry) else {
-                continue;
-            };
-            if entry.phase > Phase::Open {
-                messages.forget(rpc);
-                continue;
-            }
-            entry.announced.push_back(Announced {
-                rpc,
-                id: view.id.get(),
-                peer: view.peer,
-                length,
-            });
-            woken.push(entry.takers.pop());
-        }
-    }
-
     /// The calls of a client that are under way.
     pub(crate) fn calls_of(&self, client: u32) -> Vec<RpcKey> {
         self.messages.calls_of(client).collect()
@@ -444,123 +411,6 @@ impl State {
             .evict()
             .for_each(|waker| self.woken.push(Some(waker)));
         self.parts.alarm.ring_all();
-    }
-
-    /// Tells whom events concern. Returns whether the engine was told something in turn.
-    fn deliver(&mut self, now: Instant) -> bool {
-        let mut answered = false;
-        let mut told = 0;
-        while let Some(event) = self.engine.poll_event() {
-            told += 1;
-            match event {
-                Event::Request { rpc, id, peer, .. } => {
-                    if !self.request(now, rpc, id.get(), peer) {
-                        self.engine.drop_request(now, rpc);
-                        answered = true;
-                    }
-                }
-                Event::Response { rpc, .. } => {
-                    #[cfg(feature = "metrics")]
-                    if let Some(age) = self.messages.age(rpc, now) {
-                        self.times.calls.observe(age);
-                    }
-                    self.end(rpc, None);
-                }
-                Event::Failed { rpc, failure } => self.end(rpc, Some(failure.into())),
-                Event::Ended { rpc, .. } => self.end(rpc, None),
-            }
-        }
-        if told > 0 {
-            // Whoever sees the new number finds under the lock what it is about, or waits for it. Nobody
-            // writes it without the lock.
-            let news = self.parts.news.load(Ordering::Relaxed);
-            self.parts
-                .news
-                .store(news.wrapping_add(told), Ordering::Release);
-        }
-        answered
-    }
-
-    /// Hands a request to its server; `false` if that takes none.
-    fn request(&mut self, now: Instant, rpc: RpcKey, id: u64, peer: Address) -> bool {
-        if let Some((server, wanted)) = self.messages.complete(now, rpc) {
-            while let Some(waker) = self.messages.next_stirred() {
-                self.woken.push(Some(waker));
-            }
-            let entry = self.parties.servers.get_mut(server);
-            return entry.is_some_and(|entry| {
-                entry.live += 1;
-                wanted
-            });
-        }
-        let Some((Party::Server(server), buffer)) = self.messages.take_request(now, rpc) else {
-            debug_assert!(false, "the engine tells of a request that was placed");
-            return false;
-        };
-        let message = Message::new(buffer, &self.parts.pool);
-        let request = RawRequest {
-            rpc,
-            id,
-            peer,
-            message,
-        };
-        self.parties.request(server, request, &mut self.woken)
-    }
-
-    /// An RPC is over: frees what it held and tells whom it concerns.
-    fn end(&mut self, rpc: RpcKey, failure: Option<CallError>) {
-        let Some(mut remains) = self.messages.finish(rpc) else {
-            // A request of which no byte was stored.
-            return;
-        };
-        if let Some(buffer) = remains.outbound.take() {
-            self.free_outbound(buffer);
-        }
-        let (client, told) = match remains.party {
-            Party::Server(server) => return self.end_request(server, remains),
-            Party::Call { client, call } => (client, Told::Handle(call)),
-            Party::Submitted {
-                client,
-                cookie,
-                peer,
-            } => (client, Told::Queue(cookie, peer)),
-        };
-        let result = match failure {
-            None => response(remains.inbound, &self.parts.pool),
-            Some(error) => {
-                self.discard(remains.inbound);
-                Err(error)
-            }
-        };
-        let Some(entry) = self.parties.clients.get_mut(client) else {
-            return;
-        };
-        let closed = entry.phase == Phase::Closed;
-        let result = result.map_err(|error| match error {
-            CallError::Aborted if closed => CallError::Closed,
-            error => error,
-        });
-        entry.finish_one(&mut self.woken);
-        match told {
-            Told::Queue(cookie, peer) => {
-                let completion = RawCompletion {
-                    cookie,
-                    peer,
-                    result,
-                };
-                entry.complete(completion, &mut self.woken);
-            }
-            Told::Handle(call) => self.parties.end_call(call, result, &mut self.woken),
-        }
-    }
-
-    fn end_request(&mut self, server: u32, remains: Remains) {
-        self.discard(remains.inbound);
-        if remains.live
-            && let Some(entry) = self.parties.servers.get_mut(server)
-        {
-            entry.finish_one(&mut self.woken);
-        }
     }
 
     /// A message that is to be sent; `None` without memory, and then its room in the send budget is
@@ -595,19 +445,4 @@ impl State {
             None => 1,
         }
     }
-
-    /// A message that nobody will see: its buffer and its share of the receive budget are free.
-    fn discard(&self, buffer: Option<Buffer>) {
-        if let Some(buffer) = buffer {
-            drop(Message::new(buffer, &self.parts.pool));
-        }
-    }
-}
-
-/// How an application hears of the end of its call.
-enum Told {
-    /// By the handle of this entry.
-    Handle(u32),
-    /// By a completion with this cookie, from this server.
-    Queue(u64, Address),
 }
