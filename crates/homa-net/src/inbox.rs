@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::link::Counters;
-use crate::sys::{self, Envelope, MESSAGES_MAX};
+use crate::sys::{self, Envelope, Errno, MESSAGES_MAX};
 use crate::udp::errors::Reports;
 use crate::udp::verdict::may_be_pending;
 
@@ -92,6 +92,35 @@ impl Inbox {
         reports: &mut Reports,
         counters: &mut Counters,
     ) -> io::Result<usize> {
+        if self.batch.want > 1 || self.control {
+            return self.fill_many(fd, reports, counters);
+        }
+        // All that a host with one message at a time receives.
+        let envelope = &mut self.envelopes[0];
+        match sys::receive_from(fd, envelope, &mut self.buffer[..STRIDE]) {
+            Ok(()) => {
+                let length = envelope.length;
+                self.batch.adapt(1, length, self.envelopes.len());
+                Ok(1)
+            }
+            Err(errno) if errno.0 == libc::EAGAIN => {
+                self.batch = Batch::SMALLEST;
+                Ok(0)
+            }
+            Err(errno) => {
+                heed(errno, reports, counters)?;
+                self.fill_many(fd, reports, counters)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn fill_many(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        reports: &mut Reports,
+        counters: &mut Counters,
+    ) -> io::Result<usize> {
         for _ in 0..REPEATS_MAX {
             let arrived = match &mut self.envelopes[..self.batch.want] {
                 [envelope] if !self.control => {
@@ -110,15 +139,15 @@ impl Inbox {
                     self.batch = Batch::SMALLEST;
                     return Ok(0);
                 }
-                Err(errno) if errno.0 == libc::EINTR => {}
-                Err(errno) if may_be_pending(errno) => {
-                    reports.waiting = true;
-                    counters.pending_errors += 1;
-                }
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => heed(errno, reports, counters)?,
             }
         }
         Ok(0)
+    }
+
+    /// The first buffer.
+    pub(crate) fn first(&self) -> (&Envelope, &[u8]) {
+        (&self.envelopes[0], &self.buffer[..STRIDE])
     }
 
     /// The first `count` buffers.
@@ -126,6 +155,18 @@ impl Inbox {
         let buffers = self.buffer.chunks_exact(STRIDE);
         self.envelopes[..count].iter().zip(buffers)
     }
+}
+
+/// A call brought no datagram but this: it is repeated, unless that is an error.
+#[cold]
+fn heed(errno: Errno, reports: &mut Reports, counters: &mut Counters) -> io::Result<()> {
+    if may_be_pending(errno) {
+        reports.waiting = true;
+        counters.pending_errors += 1;
+    } else if errno.0 != libc::EINTR {
+        return Err(errno.into());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -33,6 +33,10 @@ impl Udp {
         if arrived == 0 {
             return Ok(0);
         }
+        if arrived == 1 && !self.inbox.control {
+            self.take_one(sink);
+            return Ok(1);
+        }
         let mut bulk = arrived >= BULK_BUFFERS;
         let (mut count, mut malformed) = (0, 0);
         for (envelope, buffer) in self.inbox.filled(arrived) {
@@ -52,6 +56,28 @@ impl Udp {
         Ok(count + malformed)
     }
 
+    /// Hands over the only datagram that has arrived, of which no control message tells.
+    fn take_one(&mut self, sink: &mut dyn FnMut(Received<'_>)) {
+        let (envelope, buffer) = self.inbox.first();
+        let Some(from) = envelope.name.decode() else {
+            self.counters.malformed += 1;
+            return;
+        };
+        self.counters.datagrams_received += 1;
+        let bytes = &buffer[..envelope.length];
+        sink(Received {
+            from,
+            to: self.addressed,
+            traffic_class: 0,
+            segment_bytes: bytes.len(),
+            bytes,
+        });
+        if self.awaits_bulk && bytes.len() >= BULK_BYTES {
+            self.coalesce();
+        }
+    }
+
+    #[cold]
     fn coalesce(&mut self) {
         self.awaits_bulk = false;
         self.inbox.control = true;

@@ -48,6 +48,44 @@ impl Udp {
         batch: &[Transmit<'_>],
         refused: &mut dyn FnMut(usize, Refusal),
     ) -> usize {
+        if let [transmit] = batch
+            && let Some(bytes) = self.plain(transmit)
+        {
+            let name = SocketName::encode(transmit.to);
+            return match sys::send_to(self.socket.as_fd(), &name, bytes) {
+                Ok(()) => {
+                    self.counters.datagrams_sent += 1;
+                    1
+                }
+                Err(errno) => {
+                    let outcome = self.settle(transmit, errno);
+                    usize::from(self.has_dealt(0, &outcome, refused))
+                }
+            };
+        }
+        self.send_many(batch, refused)
+    }
+
+    /// The bytes of a datagram that leaves without a control message and lies in one piece, as all
+    /// do that a host with one message at a time sends.
+    fn plain<'a>(&self, transmit: &Transmit<'a>) -> Option<&'a [u8]> {
+        let local = self.local.ip();
+        let [slice] = transmit.slices else {
+            return None;
+        };
+        let plain = transmit.segment_bytes.is_none()
+            && transmit.traffic_class == self.usual_class
+            && transmit.to.is_ipv4() == local.is_ipv4()
+            && transmit.from.is_none_or(|from| from == local);
+        plain.then_some(&**slice)
+    }
+
+    #[inline(never)]
+    fn send_many(
+        &mut self,
+        batch: &[Transmit<'_>],
+        refused: &mut dyn FnMut(usize, Refusal),
+    ) -> usize {
         let mut done = 0;
         while done < batch.len() {
             let outcome = match self.send_run(&batch[done..]) {
@@ -59,20 +97,34 @@ impl Udp {
                 Err(Obstacle::Segments) => self.send_segments(&batch[done]),
                 Err(Obstacle::Refused(refusal)) => Outcome::Refused(refusal),
             };
-            match outcome {
-                Outcome::Sent => {}
-                Outcome::Refused(refusal) => {
-                    self.counters.transmits_refused += 1;
-                    refused(done, refusal);
-                }
-                Outcome::Full => {
-                    self.counters.send_full += 1;
-                    return done;
-                }
+            if !self.has_dealt(done, &outcome, refused) {
+                return done;
             }
             done += 1;
         }
         done
+    }
+
+    /// Counts what became of a transmit, and tells of a refusal; `false`: the link is full.
+    #[cold]
+    fn has_dealt(
+        &mut self,
+        index: usize,
+        outcome: &Outcome,
+        refused: &mut dyn FnMut(usize, Refusal),
+    ) -> bool {
+        match *outcome {
+            Outcome::Sent => {}
+            Outcome::Refused(refusal) => {
+                self.counters.transmits_refused += 1;
+                refused(index, refusal);
+            }
+            Outcome::Full => {
+                self.counters.send_full += 1;
+                return false;
+            }
+        }
+        true
     }
 
     /// Sends transmits from the start of `batch` in one system call; returns how many, at least
@@ -116,6 +168,7 @@ impl Udp {
     }
 
     /// The kernel refused `transmit` with `errno`: finds out whether that is its last word.
+    #[cold]
     fn settle(&mut self, transmit: &Transmit<'_>, errno: Errno) -> Outcome {
         let segmented = transmit.datagram_count() > 1;
         let mut errno = errno;
