@@ -1,7 +1,7 @@
 //! Who sends and who receives, as the engine needs to tell them apart. It decides nothing about
 //! how an address is reached.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// A peer's address: IPv4 addresses are kept in their IPv6-mapped form.
 ///
@@ -20,9 +20,13 @@ pub struct Address {
 impl Address {
     /// The address in the form that socket calls take: mapped addresses as IPv4.
     pub fn to_socket_addr(self) -> SocketAddr {
-        match self.ip.to_canonical() {
-            IpAddr::V4(v4) => SocketAddr::from((v4, self.port)),
-            IpAddr::V6(v6) => SocketAddr::V6(SocketAddrV6::new(v6, self.port, 0, self.scope)),
+        // As a number: byte by byte it takes four times the instructions.
+        let bits = self.ip.to_bits();
+        if bits >> 32 == 0xffff {
+            let v4 = Ipv4Addr::from_bits(bits as u32);
+            SocketAddr::V4(SocketAddrV4::new(v4, self.port))
+        } else {
+            SocketAddr::V6(SocketAddrV6::new(self.ip, self.port, 0, self.scope))
         }
     }
 }

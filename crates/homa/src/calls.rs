@@ -147,52 +147,53 @@ impl ClientCore {
 
     /// Starts a call that has its room; its completion goes to the handle.
     pub(crate) fn start(&self, terms: &Terms, request: &[u8]) -> Result<RawCall, CallError> {
-        let (mut state, call, now) = self.enter(terms, request)?;
-        state.settle_soon(now, false);
-        Ok(call)
+        let request = self.outgoing(request)?;
+        let mut state = self.shared().lock()?;
+        let begun = self.enter(&mut state, terms, request)?;
+        state.settle_soon(begun.now, false);
+        Ok(RawCall {
+            shared: Arc::clone(self.shared()),
+            rpc: begun.rpc,
+            call: begun.call,
+            peer: terms.peer,
+            over: false,
+            read: 0,
+        })
     }
 
-    /// Starts a call and keeps the lock, for a caller that waits at once: nobody else need be woken
-    /// to keep the call going.
+    /// Starts a call and keeps the lock, for a caller that waits at once until [`result_of`] the call
+    /// is there: nobody else need be woken to keep it going.
     pub(crate) fn start_to_wait(
         &self,
         terms: &Terms,
         request: &[u8],
-    ) -> Result<(Guard<'_>, RawCall), CallError> {
-        let (mut state, call, now) = self.enter(terms, request)?;
-        state.settle(now);
-        Ok((state, call))
-    }
-
-    /// Starts a call; returns the moment at which it began, too.
-    fn enter(
-        &self,
-        terms: &Terms,
-        request: &[u8],
-    ) -> Result<(Guard<'_>, RawCall, Instant), CallError> {
+    ) -> Result<(Guard<'_>, u32), CallError> {
         let request = self.outgoing(request)?;
         let mut state = self.shared().lock()?;
+        let begun = self.enter(&mut state, terms, request)?;
+        state.settle(begun.now);
+        Ok((state, begun.call))
+    }
+
+    /// Starts a call.
+    fn enter(
+        &self,
+        state: &mut State,
+        terms: &Terms,
+        request: Outgoing<'_>,
+    ) -> Result<Begun, CallError> {
         let call = state.parties.calls.insert(CallEntry::Waiting(None));
         let party = Party::Call {
             client: self.client,
             call,
         };
-        let (rpc, now) = match self.launch(&mut state, terms, party, request) {
-            Ok(launched) => launched,
+        match self.launch(state, terms, party, request) {
+            Ok((rpc, now)) => Ok(Begun { rpc, call, now }),
             Err(error) => {
                 state.parties.calls.remove(call);
-                return Err(error);
+                Err(error)
             }
-        };
-        let handle = RawCall {
-            shared: Arc::clone(self.shared()),
-            rpc,
-            call,
-            peer: terms.peer,
-            over: false,
-            read: 0,
-        };
-        Ok((state, handle, now))
+        }
     }
 
     fn reserve(&self, bytes: usize) -> Result<(), CallError> {
@@ -436,6 +437,32 @@ fn family(state: &mut State, client: u32, peer: SocketAddr) -> &mut Option<Socke
     }
 }
 
+/// A call that the engine took.
+struct Begun {
+    rpc: RpcKey,
+    /// Its entry among the calls.
+    call: u32,
+    now: Instant,
+}
+
+/// The result of a call, once; or has `waker` called when there is one.
+pub(crate) fn result_of(
+    state: &mut State,
+    call: u32,
+    waker: Option<&Waker>,
+) -> Option<Result<Message, CallError>> {
+    if let CallEntry::Waiting(waiting) = state.parties.calls.get_mut(call)? {
+        if let Some(waker) = waker {
+            *waiting = Some(waker.clone());
+        }
+        return None;
+    }
+    match state.parties.calls.remove(call) {
+        Some(CallEntry::Done(result)) => Some(result),
+        _ => None,
+    }
+}
+
 /// A call whose completion comes to this handle alone; dropping it aborts the call.
 pub(crate) struct RawCall {
     shared: Arc<Shared>,
@@ -459,18 +486,9 @@ impl RawCall {
         state: &mut State,
         waker: Option<&Waker>,
     ) -> Option<Result<Message, CallError>> {
-        let entry = state.parties.calls.get_mut(self.call)?;
-        if let CallEntry::Waiting(waiting) = entry {
-            if let Some(waker) = waker {
-                *waiting = Some(waker.clone());
-            }
-            return None;
-        }
-        self.over = true;
-        match state.parties.calls.remove(self.call) {
-            Some(CallEntry::Done(result)) => Some(result),
-            _ => None,
-        }
+        let result = result_of(state, self.call, waker);
+        self.over |= result.is_some();
+        result
     }
 
     /// Copies the next bytes of the response that are there, zero of them behind its end, or has

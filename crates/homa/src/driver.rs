@@ -93,12 +93,12 @@ impl Shared {
                 self.park(deadline);
             } else if state.turn(now, if now < place.spin_until { LOOKS } else { 1 }) {
                 state.spin.end(place.begun, now);
-                place.look(&mut state, now);
                 // A value is looked for while the lock is in hand, once.
                 if let Some(value) = ready(&mut state, None) {
                     self.leave(state, place);
                     return Ok(Some(value));
                 }
+                place.look(&mut state, now);
             } else if now < place.spin_until {
                 drop(state);
                 self.let_others_in();
@@ -112,11 +112,10 @@ impl Shared {
     }
 
     fn leave(&self, mut state: Guard<'_>, mut place: Place) {
-        let next = state.seat.leave(&mut place.ticket, place.seated);
-        let handed_on = next.is_some();
-        state.woken.push(next);
-        if place.seated && !handed_on {
-            state.alert(None);
+        match state.seat.leave(&mut place.ticket, place.seated) {
+            Some(next) => state.woken.push(Some(next)),
+            None if place.seated => state.alert(None),
+            None => {}
         }
     }
 

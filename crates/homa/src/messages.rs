@@ -216,17 +216,20 @@ impl Messages {
 
     /// An RPC is over.
     pub(crate) fn finish(&mut self, key: RpcKey) -> Option<Remains> {
-        self.get_mut(key)?;
-        let slot = self.entry(key).take()?;
-        if let Some(watcher) = slot.watcher {
+        let entry = self.slots.get_mut(key.index())?;
+        let slot = entry.as_mut().filter(|slot| slot.key == key)?;
+        // What is left in the slot need not be moved out of it.
+        let remains = Remains {
+            party: slot.party,
+            outbound: slot.outbound.take(),
+            inbound: slot.inbound.take(),
+            live: slot.live,
+        };
+        if let Some(watcher) = slot.watcher.take() {
             self.stirred.push(watcher);
         }
-        Some(Remains {
-            party: slot.party,
-            outbound: slot.outbound,
-            inbound: slot.inbound,
-            live: slot.live,
-        })
+        *entry = None;
+        Some(remains)
     }
 
     /// The bytes that follow a header; `None` if their RPC is over.

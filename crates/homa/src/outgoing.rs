@@ -72,11 +72,69 @@ impl Outbox {
         messages: &Messages,
         counters: &mut HostCounters,
     ) -> bool {
-        self.drop_stale(messages, counters);
         self.more = false;
-        if self.ready.is_empty() && engine.is_quiet() {
+        if self.ready.is_empty() {
+            if engine.is_quiet() {
+                return false;
+            }
+            if let Some(first) = self.bursts.first_mut() {
+                if !engine.poll_transmit(now, first) {
+                    return false;
+                }
+                self.ready = 0..1;
+                if engine.is_quiet() && self.send_lone(links, messages) {
+                    counters.bursts_sent += 1;
+                    let is_all = self.refusals.is_empty();
+                    self.report_refusals(now, engine, routes, counters);
+                    self.ready = 0..0;
+                    if is_all {
+                        return false;
+                    }
+                }
+            }
+        } else {
+            self.drop_stale(messages, counters);
+        }
+        self.transmit_many(now, engine, links, routes, messages, counters)
+    }
+
+    /// Sends the first burst, if it is one short packet; `false`: it is ready as before. Nearly all
+    /// that a host with one message at a time sends goes this way.
+    fn send_lone(&mut self, links: &mut Links, messages: &Messages) -> bool {
+        let burst = &self.bursts[0];
+        let (Some(packet), true) = (burst.packet(0), burst.len() == 1 && is_small(burst)) else {
+            return false;
+        };
+        let payload = packet.payload.and_then(|payload| messages.bytes(&payload));
+        let Some(socket) = links.get_mut(burst.path().socket) else {
+            return false;
+        };
+        if socket.full {
             return false;
         }
+        self.copied.clear();
+        self.copied.extend_from_slice(packet.header);
+        self.copied.extend_from_slice(payload.unwrap_or_default());
+        let slices = [IoSlice::new(&self.copied)];
+        let refusals = &mut self.refusals;
+        let mut refuse = |index, refusal| refusals.push((index, refusal));
+        socket
+            .link
+            .send(&[transmit_of(burst, &slices)], &mut refuse)
+            == 1
+    }
+
+    /// Sends what is ready and what else there is.
+    #[inline(never)]
+    fn transmit_many(
+        &mut self,
+        now: Instant,
+        engine: &mut Engine,
+        links: &mut Links,
+        routes: &mut Routes,
+        messages: &Messages,
+        counters: &mut HostCounters,
+    ) -> bool {
         for _ in 0..ROUNDS_MAX {
             let mut drained = self.fill(now, engine);
             while !self.ready.is_empty() {
@@ -172,28 +230,18 @@ impl Outbox {
         let refusals = &mut self.refusals;
         let mut refuse = |index, refusal| refusals.push((index, refusal));
         self.copied.clear();
-        let done = if let ([burst], true) = (batch, is_small(&batch[0])) {
-            // Nearly all that a host with one message at a time sends: not worth vectors.
-            copy_packets(burst, messages, &mut self.copied);
-            let slices = [IoSlice::new(&self.copied)];
-            socket
-                .link
-                .send(&[transmit_of(burst, &slices)], &mut refuse)
-        } else {
-            let mut slices = recycle_slices(core::mem::take(&mut self.slices));
-            let mut transmits = recycle_transmits(core::mem::take(&mut self.transmits));
-            copy_small(batch, messages, &mut self.copied, &mut self.ends);
-            gather(batch, messages, &self.copied, &mut self.ends, &mut slices);
-            let mut start = 0;
-            for (burst, &end) in batch.iter().zip(&self.ends) {
-                transmits.push(transmit_of(burst, &slices[start..end]));
-                start = end;
-            }
-            let done = socket.link.send(&transmits, &mut refuse);
-            self.transmits = recycle_transmits(transmits);
-            self.slices = recycle_slices(slices);
-            done
-        };
+        let mut slices = recycle_slices(core::mem::take(&mut self.slices));
+        let mut transmits = recycle_transmits(core::mem::take(&mut self.transmits));
+        copy_small(batch, messages, &mut self.copied, &mut self.ends);
+        gather(batch, messages, &self.copied, &mut self.ends, &mut slices);
+        let mut start = 0;
+        for (burst, &end) in batch.iter().zip(&self.ends) {
+            transmits.push(transmit_of(burst, &slices[start..end]));
+            start = end;
+        }
+        let done = socket.link.send(&transmits, &mut refuse);
+        self.transmits = recycle_transmits(transmits);
+        self.slices = recycle_slices(slices);
         links.set_full(id, done < count);
         done
     }

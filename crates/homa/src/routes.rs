@@ -130,6 +130,11 @@ pub(crate) fn from_local(address: Ipv6Addr) -> Option<IpAddr> {
 /// The address that reaches `peer` and that its packets come from: IPv4 addresses in their own
 /// form, and "any" as the loopback, which is what the system takes it for.
 pub(crate) fn reachable(peer: SocketAddr) -> SocketAddr {
+    if let SocketAddr::V4(v4) = peer
+        && !v4.ip().is_unspecified()
+    {
+        return peer;
+    }
     let ip = match peer.ip().to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

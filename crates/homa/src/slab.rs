@@ -17,7 +17,9 @@ impl<T> Slab<T> {
 
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         if let Some(index) = self.free.pop() {
-            self.entries[index as usize] = Some(value);
+            let entry = &mut self.entries[index as usize];
+            debug_assert!(entry.is_none(), "a free entry is empty");
+            *entry = Some(value);
             return index;
         }
         let index = u32::try_from(self.entries.len()).expect("the engine's tables are smaller");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use homa_net::Link;
 
-use crate::calls::{ClientCore, Completion, RawCall, Submission, Terms, no_address};
+use crate::calls::{ClientCore, Completion, RawCall, Submission, Terms, no_address, result_of};
 use crate::error::{BindError, CallError, RecvError};
 use crate::host::Host;
 use crate::options::CallOptions;
@@ -247,9 +247,9 @@ impl Client {
         options: CallOptions,
     ) -> Result<Message, CallError> {
         let terms = self.prepare(peer, request, options)?;
-        let (state, mut raw) = self.core.start_to_wait(&terms, request)?;
+        let (state, call) = self.core.start_to_wait(&terms, request)?;
         let shared = self.core.shared();
-        let result = shared.wait_from(state, None, |state, waker| raw.result(state, waker))?;
+        let result = shared.wait_from(state, None, |state, waker| result_of(state, call, waker))?;
         // Without a deadline the wait ends with a result only.
         result.unwrap_or(Err(CallError::Broken))
     }

@@ -96,7 +96,8 @@ impl Server {
     /// The server is closed.
     pub fn recv(&self) -> Result<Request, RecvError> {
         // Without a deadline the wait ends with a result only.
-        self.recv_until(None)?.ok_or(RecvError::Broken)
+        let raw = self.wait_for_request(None)?.ok_or(RecvError::Broken)?;
+        Ok(self.request(raw))
     }
 
     /// Waits for the next request; `None`: none came within `timeout`. Zero asks without waiting.
@@ -105,10 +106,11 @@ impl Server {
     ///
     /// The server is closed.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<Request>, RecvError> {
-        self.recv_until(Some(timeout))
+        let raw = self.wait_for_request(Some(timeout))?;
+        Ok(raw.map(|raw| self.request(raw)))
     }
 
-    fn recv_until(&self, timeout: Option<Duration>) -> Result<Option<Request>, RecvError> {
+    fn wait_for_request(&self, timeout: Option<Duration>) -> Result<Option<RawRequest>, RecvError> {
         let shared = self.core.shared();
         let deadline = timeout.map(|timeout| shared.parts.clock.now() + timeout);
         let mut ticket = Ticket::default();
@@ -116,7 +118,7 @@ impl Server {
             self.core.request(state, &mut ticket, waker)
         })?;
         self.core.leave_takers(&mut ticket);
-        Ok(next.transpose()?.map(|raw| self.request(raw)))
+        next.transpose()
     }
 
     fn request(&self, raw: RawRequest) -> Request {
