@@ -75,6 +75,7 @@ mod burst;
 mod chunks;
 mod complete;
 mod config;
+mod control;
 mod counters;
 mod cutoffs;
 mod distance;
