@@ -55,15 +55,23 @@ impl Engine {
             client_id: common.sender_id,
             server_port: common.dest_port,
         };
+        let peer = peer.map(|peer| (peer, self.peers[peer].latest_block));
         self.handle_ack(now, named, from, peer);
         for ack in acks.iter() {
             self.handle_ack(now, ack, from, peer);
         }
     }
 
-    /// One ack: the client has the whole response, or wants none. `peer`: who it came from, if known.
+    /// One ack: the client has the whole response, or wants none. `peer`: who it came from, if known, and
+    /// the block that remembers its latest request.
     #[inline(always)]
-    pub(crate) fn handle_ack(&mut self, now: Instant, ack: Ack, from: &Address, peer: Option<u32>) {
+    pub(crate) fn handle_ack(
+        &mut self,
+        now: Instant,
+        ack: Ack,
+        from: &Address,
+        peer: Option<(u32, u32)>,
+    ) {
         if !self.apply_ack(now, ack, from, peer) {
             self.pass_ack_on(ack, *from);
         }
@@ -86,13 +94,20 @@ impl Engine {
     #[cold]
     pub(crate) fn handle_ack_of_response(&mut self, now: Instant, ack: Ack, from: Address) {
         let peer = self.peers.find(&from);
+        let peer = peer.map(|peer| (peer, self.peers[peer].latest_block));
         self.handle_ack(now, ack, &from, peer);
     }
 
     /// Ends the RPC that an ack names, one of the peer that it came from or of another port of its host;
     /// `false`: none waits for it here.
     #[inline(always)]
-    fn apply_ack(&mut self, now: Instant, ack: Ack, from: &Address, peer: Option<u32>) -> bool {
+    fn apply_ack(
+        &mut self,
+        now: Instant,
+        ack: Ack,
+        from: &Address,
+        peer: Option<(u32, u32)>,
+    ) -> bool {
         let id = ack.client_id.flipped();
         let own = peer.and_then(|peer| self.tombstones.find_live(&self.peers, peer, id));
         match own {
@@ -107,8 +122,8 @@ impl Engine {
             let rpc = &self.rpcs[index];
             rpc.is_meant_by(ack) && self.peers[rpc.peer].address.ip == from.ip
         };
-        let (host, id) = (self.peers.host(from.ip), ack.client_id.flipped());
-        let found = self.tombstones.find_at_host(host, id, is_it);
+        let id = ack.client_id.flipped();
+        let found = self.tombstones.find_at_host(from.ip, id, is_it);
         found.is_some_and(|index| self.end_acked(now, index))
     }
 

@@ -201,7 +201,8 @@ pub struct Usage {
     pub peers: u32,
     /// Ranges: gaps of messages being received, and parts to be sent again.
     pub ranges: u32,
-    /// Blocks of 32 ids that remember accepted requests.
+    /// Blocks of 32 ids that remember accepted requests, and spans of 64 such blocks of which a bit is
+    /// left.
     pub tombstone_blocks: u32,
     /// Bytes of the receive budget in use.
     pub budget_used_bytes: u64,

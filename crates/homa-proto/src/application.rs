@@ -6,11 +6,9 @@ use crate::api::{Call, CallError, Failure, ReplyError, RpcKey};
 use crate::chunks::Full;
 use crate::distance;
 use crate::engine::{Engine, Socket};
-use crate::list::UNLINKED;
 use crate::outbound::Outbound;
 use crate::progress::Progress;
-use crate::rpc::{ClientRpc, Pending, Rpc, ServerRpc, State};
-use crate::slab::NONE;
+use crate::rpc::{ClientRpc, Pending, ServerRpc, State};
 use crate::time::Instant;
 use crate::wire::UnknownReason;
 
@@ -114,32 +112,18 @@ impl Engine {
         let is_proven = entry.is_proven();
         let id = self.rpcs.id_at(index, entry.next_id());
         let (key, place) = self.rpcs.occupy(index, true);
-        *place = Rpc {
-            id,
-            peer,
-            socket: call.path.socket,
-            local: call.path.local,
-            local_port,
-            remote_port: call.dest_port,
-            state: State::Client(ClientRpc {
-                request,
-                response: None,
-                idempotent: call.idempotent,
-                since: Instant::NEVER,
-            }),
-            pending: Pending::NONE,
-            progress: Progress::new(now),
-            deadline: call.deadline.unwrap_or(Instant::NEVER),
-            in_flight,
-            incast,
-            tombstone: NONE,
-            due_bytes,
-            is_aside: false,
-            chain,
-            event: UNLINKED,
-            short: place.short,
-            timer: place.timer,
-        };
+        let ports = [local_port, call.dest_port];
+        place.begin(now, id, (&call.path, ports), (peer, chain));
+        place.state = State::Client(ClientRpc {
+            request,
+            response: None,
+            idempotent: call.idempotent,
+            since: Instant::NEVER,
+        });
+        place.deadline = call.deadline.unwrap_or(Instant::NEVER);
+        place.in_flight = in_flight;
+        place.incast = incast;
+        place.due_bytes = due_bytes;
         if in_flight > 0 {
             self.enqueue_new(index, due_bytes);
         } else {
@@ -203,7 +187,7 @@ impl Engine {
     }
 
     /// Bytes that go unasked of a message to a peer, unless loss says less.
-    #[inline]
+    #[inline(always)]
     fn unasked(&self, peer: u32, length: u32, segment_bytes: u32) -> u32 {
         match &self.distances {
             // What one packet holds goes in any case.

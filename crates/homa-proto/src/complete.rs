@@ -35,12 +35,11 @@ impl Received {
 
 impl Engine {
     /// The last byte of a message arrived.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn complete(&mut self, now: Instant, index: u32, message: Received) {
         let rpc = &mut self.rpcs[index];
         let (peer, length) = (rpc.peer, message.length);
         let (entry, owed) = self.peers.with_owed(peer);
-        rpc.progress.advance(now);
         if rpc.is_aside {
             self.granter.leave(&self.rules, index);
         }
@@ -85,6 +84,7 @@ impl Engine {
             }
         } else {
             self.counters.requests_delivered += 1;
+            rpc.progress.advance(now);
             // The timer is that of a request on its way, which is the earlier one.
             rpc.state = State::Server(ServerRpc::InService(length));
             let is_news = Queue::<_, ByEvent>::enter(rpc);

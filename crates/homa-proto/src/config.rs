@@ -156,8 +156,9 @@ pub struct Config {
     /// hostile sender makes its packets cost a hundred times what others do; too low, and packets
     /// of a lossy path are sent twice. Bytes that may be outstanding have room for some 140.
     pub max_gaps_per_message: u16,
-    /// Blocks of 32 RPC ids of which the server remembers which were accepted. Full: new requests
-    /// that need a block are refused, counted; never is one forgotten early.
+    /// Blocks of 32 RPC ids of which the server remembers which were accepted; those of which all are
+    /// over take one entry for 64 of them. Full: new requests that need a block are refused, counted;
+    /// never is one forgotten early.
     pub max_tombstone_blocks: u32,
 }
 

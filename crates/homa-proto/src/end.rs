@@ -94,7 +94,7 @@ pub(crate) fn part(
 ) -> bool {
     let is_ours = parting.id.is_client();
     if !is_ours {
-        tombstones.end(now, parting.tombstone, parting.id, parting.ran);
+        tombstones.end(now, peer, parting.tombstone, parting.id, parting.ran);
     }
     peer.leave(&mut rpcs.slab, parting.chain, is_ours);
     if parting.is_news {

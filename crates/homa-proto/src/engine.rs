@@ -26,6 +26,7 @@ use crate::rpc::{Pending, Rpcs, ServerRpc, State};
 use crate::srpt::{Precedence, SendQueue};
 use crate::time::{Instant, nanos};
 use crate::tombstone::{Known, Tombstones};
+use crate::turn::LeastSilence;
 use crate::wheel::Wheel;
 use crate::wire::{Body, Common, Data, Packet, RpcId, RpcUnknown, UnknownReason};
 use crate::{Address, wire};
@@ -67,6 +68,7 @@ pub struct Engine {
     /// Acks that another engine of the host may wait for.
     pub(crate) foreign_acks: Vec<ForeignAck>,
     pub(crate) timers: Wheel,
+    pub(crate) least_silence: LeastSilence,
     /// Entries that the tables parallel to that of RPCs have.
     room: u32,
     /// Messages sent so far, for their age.
@@ -137,6 +139,7 @@ impl Engine {
             outbox: Outbox::new()?,
             foreign_acks,
             timers: Wheel::new()?,
+            least_silence: LeastSilence::new(&config),
             room: 0,
             births: 0,
             quiet_until: None,
@@ -181,7 +184,6 @@ impl Engine {
         self.peers.reserve(peers)?;
         self.granter.reserve(peers)?;
         self.peers.reserve_acks(rpcs)?;
-        // Each may be the first of its block.
         self.tombstones.reserve(rpcs)
     }
 
@@ -323,11 +325,11 @@ impl Engine {
             self.counters.dropped_no_socket += 1;
             return None;
         };
-        if common.sender_id.is_client() {
-            self.handle_request(now, &path, &common, &data, packet_length, accepts)
-        } else {
-            self.handle_response(now, &path, &common, &data, packet_length)
-        }
+        let (rpc, is_first) = match common.sender_id.is_client() {
+            true => self.handle_request(now, &path, &common, &data, packet_length, accepts)?,
+            false => self.handle_response(now, &path, &common, &data, packet_length)?,
+        };
+        self.plan(now, rpc, is_first, &data)
     }
 
     /// A packet arrived that is not DATA.
@@ -397,7 +399,8 @@ impl Engine {
     /// What became of a request of `peer`.
     #[inline]
     pub(crate) fn look_up(&self, peer: u32, id: RpcId) -> Known {
-        self.tombstones.find(&self.peers, peer, id).1
+        let latest = self.peers[peer].latest_block;
+        self.tombstones.find(&self.peers, (peer, latest), id).1
     }
 
     /// The live RPC that `peer` means by `id`, our view of it.
@@ -406,7 +409,8 @@ impl Engine {
         if id.is_client() {
             return self.rpcs.find(peer, id);
         }
-        let index = self.tombstones.find_live(&self.peers, peer, id)?;
+        let latest = self.peers[peer].latest_block;
+        let index = self.tombstones.find_live(&self.peers, (peer, latest), id)?;
         // Tombstones do not look at all bits of an id.
         (self.rpcs[index].id == id).then_some(index)
     }

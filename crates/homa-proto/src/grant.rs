@@ -26,6 +26,7 @@ use crate::hash::{HashIndex, Key, TableKey};
 use crate::heap::{Heap, Nodes};
 use crate::host::{HostView, Ranks};
 use crate::list::Fifo;
+use crate::peer::halves;
 use crate::slab::{NONE, Slab, Vacant};
 use crate::time::Instant;
 use crate::wire::Priority;
@@ -269,13 +270,8 @@ impl Granter {
         Ok(())
     }
 
-    fn hash(&self, ip: Ipv6Addr) -> u64 {
-        let bits = ip.to_bits();
-        self.key.hash([(bits >> 64) as u64, bits as u64])
-    }
-
     fn find_or_make_sender(&mut self, ip: Ipv6Addr) -> Result<u32, Full> {
-        let hash = self.hash(ip);
+        let hash = self.key.hash(halves(ip));
         let is_it = |index| self.senders[index].ip == ip;
         if let Some(index) = self.sender_index.find(hash, is_it) {
             return Ok(index);
@@ -294,7 +290,9 @@ impl Granter {
             self.senders.remove(index);
             return Err(Full);
         }
-        self.sender_index.insert(hash, index);
+        let (senders, key) = (&self.senders, self.key);
+        let hash_of = |index| key.hash(halves(senders[index].ip));
+        self.sender_index.insert(hash, index, hash_of);
         Ok(index)
     }
 
@@ -316,7 +314,8 @@ impl Granter {
         let sender = &mut self.senders[entry.sender];
         sender.messages -= 1;
         if sender.messages == 0 {
-            self.sender_index.remove(entry.sender);
+            let hash = self.key.hash(halves(sender.ip));
+            self.sender_index.remove(hash, entry.sender);
             self.senders.remove(entry.sender);
         }
         self.stale = true;

@@ -80,16 +80,12 @@ fn round(v: &mut [u64; 4]) {
     v[2] = v[2].rotate_left(32);
 }
 
-#[derive(Clone, Copy)]
-struct Entry {
-    hash: u32,
-    next: u32,
-}
-
-/// Finds table indices by hash. Entries are chained through an array parallel to the table.
+/// Finds table indices by hash. Entries are chained through an array parallel to the table; their
+/// hashes are told by whoever has the table, when they are asked for.
 pub(crate) struct HashIndex {
     heads: Chunks<u32>,
-    entries: Chunks<Entry>,
+    /// For each entry the one behind it in its bucket.
+    next: Chunks<u32>,
     /// Buckets in use; grows by one whenever there are as many entries.
     buckets: u32,
     /// One below the smallest power of two that holds all buckets.
@@ -103,7 +99,7 @@ impl HashIndex {
         heads.ensure(0, NONE)?;
         Ok(Self {
             heads,
-            entries: Chunks::new(),
+            next: Chunks::new(),
             buckets: 1,
             mask: 0,
             len: 0,
@@ -112,11 +108,7 @@ impl HashIndex {
 
     /// Makes room for entry `index`.
     pub(crate) fn ensure(&mut self, index: u32) -> Result<(), Full> {
-        let empty = Entry {
-            hash: 0,
-            next: NONE,
-        };
-        self.entries.ensure(index, empty)
+        self.next.ensure(index, NONE)
     }
 
     /// Makes room for entries below `count`, and for as many buckets.
@@ -145,34 +137,31 @@ impl HashIndex {
     pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let mut index = self.heads[self.bucket(fold(hash))];
         while index != NONE && !is_it(index) {
-            index = self.entries[index].next;
+            index = self.next[index];
         }
         (index != NONE).then_some(index)
     }
 
-    /// Adds `index`, for which there must be room.
+    /// Adds `index`, for which there must be room. `hash_of` tells the hashes of all that are in.
     #[inline]
-    pub(crate) fn insert(&mut self, hash: u64, index: u32) {
+    pub(crate) fn insert(&mut self, hash: u64, index: u32, hash_of: impl Fn(u32) -> u64) {
         // Without memory for another bucket chains get longer, and that is all.
         if self.len >= self.buckets && self.heads.ensure(self.buckets, NONE).is_ok() {
-            self.split();
+            self.split(hash_of);
         }
-        self.link(fold(hash), index);
+        self.link(hash, index);
         self.len += 1;
     }
 
     #[inline]
-    fn link(&mut self, hash: u32, index: u32) {
-        let bucket = self.bucket(hash);
-        self.entries[index] = Entry {
-            hash,
-            next: self.heads[bucket],
-        };
+    fn link(&mut self, hash: u64, index: u32) {
+        let bucket = self.bucket(fold(hash));
+        self.next[index] = self.heads[bucket];
         self.heads[bucket] = index;
     }
 
     /// Adds a bucket and moves into it what belongs there, all from one other bucket.
-    fn split(&mut self) {
+    fn split(&mut self, hash_of: impl Fn(u32) -> u64) {
         let new = self.buckets;
         self.mask = (new + 1).next_power_of_two() - 1;
         let old = new & (self.mask >> 1);
@@ -180,25 +169,25 @@ impl HashIndex {
         self.buckets += 1;
         let mut index = core::mem::replace(&mut self.heads[old], NONE);
         while index != NONE {
-            let Entry { hash, next } = self.entries[index];
-            self.link(hash, index);
+            let next = self.next[index];
+            self.link(hash_of(index), index);
             index = next;
         }
     }
 
-    /// Takes `index` out.
+    /// Takes `index` out, which has this hash.
     #[inline]
-    pub(crate) fn remove(&mut self, index: u32) {
-        let Entry { hash, next } = self.entries[index];
-        let bucket = self.bucket(hash);
+    pub(crate) fn remove(&mut self, hash: u64, index: u32) {
+        let next = self.next[index];
+        let bucket = self.bucket(fold(hash));
         if self.heads[bucket] == index {
             self.heads[bucket] = next;
         } else {
             let mut before = self.heads[bucket];
-            while self.entries[before].next != index {
-                before = self.entries[before].next;
+            while self.next[before] != index {
+                before = self.next[before];
             }
-            self.entries[before].next = next;
+            self.next[before] = next;
         }
         self.len -= 1;
     }
@@ -220,9 +209,9 @@ mod tests {
         index.ensure(9_999).unwrap();
         let hashes: Vec<u64> = (0..10_000).map(|i| key.hash([i])).collect();
         for i in 0..10_000_u32 {
-            index.insert(hashes[i as usize], i);
+            index.insert(hashes[i as usize], i, |i| hashes[i as usize]);
             if i % 3 == 0 {
-                index.remove(i);
+                index.remove(hashes[i as usize], i);
             }
         }
         for i in 0..10_000_u32 {

@@ -86,7 +86,7 @@ impl Share {
 /// Another end, as this engine knows it.
 pub(crate) struct Peer {
     pub(crate) address: Address,
-    /// Blocks of tombstones that remember its requests.
+    /// Blocks of tombstones that remember its requests, and spans of them.
     pub(crate) blocks: u32,
     idle_since: Stamp,
     /// When it was idle as it was entered into the queue of idle peers.
@@ -360,10 +360,17 @@ impl core::ops::IndexMut<u32> for Peers {
 
 /// An address as two words, in the order of this machine, since only a hash is made of them.
 #[inline]
-fn halves(ip: Ipv6Addr) -> [u64; 2] {
+pub(crate) fn halves(ip: Ipv6Addr) -> [u64; 2] {
     let octets = ip.octets();
     let (words, _) = octets.as_chunks();
     [0, 1].map(|half| u64::from_ne_bytes(words[half]))
+}
+
+#[inline]
+fn hash(key: TableKey, address: &Address) -> u64 {
+    let [high, low] = halves(address.ip);
+    let rest = u64::from(address.scope) << 16 | u64::from(address.port);
+    key.hash([high, low, rest])
 }
 
 impl Peers {
@@ -415,20 +422,7 @@ impl Peers {
 
     #[inline]
     fn hash(&self, address: &Address) -> u64 {
-        let [high, low] = halves(address.ip);
-        let rest = u64::from(address.scope) << 16 | u64::from(address.port);
-        self.table_key.hash([high, low, rest])
-    }
-
-    /// Hash of a host.
-    #[inline]
-    pub(crate) fn host(&self, ip: Ipv6Addr) -> u64 {
-        self.table_key.hash(halves(ip))
-    }
-
-    /// Hash of a peer's host, the same for all its ports.
-    pub(crate) fn host_of(&self, index: u32) -> u64 {
-        self.host(self.slab[index].address.ip)
+        hash(self.table_key, address)
     }
 
     #[inline(never)]
@@ -474,7 +468,9 @@ impl Peers {
             self.slab.remove(index);
             return Err(Full);
         }
-        self.index.insert(hash, index);
+        let (slab, key) = (&self.slab, self.table_key);
+        let hash_of = |index| self::hash(key, &slab[index].address);
+        self.index.insert(hash, index, hash_of);
         self.idle.push(&mut self.slab, index);
         Ok(index)
     }
@@ -490,13 +486,7 @@ impl Peers {
         self.owed.pop_packet(&mut self.slab[index].debt)
     }
 
-    /// A block remembers requests of the peer.
-    pub(crate) fn acquire(&mut self, index: u32) {
-        self.slab[index].blocks += 1;
-    }
-
-    /// One no longer does.
-    #[inline]
+    /// One block or span of tombstones less remembers requests of the peer.
     pub(crate) fn release(&mut self, index: u32, now: Instant) {
         let peer = &mut self.slab[index];
         peer.blocks -= 1;
@@ -542,7 +532,8 @@ impl Peers {
             return false;
         }
         self.owed.forget(&mut self.slab[index].debt);
-        self.index.remove(index);
+        self.index
+            .remove(self.hash(&self.slab[index].address), index);
         self.slab.remove(index);
         true
     }

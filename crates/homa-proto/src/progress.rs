@@ -166,6 +166,7 @@ impl Engine {
     }
 
     /// Begins to watch over an RPC, or begins anew.
+    #[inline(never)]
     pub(crate) fn watch(&mut self, now: Instant, index: u32) {
         let rpc = &self.rpcs[index];
         let silence = rpc.silence(&self.peers[rpc.peer], &self.config);

@@ -14,11 +14,9 @@ use crate::complete::Received;
 use crate::engine::{Engine, swap};
 use crate::grant;
 use crate::inbound::{Inbound, Novelty, Storage};
-use crate::list::UNLINKED;
 use crate::owed;
 use crate::peer::Echo;
-use crate::progress::Progress;
-use crate::rpc::{Pending, Rpc, ServerRpc, State};
+use crate::rpc::{ServerRpc, State};
 use crate::time::Instant;
 use crate::tombstone::Known;
 use crate::wire::{Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, RpcUnknown, UnknownReason};
@@ -46,45 +44,65 @@ pub struct Place {
 pub struct Placement<'a> {
     engine: &'a mut Engine,
     now: Instant,
-    place: Place,
+    rpc: RpcKey,
+    /// Where the payload that is new begins in the packet.
+    header_bytes: usize,
+    message: Received,
+    piece: Piece,
     /// The payload is all of a message of which nothing was known: it needs no account of what is
     /// there and what is missing.
-    whole: Option<Received>,
+    is_whole: bool,
+}
+
+/// Bytes of a message that are new.
+#[derive(Clone, Copy)]
+struct Piece {
+    start: u32,
+    end: u32,
+    /// Nothing of the message was stored yet.
+    is_first: bool,
 }
 
 impl Placement<'_> {
     /// Where the payload belongs.
     #[inline]
     pub fn place(&self) -> Place {
-        self.place
+        Place {
+            rpc: self.rpc,
+            offset: self.piece.start,
+            length: self.piece.end - self.piece.start,
+            header_bytes: self.header_bytes,
+            message_length: self.message.length,
+            new: self.piece.is_first,
+        }
     }
 
     /// The payload is stored.
     pub fn commit(self) {
-        let (engine, now, place) = (self.engine, self.now, self.place);
-        let index = place.rpc.index;
+        let engine = self.engine;
         engine.counters.data_received += 1;
-        if let Some(message) = self.whole {
-            engine.budget.charge(message.length);
-            engine.complete(now, index, message);
+        if self.is_whole {
+            engine.budget.charge(self.message.length);
+            engine.complete(self.now, self.rpc.index, self.message);
         } else {
-            engine.store(now, index, place.offset..place.offset + place.length);
+            let bytes = self.piece.start..self.piece.end;
+            engine.store(self.now, self.rpc.index, bytes);
         }
     }
 
     /// The payload could not be stored. If it was to be the message's first, the message waits as
     /// if the receive budget were used up; else the packet comes again.
     pub fn refuse(self) {
-        let (engine, index) = (self.engine, self.place.rpc.index);
+        let (engine, index) = (self.engine, self.rpc.index);
         engine.counters.placements_refused += 1;
-        if let Some(message) = self.whole {
-            engine.rpcs[index].begin_inbound(message.length);
+        if self.is_whole {
+            engine.rpcs[index].begin_inbound(self.message.length);
         }
         let Some(inbound) = engine.rpcs[index].inbound() else {
             return;
         };
-        if let Some(message) = self.whole {
-            inbound.learn(message.unscheduled, message.is_lossy);
+        if self.is_whole {
+            inbound.learn(self.message.unscheduled, self.message.is_lossy);
         }
         let length = inbound.length;
         match inbound.storage {
@@ -97,8 +115,9 @@ impl Placement<'_> {
 }
 
 impl Engine {
-    /// DATA of a response: its id says where our RPC lies.
-    #[inline]
+    /// DATA of a response: its id says where our RPC lies. Returns that, and whether nothing was known
+    /// of the message.
+    #[inline(always)]
     pub(crate) fn handle_response(
         &mut self,
         now: Instant,
@@ -106,7 +125,7 @@ impl Engine {
         common: &Common,
         data: &Data,
         packet_length: u32,
-    ) -> Option<Placement<'_>> {
+    ) -> Option<(RpcKey, bool)> {
         if let Some(ack) = data.ack {
             self.handle_ack_of_response(now, ack, path.peer);
         }
@@ -136,16 +155,11 @@ impl Engine {
         if !is_usual {
             self.greet(now, peer, *path, *common, version);
         }
-        if is_first {
-            self.plan_first(now, key, data)
-        } else {
-            let message = Received::of(data, self.rules.promised_max);
-            self.plan(now, key.index, message, data.offset..data.end())
-        }
+        Some((key, is_first))
     }
 
-    /// DATA of a request. `accepts`: whether its socket takes new ones.
-    #[inline]
+    /// The same for a request. `accepts`: whether its socket takes new ones.
+    #[inline(always)]
     pub(crate) fn handle_request(
         &mut self,
         now: Instant,
@@ -154,13 +168,14 @@ impl Engine {
         data: &Data,
         packet_length: u32,
         accepts: bool,
-    ) -> Option<Placement<'_>> {
+    ) -> Option<(RpcKey, bool)> {
         let peer = self.peers.find(&path.peer);
+        let and_latest = peer.map(|peer| (peer, self.peers[peer].latest_block));
         if let Some(ack) = data.ack {
-            self.handle_ack(now, ack, &path.peer, peer);
+            self.handle_ack(now, ack, &path.peer, and_latest);
         }
         let id = common.sender_id.flipped();
-        let (block, known) = match peer {
+        let (block, known) = match and_latest {
             Some(peer) => self.tombstones.find(&self.peers, peer, id),
             None => (None, Known::Never),
         };
@@ -169,9 +184,9 @@ impl Engine {
             self.may_admit(now, path, common, data, accepts)?;
             let request = (peer, block, known);
             let key = self.admit(now, path, request, common, data, packet_length)?;
-            return self.plan_first(now, key, data);
+            return Some((key, true));
         };
-        let rpc = &self.rpcs[index];
+        let (key, rpc) = self.rpcs.keyed(index);
         if !rpc.is_on(path, common) {
             self.counters.dropped_wrong_peer += 1;
             return None;
@@ -181,8 +196,7 @@ impl Engine {
         if !entry.heed(now, packet_length, version, self.published.revision) {
             self.greet(now, peer, *path, *common, version);
         }
-        let message = Received::of(data, self.rules.promised_max);
-        self.plan(now, index, message, data.offset..data.end())
+        Some((key, false))
     }
 
     /// What the version that DATA echoes says of its sender; one that has not got ours is told.
@@ -260,40 +274,23 @@ impl Engine {
             self.vacancy()
         };
         let Ok(index) = vacancy else {
-            self.tombstones.refuse(now, tombstone, id);
+            let entry = &mut self.peers[peer];
+            self.tombstones.refuse(now, entry, tombstone, id);
             self.turn_away(*path, *common, peer);
             return None;
         };
         self.tombstones.begin(tombstone, id, index);
         let (entry, chain) = self.peers.join(&mut self.rpcs.slab, peer, index, false);
-        // Whoever keeps the payload waiting is asked for it.
-        let silence = entry.patience.for_bytes(&self.config);
         entry.latest_block = tombstone;
-        let deadline = now.after(silence);
         let (key, place) = self.rpcs.occupy(index, false);
-        *place = Rpc {
-            id,
-            peer,
-            socket: path.socket,
-            local: path.local,
-            local_port: common.dest_port,
-            remote_port: common.source_port,
-            state: State::Server(ServerRpc::Receiving(Inbound::new(data.message_length))),
-            pending: Pending::NONE,
-            progress: Progress::new(now),
-            deadline: Instant::NEVER,
-            in_flight: 0,
-            incast: data.incast,
-            tombstone,
-            due_bytes: 0,
-            is_aside: false,
-            chain,
-            event: UNLINKED,
-            short: place.short,
-            timer: place.timer,
-        };
-        if place.timer.is_after(deadline) {
-            self.timers.set(&mut self.rpcs.slab, index, deadline);
+        let ports = [common.dest_port, common.source_port];
+        place.begin(now, id, (path, ports), (peer, chain));
+        place.state = State::Server(ServerRpc::Receiving(Inbound::new(data.message_length)));
+        place.incast = data.incast;
+        place.tombstone = tombstone;
+        if place.timer.is_beyond(now, self.least_silence.of_bytes) {
+            // Whoever keeps the payload waiting is asked for it.
+            self.watch(now, index);
         }
         Some(key)
     }
@@ -344,32 +341,38 @@ impl Engine {
         self.post_unknown(path, peer, swap(&common, common.sender_id.flipped(), body));
     }
 
-    /// The first DATA of a message. Where it is all of it, which is the usual case, there is nothing to
-    /// keep account of.
+    /// Looks whether the bytes of DATA can be stored. Where it is all of a message of which nothing was
+    /// known (`is_first`), which is the usual case, there is nothing to keep account of.
     #[inline(always)]
-    fn plan_first(&mut self, now: Instant, key: RpcKey, data: &Data) -> Option<Placement<'_>> {
+    pub(crate) fn plan(
+        &mut self,
+        now: Instant,
+        rpc: RpcKey,
+        is_first: bool,
+        data: &Data,
+    ) -> Option<Placement<'_>> {
         let message = Received::of(data, self.rules.promised_max);
         let length = message.length;
-        if length > self.config.max_message_bytes {
-            self.end_too_long(now, key.index);
-            return None;
-        }
-        if data.payload_length < length || !self.budget.admits(length) {
-            self.rpcs[key.index].begin_inbound(length);
-            return self.plan(now, key.index, message, data.offset..data.end());
-        }
-        Some(Placement {
-            now,
-            place: Place {
-                rpc: key,
-                offset: 0,
-                length,
-                header_bytes: DATA_HEADER_BYTES,
-                message_length: length,
-                new: true,
+        let is_whole = is_first
+            && data.payload_length == length
+            && length <= self.config.max_message_bytes
+            && self.budget.admits(length);
+        let piece = match is_whole {
+            true => Piece {
+                start: 0,
+                end: length,
+                is_first,
             },
-            whole: Some(message),
+            false => self.plan_part(now, rpc.index, is_first, message, data)?,
+        };
+        Some(Placement {
             engine: self,
+            now,
+            rpc,
+            header_bytes: DATA_HEADER_BYTES + (piece.start - data.offset) as usize,
+            message,
+            piece,
+            is_whole,
         })
     }
 
@@ -382,17 +385,25 @@ impl Engine {
         self.fail(now, index, Failure::ResponseTooLong);
     }
 
-    /// Learns what DATA says of its message, and looks whether its bytes can be stored.
+    /// Learns what DATA says of its message, and looks which of its bytes are new and can be stored.
     #[inline(never)]
-    fn plan(
+    fn plan_part(
         &mut self,
         now: Instant,
         index: u32,
+        is_first: bool,
         message: Received,
-        bytes: Range<u32>,
-    ) -> Option<Placement<'_>> {
-        let (key, rpc) = self.rpcs.keyed(index);
-        let Some(inbound) = rpc.inbound() else {
+        data: &Data,
+    ) -> Option<Piece> {
+        if is_first {
+            if message.length > self.config.max_message_bytes {
+                self.end_too_long(now, index);
+                return None;
+            }
+            self.rpcs[index].begin_inbound(message.length);
+        }
+        let bytes = data.offset..data.end();
+        let Some(inbound) = self.rpcs[index].inbound() else {
             self.counters.dropped_duplicate += 1;
             return None;
         };
@@ -429,23 +440,15 @@ impl Engine {
             }
         };
         self.counters.data_trimmed += u64::from(new != bytes);
-        let place = Place {
-            rpc: key,
-            offset: new.start,
-            length: new.end - new.start,
-            header_bytes: DATA_HEADER_BYTES + (new.start - bytes.start) as usize,
-            message_length: length,
-            new: storage != Storage::Made,
-        };
-        Some(Placement {
-            engine: self,
-            now,
-            place,
-            whole: None,
+        Some(Piece {
+            start: new.start,
+            end: new.end,
+            is_first: storage != Storage::Made,
         })
     }
 
     /// The host stored bytes of a message.
+    #[inline(never)]
     fn store(&mut self, now: Instant, index: u32, bytes: Range<u32>) {
         let rpc = &mut self.rpcs[index];
         let peer = rpc.peer;

@@ -230,6 +230,35 @@ impl Vacant for Rpc {
 }
 
 impl Rpc {
+    /// An RPC begins in this place: goes this way, from our port to theirs, and has this link among the
+    /// RPCs of its peer. What is not the same for all of them is left to whoever begins it. The place
+    /// stays in the queues in which it waits for its turn.
+    #[inline(always)]
+    pub(crate) fn begin(
+        &mut self,
+        now: Instant,
+        id: RpcId,
+        (path, [local_port, remote_port]): (&Path, [u16; 2]),
+        (peer, chain): (u32, ChainLink),
+    ) {
+        self.id = id;
+        self.peer = peer;
+        self.socket = path.socket;
+        self.local = path.local;
+        self.local_port = local_port;
+        self.remote_port = remote_port;
+        self.pending = Pending::NONE;
+        self.progress = Progress::new(now);
+        self.deadline = Instant::NEVER;
+        self.in_flight = 0;
+        self.incast = false;
+        self.tombstone = NONE;
+        self.due_bytes = 0;
+        self.is_aside = false;
+        self.chain = chain;
+        self.event = UNLINKED;
+    }
+
     /// The message that we send in it, if any.
     #[inline]
     pub(crate) fn outbound(&mut self) -> Option<&mut Outbound> {

@@ -114,6 +114,12 @@ impl<T, const N: usize> Slab<T, N> {
 
     /// What lies at `index`, be it in use or not.
     #[inline]
+    pub(crate) fn lies_at(&self, index: u32) -> &T {
+        &self.slots[index].value
+    }
+
+    /// The same, to be changed.
+    #[inline]
     pub(crate) fn at(&mut self, index: u32) -> &mut T {
         &mut self.slots[index].value
     }

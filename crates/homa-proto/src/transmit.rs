@@ -13,7 +13,6 @@ use crate::owed::Owed;
 use crate::pacer::Pacer;
 use crate::peer::Peer;
 use crate::rpc::{Pending, Rpc, ServerRpc, State};
-use crate::slab::NONE;
 use crate::srpt::Precedence;
 use crate::time::Instant;
 use crate::wire::{Body, DATA_HEADER_BYTES, Data, Grant, Priority};
@@ -60,6 +59,16 @@ impl Segment {
             retransmit: false,
         }
     }
+}
+
+/// What became of a short message whose turn it was.
+enum Short {
+    /// It is in the burst, to this peer.
+    Added(u32),
+    /// It is not to be sent.
+    Gone,
+    /// It does not go with this burst, nor does what follows it.
+    Behind,
 }
 
 impl Engine {
@@ -240,49 +249,61 @@ impl Engine {
 
     /// Messages of one small packet: not held back, and those to one peer sent together.
     fn poll_short(&mut self, now: Instant, burst: &mut Burst) -> bool {
-        // Nobody, while the burst is empty.
-        let mut to = NONE;
+        let mut first = None;
         while let Some(index) = self.send.first_short() {
-            let (key, rpc) = self.rpcs.place(index);
-            let length = rpc.due_bytes;
-            if length == 0 {
-                self.send.pop_short(rpc);
-                continue;
-            }
-            if to != NONE && (to != rpc.peer || !rpc.leaves_by(burst.path())) {
+            // Once for the first packet and once for those behind it, which mostly are none: where one
+            // loop does both, what it keeps at hand from turn to turn costs more than they do.
+            if let Short::Added(to) = self.add_short(now, index, None, burst) {
+                first = Some(to);
                 break;
             }
-            let (peer, owed) = self.peers.with_owed(rpc.peer);
-            let priority = unscheduled_priority(&self.config, peer.cutoffs(), length);
-            if to == NONE {
-                burst.start(rpc.path(peer), priority);
-            } else if priority != burst.priority()
-                || !Self::may_follow(burst, &Limits::of(&self.config, &self.pacer), length)
-            {
-                break;
-            }
+        }
+        if first.is_none() {
+            return false;
+        }
+        while let Some(index) = self.send.first_short()
+            && !matches!(self.add_short(now, index, first, burst), Short::Behind)
+        {}
+        self.count_data(burst);
+        true
+    }
+
+    /// Adds the message whose turn it is to a burst that goes `to` a peer, or begins one with it.
+    #[inline(always)]
+    fn add_short(&mut self, now: Instant, index: u32, to: Option<u32>, burst: &mut Burst) -> Short {
+        let (key, rpc) = self.rpcs.place(index);
+        let length = rpc.due_bytes;
+        if length == 0 {
             self.send.pop_short(rpc);
-            rpc.due_bytes = 0;
-            let segment = Segment::whole(length);
-            if push_data(key, rpc, (peer, owed), &segment, burst) {
-                to = rpc.peer;
-                if let Some(at) = rpc.sent(now, length, peer, &self.config)
-                    && rpc.timer.is_after(at)
-                {
-                    self.timers.set(&mut self.rpcs.slab, index, at);
-                }
-            } else {
-                self.counters.held_back_unproven += 1;
-                self.demand_proof(now, index);
-                if to != NONE {
-                    break;
-                }
-            }
+            return Short::Gone;
         }
-        if to != NONE {
-            self.count_data(burst);
+        let to_whom = rpc.peer;
+        if to.is_some_and(|to| to != to_whom || !rpc.leaves_by(burst.path())) {
+            return Short::Behind;
         }
-        to != NONE
+        let (peer, owed) = self.peers.with_owed(to_whom);
+        let priority = unscheduled_priority(&self.config, peer.cutoffs(), length);
+        if to.is_none() {
+            burst.start(rpc.path(peer), priority);
+        } else if priority != burst.priority()
+            || !Self::may_follow(burst, &Limits::of(&self.config, &self.pacer), length)
+        {
+            return Short::Behind;
+        }
+        self.send.pop_short(rpc);
+        rpc.due_bytes = 0;
+        if !push_data(key, rpc, (peer, owed), &Segment::whole(length), burst) {
+            self.counters.held_back_unproven += 1;
+            self.demand_proof(now, index);
+            return match to {
+                Some(_) => Short::Behind,
+                None => Short::Gone,
+            };
+        }
+        if rpc.sent(now, length, &self.least_silence) {
+            self.watch(now, index);
+        }
+        Short::Added(to_whom)
     }
 
     fn count_data(&mut self, burst: &Burst) {
@@ -415,9 +436,8 @@ impl Engine {
 
     /// Bytes up to `end` were sent for the first time.
     fn sent(&mut self, now: Instant, index: u32, end: u32) {
-        let rpc = &mut self.rpcs[index];
-        if let Some(at) = rpc.sent(now, end, &self.peers[rpc.peer], &self.config) {
-            self.timers.set_at_latest(&mut self.rpcs.slab, index, at);
+        if self.rpcs[index].sent(now, end, &self.least_silence) {
+            self.watch(now, index);
         }
     }
 

@@ -20,6 +20,24 @@ pub(crate) enum Turn {
     Application,
 }
 
+/// The least silences, in nanoseconds, for which an RPC is looked at, whoever its peer is.
+pub(crate) struct LeastSilence {
+    /// Of one of which bytes are expected.
+    pub(crate) of_bytes: u64,
+    /// Of one whose ack is.
+    pub(crate) of_ack: u64,
+}
+
+impl LeastSilence {
+    pub(crate) fn new(config: &Config) -> Self {
+        // All others are longer, by the rules of the configuration.
+        Self {
+            of_bytes: nanos(config.resend_interval),
+            of_ack: nanos(config.ack_interval.min(config.resend_interval)),
+        }
+    }
+}
+
 impl Rpc {
     /// Silence after which it is first asked about, without back-off.
     #[inline]
@@ -45,44 +63,34 @@ impl Rpc {
         }
     }
 
-    /// Bytes up to `end` of its message were sent for the first time. Returns when to look at it,
-    /// if it is the peer's turn from now on: to acknowledge what is whole, else to grant more.
+    /// Bytes up to `end` of its message were sent for the first time. Returns whether somebody has to
+    /// look at it sooner than its timer fires, perhaps: it is the peer's turn from now on, to
+    /// acknowledge what is whole, else to grant more.
     #[inline(always)]
-    pub(crate) fn sent(
-        &mut self,
-        now: Instant,
-        end: u32,
-        peer: &Peer,
-        config: &Config,
-    ) -> Option<Instant> {
-        let silence = match &mut self.state {
+    pub(crate) fn sent(&mut self, now: Instant, end: u32, least: &LeastSilence) -> bool {
+        match &mut self.state {
             State::Client(client) => {
                 client.since = client.since.min(now);
                 client.request.sent = end;
                 if client.request.is_sendable() {
-                    return None;
+                    return false;
                 }
                 self.progress.wait_from(now);
-                match client.response {
-                    None => peer.patience.for_response(config),
-                    Some(_) => self.silence(peer, config),
-                }
+                self.timer.is_beyond(now, least.of_bytes)
             }
             State::Server(ServerRpc::Sending(response)) => {
                 response.sent = end;
                 if response.is_all_sent() {
                     self.progress = Progress::new(now);
-                    peer.patience.for_ack(config)
                 } else if response.is_sendable() {
-                    return None;
+                    return false;
                 } else {
                     self.progress.wait_from(now);
-                    self.silence(peer, config)
                 }
+                self.timer.is_beyond(now, least.of_ack)
             }
-            State::Server(_) | State::Over(_) => return None,
-        };
-        Some(now.after(silence).min(self.deadline))
+            State::Server(_) | State::Over(_) => false,
+        }
     }
 
     #[inline]

@@ -48,9 +48,15 @@ impl Timer {
 
     /// Whether it fires later than a moment that is to be met; an earlier one serves, since whoever is
     /// woken by it looks again.
-    #[inline]
-    pub(crate) const fn is_after(&self, deadline: Instant) -> bool {
+    const fn is_after(&self, deadline: Instant) -> bool {
         tick_of(deadline) < self.tick()
+    }
+
+    /// Whether it may fire later than `nanoseconds` from now. A rough look, which costs less than the
+    /// moment itself would.
+    #[inline]
+    pub(crate) const fn is_beyond(&self, now: Instant, nanoseconds: u64) -> bool {
+        (now.as_nanos() >> TICK_SHIFT) + (nanoseconds >> TICK_SHIFT) < self.tick()
     }
 
     #[inline]
@@ -117,8 +123,7 @@ impl Wheel {
     }
 
     /// Sets the deadline of `index`, whatever it was.
-    #[inline(never)]
-    pub(crate) fn set<T: Timed>(&mut self, table: &mut Slab<T>, index: u32, deadline: Instant) {
+    fn set<T: Timed>(&mut self, table: &mut Slab<T>, index: u32, deadline: Instant) {
         self.clear(table, index);
         self.place(table, index, tick_of(deadline));
     }

@@ -177,8 +177,11 @@ impl Data {
         header: &[u8],
         packet_length: u32,
     ) -> Result<(Common, Self), Malformed> {
-        let header = header.get(..packet_length as usize).unwrap_or(header);
-        let mut reader = Reader::new(header);
+        if (packet_length as usize) < DATA_HEADER_BYTES {
+            return Err(Malformed::Truncated);
+        }
+        // One check of the length for all fields.
+        let mut reader = Reader::new(header).part::<DATA_HEADER_BYTES>()?;
         let (common, _, sequence) = Common::parse(&mut reader)?;
         let data = Self::parse(&mut reader, sequence, packet_length)?;
         Ok((common, data))

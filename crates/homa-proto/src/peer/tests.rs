@@ -70,7 +70,7 @@ fn a_peer_that_was_needed_again_is_forgotten_when_it_was_idle_for_long_since() {
     let start = Instant::from_nanos(1 << 30);
     let index = peers.make(start, &address(1, 0)).unwrap();
     let later = start + config.peer_idle / 2;
-    peers.acquire(index);
+    peers[index].blocks += 1;
     peers.release(index, later);
     assert_eq!(peers.expire(start + config.peer_idle, &config), Some(false));
     assert_eq!(peers.len(), 1);

@@ -113,16 +113,17 @@ impl Data {
     /// Whether there is a payload and the message has room for it.
     #[inline]
     fn check(&self) -> Result<(), Malformed> {
-        if self.message_length == 0 {
-            return Err(Malformed::EmptyMessage);
+        let end = u64::from(self.offset) + u64::from(self.payload_length);
+        if self.payload_length > 0 && end <= u64::from(self.message_length) {
+            return Ok(());
         }
-        if self.payload_length == 0 {
-            return Err(Malformed::EmptyPayload);
-        }
-        match self.offset.checked_add(self.payload_length) {
-            Some(end) if end <= self.message_length => Ok(()),
-            _ => Err(Malformed::OutsideMessage),
-        }
+        Err(if self.message_length == 0 {
+            Malformed::EmptyMessage
+        } else if self.payload_length == 0 {
+            Malformed::EmptyPayload
+        } else {
+            Malformed::OutsideMessage
+        })
     }
 
     /// What the sequence field holds.

@@ -138,14 +138,15 @@ fn a_full_table_of_tombstones_refuses_early_and_forgets_nothing_early() {
 }
 
 #[test]
-fn ids_that_follow_each_other_share_a_tombstone_block() {
+fn of_ids_that_follow_each_other_little_is_left() {
     let mut world = World::echo_pair();
     for _ in 0..320 {
         world.call(0, 1, 10);
     }
     world.run_ms(5);
     let blocks = world.hosts[1].engine.usage().tombstone_blocks;
-    assert!((10..=11).contains(&blocks), "{blocks} blocks for 320 RPCs");
+    // One span for those that are over, and a block at either end that has ids left.
+    assert!((1..=3).contains(&blocks), "{blocks} blocks for 320 RPCs");
     world.assert_forgotten_later();
 }
 
