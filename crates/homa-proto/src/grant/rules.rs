@@ -118,7 +118,11 @@ mod tests {
 
     #[test]
     fn active_messages_take_the_low_levels_in_order_of_rank() {
-        let rules = Rules::new(&Config::default());
+        let config = Config {
+            cutoffs: Some(crate::REFERENCE_CUTOFFS),
+            ..Config::default()
+        };
+        let rules = Rules::new(&config);
         let levels =
             |active| -> [u8; 5] { core::array::from_fn(|rank| rules.priority(rank, active).get()) };
         // Unscheduled packets use the levels from 4 on.

@@ -185,12 +185,13 @@ fn every_length_from_64_on_lies_in_a_bin_that_ends_at_most_a_sixteenth_above_it(
 }
 
 #[test]
-fn the_first_cutoffs_are_the_references_with_eight_levels_and_fit_fewer() {
-    let first = |priorities| Host::new(priorities, 40_000).borders();
-    assert_eq!(first(8), [200, 2_800, 15_000]);
-    assert_eq!(first(4), [200]);
-    assert_eq!(first(2), [0; 0]);
-    assert_eq!(Host::new(1, 40_000).cutoffs[0], UNLIMITED);
+fn before_anything_is_known_all_that_goes_unasked_has_the_best_level() {
+    for priorities in 1..=8 {
+        let cutoffs = Host::new(priorities, 40_000).cutoffs;
+        let (there, absent) = cutoffs.split_at(usize::from(priorities));
+        assert_eq!(there.last(), Some(&UNLIMITED));
+        assert!(absent.iter().all(|&it| it == 0), "{cutoffs:?}");
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn cutoffs_follow_what_arrives_and_peers_are_told_lazily_with_a_new_revision() {
     world.call(0, 1, 100);
     world.run_ms(1);
     let first = told(&world, 1);
-    assert_eq!(first.cutoffs[4..], [UNLIMITED, 15_000, 2_800, 200]);
+    assert_eq!(first.cutoffs[1..], [0, 0, 0, 0, 0, 0, UNLIMITED]);
     call_in_turn(&mut world, 20, &[100, 100, 100, 100, 5_000]);
     let learned = told(&world, 1);
     // Seven levels for messages of two lengths: the others are left to scheduled packets.
@@ -84,6 +84,40 @@ fn levels_of_scheduled_packets_lie_below_the_learned_ones() {
         .iter()
         .filter_map(|(_, flight)| granted(flight));
     assert_eq!(levels.max(), Some(6));
+}
+
+#[test]
+fn who_has_not_heard_what_was_learned_sends_unasked_above_all_that_is_granted() {
+    let mut world = answering_pair(&Config::default());
+    let other = world.add_host_at(
+        core::net::SocketAddr::from(([10, 0, 0, 9], 4_000)),
+        Config::default(),
+    );
+    world.call(other, 1, 100);
+    world.run_ms(1);
+    // Nearly all bytes are scheduled: what goes unasked is to have one level.
+    call_in_turn(&mut world, 3, &[900_000]);
+    world.run_ms(2);
+    let before = world.trace.len();
+    (0..8).for_each(|_| {
+        world.call(0, 1, 900_000);
+    });
+    world.call(other, 1, 60_000);
+    world.run_ms(20);
+    let trace = || world.trace[before..].iter().map(|(_, flight)| flight);
+    let granted = |flight: &crate::world::Flight| match flight.body() {
+        Body::Grant(grant) => Some(grant.priority.get()),
+        _ => None,
+    };
+    let unasked = |flight: &crate::world::Flight| match flight.body() {
+        Body::Data(data) if flight.from == other && data.offset < data.incoming => {
+            Some(flight.priority)
+        }
+        _ => None,
+    };
+    let granted = trace().filter_map(granted).max();
+    let unasked = trace().filter_map(unasked).min();
+    assert!(unasked > granted, "{unasked:?}, {granted:?}");
 }
 
 #[test]

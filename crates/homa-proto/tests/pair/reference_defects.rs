@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use homa_proto::wire::{Body, Common, Data, OffsetForm, Packet, Priority, RpcId};
-use homa_proto::{Config, Failure};
+use homa_proto::{Config, Failure, REFERENCE_CUTOFFS};
 
 use crate::world::{Fate, World};
 
@@ -287,7 +287,12 @@ fn a_priority_that_does_not_exist_is_dropped_and_counted() {
 /// may overwrite it.
 #[test]
 fn each_burst_says_its_own_level_however_messages_of_one_socket_mix() {
-    let mut world = World::echo_pair();
+    let config = Config {
+        cutoffs: Some(REFERENCE_CUTOFFS),
+        ..Config::default()
+    };
+    let mut world = World::new([config.clone(), config]);
+    world.hosts[1].echo = true;
     world.call(0, 1, 10);
     world.run_ms(1);
     let before = world.trace.len();

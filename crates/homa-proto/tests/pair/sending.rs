@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use homa_proto::wire::Body;
-use homa_proto::{Config, Instant, Reason};
+use homa_proto::{Config, Instant, REFERENCE_CUTOFFS, Reason};
 
 use crate::world::World;
 
@@ -284,6 +284,7 @@ fn a_burst_ends_with_the_unscheduled_bytes_where_the_level_changes() {
         };
         let server = Config {
             fifo_grant_permille: 0,
+            cutoffs: Some(REFERENCE_CUTOFFS),
             ..Config::default()
         };
         let mut world = World::new([client, server]);
