@@ -172,7 +172,9 @@ impl Host {
         shares: bool,
     ) -> Option<usize> {
         if let [core] = self.cores.as_mut_slice() {
-            return core.engine.poll_transmit(now, burst).then_some(0);
+            // Most calls find nothing, and a glance tells.
+            let has_any = !core.engine.is_quiet() && core.engine.poll_transmit(now, burst);
+            return has_any.then_some(0);
         }
         let reports: Vec<Report> = self.cores.iter().map(|core| core.engine.report()).collect();
         let mut order = Vec::with_capacity(self.cores.len());
@@ -189,7 +191,25 @@ impl Host {
         numbers.find(|&number| self.cores[number].engine.poll_transmit(now, burst))
     }
 
+    /// Has the engines do what is due at `now`.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if let [core] = self.cores.as_mut_slice() {
+            // It is its deadline that the host woke for.
+            core.engine.handle_timeout(now);
+            return;
+        }
+        for core in &mut self.cores {
+            if core.engine.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                core.engine.handle_timeout(now);
+            }
+        }
+    }
+
+    /// When the first of the engines is to be called, in nanoseconds.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
+        if let [core] = self.cores.as_slice() {
+            return core.engine.poll_timeout().map(|(at, _)| at.as_nanos());
+        }
         let deadlines = self
             .cores
             .iter()
