@@ -169,7 +169,13 @@ pub(crate) fn run(arguments: &LabHost) -> Result<(), Failure> {
     child::tell(&())?;
     child::wait_for_word()?;
     child::end_with_parent().map_err(Failure::work("cannot watch the parent"))?;
-    let found = work(&job, &ready).unwrap_or_else(|error| Found::Nothing(error.to_string()));
+    // It stays until the end: what is under way is not broken off.
+    let mut transport = connect(&job, &ready);
+    let found = match &mut transport {
+        Ok(transport) => work(&job, &ready, transport.as_mut()),
+        Err(error) => Err(io::Error::other(error.to_string())),
+    };
+    let found = found.unwrap_or_else(|error| Found::Nothing(error.to_string()));
     child::tell(&found)?;
     // It serves on until then.
     loop {
@@ -245,7 +251,7 @@ pub(super) fn config(link_bits_per_second: u64, levels: u8) -> Config {
     .with_levels(levels)
 }
 
-fn work(job: &Job, host: &Option<homa::Host>) -> io::Result<Found> {
+fn work(job: &Job, host: &Option<homa::Host>, transport: &mut dyn Transport) -> io::Result<Found> {
     let workload = workload::named(&job.workload).map_err(io::Error::other)?;
     let pattern = Pattern::new(job.seed);
     let planner = Planner {
@@ -254,9 +260,8 @@ fn work(job: &Job, host: &Option<homa::Host>) -> io::Result<Found> {
         seed: seed_of(job.seed, job.host, job.process),
     };
     let mut problems = Problems::default();
-    let mut transport = connect(job, host)?;
     let mut client = Client {
-        transport: transport.as_mut(),
+        transport,
         pattern: &pattern,
         problems: &mut problems,
         answer: Answer::Checksum,
@@ -345,10 +350,6 @@ fn loaded(
     let mut tally = Tally::new(&bins, &load.base());
     let cpu_before = cpu_time()?;
     let counts_before = Counts::read(host.as_ref(), star::DEVICE)?;
-    if plan.is_empty() {
-        // Whoever is only called is there until the end.
-        thread::sleep(length + load.drain);
-    }
     client.open_loop(&plan, length, counted.clone(), &mut tally)?;
     let offered = plan.iter().filter(|arrival| counted.contains(&arrival.at));
     Ok(Found::Loaded {

@@ -121,7 +121,7 @@ impl Client<'_> {
 
     /// Starts every RPC of `plan` at its time, whatever happened to those before, and enters what
     /// becomes of them in `tally`, but for those planned outside of `counted`: they warm up,
-    /// or keep the others company at the end.
+    /// or keep the others company at the end. Those are not waited for.
     /// Latency counts from the planned time.
     ///
     /// # Errors
@@ -136,6 +136,7 @@ impl Client<'_> {
         let begin = Instant::now();
         let (last_end, mut end) = (begin + length + self.drain, begin + length);
         let spin = self.spin;
+        let is_awaited = |since: &Instant| *since - begin < counted.end;
         let (mut run, mut waiting) = (self.run(), plan.iter().peekable());
         loop {
             let now = Instant::now();
@@ -148,7 +149,8 @@ impl Client<'_> {
                 run.start(&arrival.message, begin + arrival.at)?;
             }
             let next = waiting.peek().map(|arrival| begin + arrival.at);
-            if now >= last_end || (next.is_none() && run.outstanding.is_empty()) {
+            let is_over = || !run.outstanding.values().any(|(_, since)| is_awaited(since));
+            if now >= last_end || (next.is_none() && now >= begin + length && is_over()) {
                 break;
             }
             let until = next.filter(|_| !run.is_full()).unwrap_or(last_end);
@@ -162,9 +164,10 @@ impl Client<'_> {
                 end = end.max(done.at);
             })?;
         }
-        let left = run.outstanding.len();
-        *run.left_over |= left > 0;
-        tally.record_end(end - begin, waiting.count() + left);
+        *run.left_over |= !run.outstanding.is_empty();
+        let left = run.outstanding.values().map(|(_, since)| *since);
+        let left = waiting.map(|arrival| begin + arrival.at).chain(left);
+        tally.record_end(end - begin, left.filter(is_awaited).count());
         Ok(())
     }
 
