@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::host::{HostOptions, LinkOption};
 use crate::lab::Lab;
 use crate::lab::host::LabHost;
+use crate::lab::shield::LabShield;
 use crate::overload::OverloadServer;
 use crate::sim::args::Sim;
 use crate::ss::Ss;
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     DemoServer(DemoServer),
     #[command(name = "internal-lab-host", hide = true)]
     LabHost(LabHost),
+    #[command(name = "internal-lab-shield", hide = true)]
+    LabShield(LabShield),
     #[command(name = "internal-overload-server", hide = true)]
     OverloadServer(OverloadServer),
     #[command(name = "internal-bench-server", hide = true)]

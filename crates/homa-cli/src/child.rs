@@ -6,6 +6,7 @@
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{self, Child, ChildStdout, Command, Stdio};
 use std::thread;
 
@@ -29,9 +30,20 @@ impl<T: DeserializeOwned> ChildProcess<T> {
     /// # Errors
     /// The process cannot be started, or ends before it has told its line.
     pub(crate) fn start(arguments: &[&str]) -> Result<Self, Failure> {
-        let program = env::current_exe().map_err(Failure::work("cannot find this program"))?;
-        let mut child = Command::new(program)
-            .args(arguments)
+        Self::start_as(this_program()?.args(arguments))
+    }
+
+    /// The same, out of reach of the terminal's keys: for one that has to end by itself, see
+    /// [`let_end`](Self::let_end).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) fn start_apart(arguments: &[&str]) -> Result<Self, Failure> {
+        Self::start_as(this_program()?.args(arguments).process_group(0))
+    }
+
+    fn start_as(command: &mut Command) -> Result<Self, Failure> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -69,10 +81,24 @@ impl<T: DeserializeOwned> ChildProcess<T> {
     }
 }
 
+impl<T> ChildProcess<T> {
+    /// Closes its input and waits until it has ended.
+    pub(crate) fn let_end(mut self) {
+        self.child.stdin = None;
+        // It fails only for a process that was waited for already.
+        let _ = self.child.wait();
+    }
+}
+
 impl<T> Drop for ChildProcess<T> {
     fn drop(&mut self) {
         end(&mut self.child);
     }
+}
+
+fn this_program() -> Result<Command, Failure> {
+    let program = env::current_exe().map_err(Failure::work("cannot find this program"))?;
+    Ok(Command::new(program))
 }
 
 fn read_line<T: DeserializeOwned>(output: &mut impl BufRead) -> Result<T, String> {

@@ -1,5 +1,6 @@
 //! Which processors a measuring thread runs on, and before whom.
 
+use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use thread_priority::ThreadPriority;
@@ -46,4 +47,35 @@ pub(crate) fn ran_nanos() -> u64 {
 pub(crate) fn go_first() -> bool {
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy).is_ok()
+}
+
+/// Processors as the kernel reads them: a bit each, in groups of 32, the highest first.
+pub(crate) fn mask(cpus: &[usize]) -> String {
+    let last = cpus.iter().max().map_or(0, |number| number / 32);
+    let groups = (0..=last).rev().map(|group| {
+        let here = cpus.iter().filter(|number| *number / 32 == group);
+        let bits = here.fold(0_u32, |bits, number| bits | 1 << (number % 32));
+        format!("{bits:x}")
+    });
+    groups.collect::<Vec<_>>().join(",")
+}
+
+/// Has the calling thread have as much of its processor as a thread may that does not run before all
+/// others; where that is not allowed, it has as much as any.
+pub(crate) fn go_often() {
+    const HIGHEST: i32 = -20;
+    // To Linux a process that is not named is the calling thread.
+    let _ = setpriority_process(None, HIGHEST);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_are_told_as_bits() {
+        assert_eq!((mask(&[1]).as_str(), mask(&[0, 2]).as_str()), ("2", "5"));
+        assert_eq!(mask(&[3, 33]), "2,8");
+        assert_eq!(mask(&[]), "0");
+    }
 }

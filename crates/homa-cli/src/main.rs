@@ -63,6 +63,7 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
         Command::EnginePoint(arguments) => bench::engine_point(&arguments),
         Command::Lab(arguments) => lab::run(&arguments),
         Command::LabHost(arguments) => lab::host::run(&arguments),
+        Command::LabShield(arguments) => lab::shield::run(&arguments),
         Command::Sim(arguments) => sim::run(&arguments.what),
         Command::Dump(arguments) => dump::run(&arguments),
         Command::Ss(arguments) => ss::run(&arguments),

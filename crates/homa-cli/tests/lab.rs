@@ -21,7 +21,7 @@ fn the_lab_measures_its_own_network_or_names_what_is_missing() {
     let file = directory.path().join("lab.json");
     let mut command = Command::new(env!("CARGO_BIN_EXE_homa"));
     command.args([
-        "lab", "check", "--hosts", "3", "--rate", "5", "--buffer", "60000", "--json",
+        "lab", "check", "--hosts", "3", "--rate", "5", "--buffer", "60000", "--share", "--json",
     ]);
     let output = command.arg(&file).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -33,7 +33,7 @@ fn the_lab_measures_its_own_network_or_names_what_is_missing() {
     }
     let json: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
     let findings = json.as_array().unwrap();
-    assert_eq!(findings.len(), 6, "{text}");
+    assert_eq!(findings.len(), 7, "{text}");
     // Which promises this machine can keep while other tests run is not the question here; the
     // exit code has to tell.
     let all_kept = findings.iter().all(|finding| finding["is_kept"] == true);
@@ -70,6 +70,7 @@ fn the_lab_compares_protocols_or_names_what_is_missing() {
         "--rounds",
         "1",
         "--allow-late",
+        "--share",
     ]);
     command.args(["--protocols", "homa,tcp_cubic_pair", "--json"]);
     let output = command.arg(&file).output().unwrap();
@@ -101,7 +102,7 @@ fn figures(arguments: &[&str]) -> Option<Value> {
     let directory = tempfile::tempdir().unwrap();
     let [json, page] = ["lab.json", "lab.html"].map(|name| directory.path().join(name));
     let output = slow_lab(arguments)
-        .args(["--seconds", "1", "--json"])
+        .args(["--share", "--seconds", "1", "--json"])
         .arg(&json)
         .arg("--html")
         .arg(&page)
@@ -173,7 +174,7 @@ fn in_an_incast_one_host_is_called_by_all_others() {
 #[test]
 fn nothing_is_left_of_a_lab_that_is_interrupted_or_killed() {
     for signal in [Signal::INT, Signal::KILL] {
-        let mut command = slow_lab(&["--seconds", "60", "--protocols", "homa"]);
+        let mut command = slow_lab(&["--share", "--seconds", "60", "--protocols", "homa"]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut lab = command.spawn().unwrap();
         let hosts = hosts_of(&mut lab);
@@ -186,6 +187,39 @@ fn nothing_is_left_of_a_lab_that_is_interrupted_or_killed() {
             thread::yield_now();
         }
     }
+}
+
+#[test]
+fn other_programs_leave_the_switch_s_processor_and_may_come_back_however_the_lab_ends() {
+    let mut bystander = Command::new("sleep").arg("60").spawn().unwrap();
+    let before = allowed_processors(bystander.id());
+    let has_two = before.contains([',', '-']);
+    for signal in [Signal::INT, Signal::KILL] {
+        let mut command = slow_lab(&["--seconds", "60", "--protocols", "homa"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut lab = command.spawn().unwrap();
+        let runs = !hosts_of(&mut lab).is_empty();
+        let meanwhile = allowed_processors(bystander.id());
+        assert_eq!(meanwhile != before, runs && has_two, "{meanwhile}");
+        let _ = kill_process(Pid::from_child(&lab), signal);
+        assert!(!lab.wait().unwrap().success());
+        let begun = Instant::now();
+        while allowed_processors(bystander.id()) != before {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{signal:?}");
+            thread::yield_now();
+        }
+    }
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+}
+
+/// Where the process may run, as the system tells it.
+fn allowed_processors(process: u32) -> String {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("Cpus_allowed_list"));
+    line.unwrap().to_owned()
 }
 
 /// The processes of the three hosts, once all run; none if the lab ended before.

@@ -55,15 +55,15 @@ pub(crate) struct Compare {
     )]
     pub(crate) protocols: Vec<Protocol>,
 
-    /// How long to measure each protocol with each buffer, in seconds; without it as long as it takes
-    /// for enough short messages.
+    /// How long to measure each protocol with each buffer, in seconds, and two at once for twice as
+    /// long; without it as long as it takes for enough short messages.
     #[arg(long, value_name = "N", value_parser = seconds)]
     pub(crate) seconds: Option<Duration>,
 
     /// Turns that this time is divided into, so that whatever else the machine does hits all
-    /// protocols.
-    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) rounds: u32,
+    /// protocols; without it so many that none takes more than half a minute.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: Option<u32>,
 
     /// Short messages are the smallest tenth, and no longer than this.
     #[arg(long, value_name = "BYTES", default_value = "1500", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -85,11 +85,16 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) seed: u64,
 
+    /// Let other programs run on the switch's processor, too. Otherwise all threads of the machine are
+    /// kept off it for the time of the run, as far as this user may.
+    #[arg(long)]
+    pub(crate) share: bool,
+
     /// Keep turns in which the switch was late, and say so, instead of repeating them.
     #[arg(long)]
     pub(crate) allow_late: bool,
 
-    /// Write the figures to FILE as JSON.
+    /// Write the figures to FILE as JSON, again after each workload and buffer.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
@@ -128,6 +133,11 @@ pub(crate) struct Check {
     /// Bytes of the switch's buffer, which all its ports share.
     #[arg(long, value_name = "BYTES", default_value = "1500000", value_parser = clap::value_parser!(u32).range(20_000..=100_000_000))]
     pub(crate) buffer: u32,
+
+    /// Let other programs run on the switch's processor, too. Otherwise all threads of the machine are
+    /// kept off it for the time of the run, as far as this user may.
+    #[arg(long)]
+    pub(crate) share: bool,
 
     /// Write the figures to FILE as JSON.
     #[arg(long, value_name = "FILE")]

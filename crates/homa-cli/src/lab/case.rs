@@ -4,12 +4,13 @@ use core::fmt;
 
 use serde::Serialize;
 
-use super::args::Compare;
 use super::counts::Counts;
 use super::host::Load;
+use super::protocol::Protocol;
 use super::rates::Rates;
 use super::ratios::{self, samples_min};
-use super::running::Span;
+use super::running::{Span, Standing};
+use super::shield::Shielded;
 use super::sustained::Sustained;
 use crate::failure::Failure;
 use crate::graph::{latency_graph, slowdown_graph};
@@ -28,13 +29,17 @@ pub(super) struct Case {
     pub(super) link_mbps: f64,
     /// Payload of requests that each host offers.
     pub(super) offered_mbps: f64,
-    /// Of each protocol, without warm-up.
+    /// Of each protocol, without warm-up; twice that of two at once. In so many turns.
     pub(super) seconds: f64,
-    /// Whether the switch ran before all others.
-    pub(super) is_real_time: bool,
+    pub(super) rounds: u32,
+    /// How the switch had its processor, and who was kept off it.
+    pub(super) standing: Standing,
+    pub(super) shielded: Option<Shielded>,
     pub(super) unloaded_us: Vec<(usize, f64)>,
     /// Turns in which the switch was late, and which were repeated or, if that was allowed, kept.
     pub(super) rejected_count: u32,
+    /// Whose they were, and what the switch did in them.
+    pub(super) rejected: Vec<(String, Span)>,
     pub(super) late_count: u32,
     /// Protocols whose turns were late however often they were tried, once for each round.
     pub(super) always_late: Vec<String>,
@@ -59,8 +64,10 @@ pub(super) struct Row {
     /// RPCs that failed, and why the first one did.
     pub(super) failed_count: u64,
     pub(super) first_failure: Option<String>,
-    /// Packets that the switch dropped, and the most that it held.
+    /// Packets that the switch dropped, those that found no room at their host's uplink, and the most
+    /// that the switch held.
     pub(super) dropped_count: u64,
+    pub(super) uplinks_dropped_count: u64,
     pub(super) buffer_max_bytes: u64,
     /// What the hosts' own systems counted.
     pub(super) hosts: Counts,
@@ -91,11 +98,11 @@ pub(super) struct Bin {
 impl Case {
     /// No figures yet.
     pub(super) fn new(
-        arguments: &Compare,
         workload: &str,
         buffer_bytes: u32,
         rates: &Rates,
         load: &Load,
+        rounds: u32,
     ) -> Self {
         let unloaded = load.unloaded.iter();
         Self {
@@ -103,12 +110,15 @@ impl Case {
             buffer_bytes,
             link_mbps: rates.link / 1e6,
             offered_mbps: rates.payload * 8.0 / 1e6,
-            seconds: (load.window * arguments.rounds).as_secs_f64(),
-            is_real_time: false,
+            seconds: (load.window * rounds).as_secs_f64(),
+            rounds,
+            standing: Standing::Any,
+            shielded: None,
             unloaded_us: unloaded
                 .map(|(size, nanos)| (*size, *nanos as f64 / 1e3))
                 .collect(),
             rejected_count: 0,
+            rejected: Vec::new(),
             late_count: 0,
             always_late: Vec::new(),
             sustained: Vec::new(),
@@ -120,9 +130,16 @@ impl Case {
     pub(super) fn admit(&mut self, row: &'static str, span: &Span) {
         let row = self.row(row);
         row.dropped_count += span.dropped;
+        row.uplinks_dropped_count += span.uplinks_dropped;
         row.buffer_max_bytes = row.buffer_max_bytes.max(span.buffer_max_bytes);
         row.late_p99_us = row.late_p99_us.max(span.late_p99_us);
         row.spans.push(span.clone());
+    }
+
+    /// The switch was late in a turn, which is repeated.
+    pub(super) fn reject(&mut self, protocol: Protocol, span: &Span) {
+        self.rejected_count += 1;
+        self.rejected.push((protocol.name(), span.clone()));
     }
 
     /// A host's part of a turn.
@@ -221,8 +238,13 @@ impl Case {
     pub(super) fn title(&self) -> String {
         format!(
             "{}, {} bytes of buffer, links of {:.1} Mbit/s, {:.1} Mbit/s of requests from each host, \
-             {:.0} s",
-            self.workload, self.buffer_bytes, self.link_mbps, self.offered_mbps, self.seconds
+             {:.0} s in turns of {:.1} s",
+            self.workload,
+            self.buffer_bytes,
+            self.link_mbps,
+            self.offered_mbps,
+            self.seconds,
+            self.seconds / f64::from(self.rounds)
         )
     }
 
@@ -288,7 +310,7 @@ impl fmt::Display for Case {
                 row.mean_slowdown,
                 row.delivered,
                 row.dropped_count,
-                row.hosts.device_dropped,
+                row.hosts.device_dropped + row.uplinks_dropped_count,
                 row.hosts.retransmitted,
                 row.start_late_p99_us,
                 row.late_p99_us,
@@ -324,7 +346,14 @@ impl Case {
                 ratios::AGREES_WITHIN
             )?;
         }
-        if !self.is_real_time {
+        if let Some(shielded) = self.shielded {
+            let (moved, left) = (shielded.moved_count, shielded.left_count);
+            writeln!(
+                f,
+                "{moved} threads of the machine were kept off the switch's processor, {left} could not be."
+            )?;
+        }
+        if self.standing == Standing::Any {
             writeln!(
                 f,
                 "The switch ran WITHOUT real-time priority, which is not allowed here."

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::args::Check;
 use super::fabric::Fabric;
 use super::placement::Placement;
-use super::running::{Running, Span};
+use super::running::{Running, Span, Standing};
+use super::shield::Shield;
 use super::traffic::{datagram_wire_bytes, efficiency, flood, round_trips};
 use crate::awake::Awake;
 use crate::cpu;
@@ -24,7 +25,7 @@ pub(super) const DEVICE_QUEUE_PACKETS: u32 = 100;
 
 /// How long each measurement takes.
 const LENGTH: Duration = Duration::from_millis(800);
-const MEASUREMENTS: u32 = 4;
+const MEASUREMENTS: u32 = 5;
 
 /// Bytes of an idle network's datagram.
 const PING_BYTES: usize = 100;
@@ -39,6 +40,10 @@ const RATE_TOLERANCE: f64 = 0.02;
 
 /// A full packet on the wire.
 const PACKET_WIRE_BYTES: u32 = 1538;
+
+/// Where priorities are strict.
+const AT_SWITCH: &str = "the best level leaves nothing";
+const AT_HOST: &str = "nor does it at its own host";
 
 /// What two kernels and the switch may add to the wire's own time.
 const KERNEL_MAX_US: f64 = 300.0;
@@ -64,7 +69,11 @@ impl fmt::Display for Finding {
 /// The network cannot be made, or a promise is broken.
 pub(super) fn run(arguments: &Check) -> Result<(), Failure> {
     let json_file = OutputFile::create(arguments.json.as_deref())?;
-    let findings = measure(arguments).map_err(Failure::work("cannot run the lab"))?;
+    let placement = Placement::of_machine();
+    let shield = Shield::raise(&placement, arguments.share)?;
+    let findings = measure(arguments, &placement, shield.is_alone());
+    let findings = findings.map_err(Failure::work("cannot run the lab"))?;
+    drop(shield);
     let mut output = io::stdout();
     for finding in &findings {
         writeln!(output, "{finding}").map_err(Failure::work("cannot print"))?;
@@ -82,7 +91,7 @@ pub(super) fn run(arguments: &Check) -> Result<(), Failure> {
     ))
 }
 
-fn measure(arguments: &Check) -> io::Result<Vec<Finding>> {
+fn measure(arguments: &Check, placement: &Placement, is_alone: bool) -> io::Result<Vec<Finding>> {
     let link = LinkConfig {
         bits_per_second: u64::from(arguments.rate) * 1_000_000,
         delay: 0,
@@ -91,13 +100,12 @@ fn measure(arguments: &Check) -> io::Result<Vec<Finding>> {
         bytes: arguments.buffer.into(),
         alpha_eighths: 8,
     };
-    let placement = Placement::of_machine();
     let (hosts, tuns) = star::lay(arguments.hosts, DEVICE_QUEUE_PACKETS, &placement.hosts)?;
     let _awake = Awake::keep(&placement.hosts);
     cpu::pin(&placement.hosts)?;
     let progress = Progress::start(LENGTH * MEASUREMENTS);
     let fabric = Fabric::new(arguments.hosts, link, buffer);
-    let running = Running::start(fabric, tuns, &placement)?;
+    let running = Running::start(fabric, tuns, placement, is_alone)?;
     let (rate, last) = (link.bits_per_second as f64, arguments.hosts - 1);
     let everybody: Vec<(u8, u8)> = (0..last).map(|host| (host, 0)).collect();
 
@@ -110,13 +118,17 @@ fn measure(arguments: &Check) -> io::Result<Vec<Finding>> {
     running.settle()?;
     progress.say("strict order");
     let both = flood(&hosts, &[(0, 7), (1, 0)], 2, rate, LENGTH)?;
-    findings.push(strict(both[0], both[1], rate));
+    findings.push(strict(AT_SWITCH, both[0], both[1], rate));
+    running.settle()?;
+    progress.say("strict order at a host");
+    let both = flood(&hosts, &[(0, 7), (0, 0)], 2, rate, LENGTH)?;
+    findings.push(strict(AT_HOST, both[0], both[1], rate));
     running.settle()?;
     progress.say("shared buffer");
     flood(&hosts, &everybody, last, rate, LENGTH)?;
     let span = running.span()?;
     findings.push(shared(&span, arguments.buffer.into()));
-    findings.extend(pace(&span, running.is_real_time));
+    findings.extend(pace(&span, running.standing));
     progress.finish();
     Ok(findings)
 }
@@ -147,11 +159,11 @@ fn carries(bits_per_second: f64, rate: f64) -> Finding {
     }
 }
 
-fn strict(best: f64, worst: f64, rate: f64) -> Finding {
+fn strict(promise: &'static str, best: f64, worst: f64, rate: f64) -> Finding {
     let wanted = rate * efficiency();
     let [best, worst] = [best, worst].map(|rate| rate / wanted);
     Finding {
-        promise: "the best level leaves nothing",
+        promise,
         found: format!(
             "best {:.1} %, worst {:.1} % of the link",
             best * 100.0,
@@ -176,14 +188,17 @@ fn shared(span: &Span, buffer: u64) -> Finding {
     }
 }
 
-fn pace(span: &Span, is_real_time: bool) -> [Finding; 2] {
-    let priority = if is_real_time { "with" } else { "WITHOUT" };
+fn pace(span: &Span, standing: Standing) -> [Finding; 2] {
+    let priority = match standing {
+        Standing::Alone => "alone on its processor",
+        Standing::First => "with real-time priority",
+        Standing::Any => "WITHOUT real-time priority",
+    };
     [
         Finding {
             promise: "the switch is in time",
             found: format!(
-                "late by {:.0} µs at p50, {:.0} µs at p99, {priority} real-time priority; {} \
-                 packets refused",
+                "late by {:.0} µs at p50, {:.0} µs at p99, {priority}; {} packets refused",
                 span.late_p50_us, span.late_p99_us, span.refused
             ),
             is_kept: span.late_p99_us <= LATE_MAX_US && span.refused == 0,
@@ -209,6 +224,7 @@ mod tests {
         Span {
             forwarded: 1000,
             dropped: 10,
+            uplinks_dropped: 0,
             buffer_max_bytes: 749_500,
             held_bytes: 0,
             refused: 0,
@@ -229,9 +245,9 @@ mod tests {
         let full = 100e6 * efficiency();
         assert!(carries(full * 0.99, 100e6).is_kept);
         assert!(!carries(full * 0.97, 100e6).is_kept && !carries(full * 1.03, 100e6).is_kept);
-        assert!(strict(full, full * 0.01, 100e6).is_kept);
-        assert!(!strict(full, full * 0.03, 100e6).is_kept);
-        assert!(!strict(full * 0.9, 0.0, 100e6).is_kept);
+        assert!(strict(AT_SWITCH, full, full * 0.01, 100e6).is_kept);
+        assert!(!strict(AT_SWITCH, full, full * 0.03, 100e6).is_kept);
+        assert!(!strict(AT_SWITCH, full * 0.9, 0.0, 100e6).is_kept);
     }
 
     #[test]
@@ -256,16 +272,20 @@ mod tests {
             .is_kept
         };
         assert!(held(750_500) && !held(752_000) && !held(748_000));
-        assert!(pace(&span(), true).iter().all(|finding| finding.is_kept));
+        assert!(
+            pace(&span(), Standing::First)
+                .iter()
+                .all(|finding| finding.is_kept)
+        );
         let late = Span {
             late_p99_us: 101.0,
             ..span()
         };
-        assert!(!pace(&late, true)[0].is_kept);
+        assert!(!pace(&late, Standing::First)[0].is_kept);
         let busy = Span {
             busy: 0.71,
             ..span()
         };
-        assert!(!pace(&busy, true)[1].is_kept);
+        assert!(!pace(&busy, Standing::First)[1].is_kept);
     }
 }

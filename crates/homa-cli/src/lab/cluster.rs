@@ -8,7 +8,8 @@ use super::fabric::Fabric;
 use super::host::{Found, Job, Load};
 use super::placement::Placement;
 use super::protocol::{Carrier, Part, Protocol};
-use super::running::{Running, Span};
+use super::running::{Running, Span, Standing};
+use super::shield::{Shield, Shielded};
 use super::wire::message_wire_bytes;
 use crate::awake::Awake;
 use crate::child::ChildProcess;
@@ -19,13 +20,14 @@ use crate::traffic::plan::spread;
 use crate::workload;
 
 /// How often a turn is tried in which the switch was late, and a round trip that nobody answered.
-const TRIES_MAX: u32 = 4;
+const TRIES_MAX: u32 = 6;
 
 /// A cluster that runs.
 pub(super) struct Cluster {
     hosts: Vec<Namespace>,
     running: Running,
     _awake: Awake,
+    shield: Shield,
     job: Job,
     processes: u16,
 }
@@ -56,10 +58,12 @@ impl Cluster {
         let laid = star::lay(arguments.hosts, DEVICE_QUEUE_PACKETS, &placement.hosts);
         let (hosts, tuns) = laid.map_err(Failure::work("cannot lay the network"))?;
         let fabric = Fabric::new(arguments.hosts, link, buffer);
-        let running = Running::start(fabric, tuns, &placement)
+        let shield = Shield::raise(&placement, arguments.share)?;
+        let running = Running::start(fabric, tuns, &placement, shield.is_alone())
             .map_err(Failure::work("cannot start the switch"))?;
         Ok(Self {
             _awake: Awake::keep(&placement.hosts),
+            shield,
             hosts,
             running,
             job: Job {
@@ -79,9 +83,14 @@ impl Cluster {
         })
     }
 
-    /// Whether the switch runs before all others.
-    pub(super) const fn is_real_time(&self) -> bool {
-        self.running.is_real_time
+    /// How the switch has its processor.
+    pub(super) const fn standing(&self) -> Standing {
+        self.running.standing
+    }
+
+    /// Who was kept off it; `None` if that was not tried.
+    pub(super) fn shielded(&self) -> Option<Shielded> {
+        self.shield.shielded()
     }
 
     /// The fastest round trip of each size, whichever of Homa and TCP makes it, in nanoseconds.

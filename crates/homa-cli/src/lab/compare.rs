@@ -12,9 +12,11 @@ use super::case::Case;
 use super::cluster::{Cluster, Turn};
 use super::host::{Found, Load, RTO_MIN_SETTING, config, seed_of};
 use super::placement::Placement;
-use super::protocol::{Carrier, Protocol};
+use super::protocol::{Carrier, LEVELS, Protocol};
 use super::rates::Rates;
+use super::ratios::samples_min;
 use super::report::Report;
+use super::running::Span;
 use super::sustained;
 use super::virtual_time::{self, Scene};
 use super::wire::message_wire_bytes;
@@ -22,7 +24,7 @@ use crate::congestion::Congestion;
 use crate::failure::Failure;
 use crate::output::OutputFile;
 use crate::progress::Progress;
-use crate::traffic::plan::{Pattern, Planner};
+use crate::traffic::plan::{Arrival, Pattern, Planner};
 use crate::traffic::tally::{Bins, Tally, Unloaded};
 use crate::workload;
 
@@ -32,35 +34,32 @@ pub(super) const COOL_DOWN: Duration = Duration::from_millis(500);
 /// What the row of the simulated hosts is called.
 pub(super) const VIRTUAL: &str = "homa_virtual";
 
-/// Levels of the simulated hosts.
-const LEVELS: u8 = 8;
-
 /// Measures, prints the report, and writes the files that were asked for.
 ///
 /// # Errors
 /// The network cannot be made, a host does not do its work, or the switch is always late.
 pub(super) fn run(arguments: &Compare) -> Result<(), Failure> {
-    let json_file = OutputFile::create(arguments.json.as_deref())?;
-    let html_file = OutputFile::create(arguments.html.as_deref())?;
+    let mut json_file = OutputFile::create(arguments.json.as_deref())?;
+    let mut html_file = OutputFile::create(arguments.html.as_deref())?;
     let (protocols, left_out) = available(&arguments.protocols);
     let mut report = Report::new(arguments, left_out);
     for name in &arguments.workload {
+        let mut unloaded = None;
         for buffer in &arguments.buffer {
-            report
-                .cases
-                .push(measure(arguments, &protocols, name, *buffer)?);
+            let case = measure(arguments, &protocols, name, *buffer, &mut unloaded)?;
+            report.cases.push(case);
+            report.compare();
+            if let Some(file) = &mut json_file {
+                file.rewrite_json(&report)?;
+            }
+            if let Some(file) = &mut html_file {
+                file.rewrite(report.to_html()?.as_bytes())?;
+            }
         }
     }
-    report.compare();
     io::stdout()
         .write_all(report.to_string().as_bytes())
         .map_err(Failure::work("cannot print"))?;
-    if let Some(file) = json_file {
-        file.write_json(&report)?;
-    }
-    if let Some(file) = html_file {
-        file.write(report.to_html()?.as_bytes())?;
-    }
     report.verdict()
 }
 
@@ -100,55 +99,48 @@ fn measure(
     protocols: &[Protocol],
     name: &str,
     buffer_bytes: u32,
+    unloaded: &mut Option<Vec<(usize, u64)>>,
 ) -> Result<Case, Failure> {
     let workload = workload::named(name).map_err(Failure::Usage)?;
     let rates = Rates::of(arguments, &workload, arguments.load);
-    let scene = Scene {
-        link: LinkConfig {
-            bits_per_second: rates.link as u64,
-            delay: 0,
-        },
-        buffer: BufferConfig {
-            bytes: buffer_bytes.into(),
-            alpha_eighths: 8,
-        },
-        software: Duration::ZERO,
-    };
+    let scene = scene(&rates, buffer_bytes);
     let cluster = Cluster::start(arguments, name, scene.link, scene.buffer)?;
     let short_max = arguments.short_max as usize;
     let bins = Bins::with_first(&workload, short_max);
-    let turn = WARM_UP + turn_seconds(arguments, &workload, &bins, &rates) + COOL_DOWN;
+    let timetable = Timetable::of(arguments, &workload, &bins, &rates);
     let load = Load {
         slice: 0,
         bytes_per_second: rates.payload,
         short_max,
         warm_up: WARM_UP,
-        window: turn - WARM_UP - COOL_DOWN,
+        window: timetable.window,
         cool_down: COOL_DOWN,
         drain: rates.drain(),
         unloaded: Vec::new(),
     };
-    let progress = Progress::start(turn * arguments.rounds * protocols.len() as u32);
-    progress.say("unloaded round trips");
+    let progress = Progress::start(timetable.length(protocols));
+    if unloaded.is_none() {
+        progress.say("unloaded round trips");
+        *unloaded = Some(cluster.unloaded()?);
+    }
     let load = Load {
-        unloaded: cluster.unloaded()?,
+        unloaded: unloaded.clone().unwrap_or_default(),
         ..load
     };
-    let mut case = Case::new(arguments, name, buffer_bytes, &rates, &load);
-    case.is_real_time = cluster.is_real_time();
+    let rounds = timetable.rounds;
+    let mut case = Case::new(name, buffer_bytes, &rates, &load, rounds);
+    (case.standing, case.shielded) = (cluster.standing(), cluster.shielded());
     let mut tallies = Tallies::new(&bins, &load);
-    for slice in 0..arguments.rounds {
+    for (slice, protocol) in timetable.turns(protocols) {
+        progress.say(protocol.label());
         let load = Load {
             slice,
             ..load.clone()
         };
-        for protocol in protocols {
-            progress.say(protocol.label());
-            let rejected = |_: &_| case.rejected_count += 1;
-            match cluster.turn_in_time(*protocol, &load, arguments.allow_late, rejected)? {
-                Some(turn) => take(*protocol, turn, &mut tallies, &mut case),
-                None => case.always_late.push(protocol.name()),
-            }
+        let rejected = |span: &Span| case.reject(protocol, span);
+        match cluster.turn_in_time(protocol, &load, arguments.allow_late, rejected)? {
+            Some(turn) => take(protocol, turn, &mut tallies, &mut case),
+            None => case.always_late.push(protocol.name()),
         }
     }
     if arguments.sustained {
@@ -158,22 +150,73 @@ fn measure(
     for (row, tally) in &tallies.by_row {
         case.finish(row, tally);
     }
-    if protocols.contains(&Protocol::Homa) && !arguments.incast && arguments.processes == 1 {
-        imagine(arguments, &workload, &load, &scene, &bins, &mut case)?;
+    if !arguments.incast && arguments.processes == 1 {
+        let plans = |slice| plans(arguments, &workload, &load, slice);
+        for imagined in IMAGINED.iter().filter(|it| protocols.contains(&it.of)) {
+            let mut tally = Tally::new(&bins, &load.base());
+            for slice in 0..rounds {
+                imagined.turn(&plans(slice), &load, &scene, &mut tally, &mut case)?;
+            }
+            case.finish(imagined.row, &tally);
+        }
     }
     Ok(case)
 }
 
-/// How long a turn counts: what was asked for, or as long as it takes for enough short messages.
-fn turn_seconds(arguments: &Compare, workload: &Workload, bins: &Bins, rates: &Rates) -> Duration {
-    if let Some(seconds) = arguments.seconds {
-        return seconds / arguments.rounds;
+/// The network of these rates, with a switch that has so much buffer.
+const fn scene(rates: &Rates, buffer_bytes: u32) -> Scene {
+    Scene {
+        link: LinkConfig {
+            bits_per_second: rates.link as u64,
+            delay: 0,
+        },
+        buffer: BufferConfig {
+            bytes: buffer_bytes as u64,
+            alpha_eighths: 8,
+        },
+        software: Duration::ZERO,
     }
-    let share = bins.first_share(workload);
-    let wanted = super::ratios::samples_min(workload.mean_bytes()) as f64 * SAMPLES_SPARE;
-    let seconds = wanted / (rates.messages * share) / f64::from(arguments.rounds);
-    let longest = TURNS_MAX_SECONDS / f64::from(arguments.rounds);
-    Duration::from_secs_f64(seconds.clamp(TURN_MIN_SECONDS, longest).ceil())
+}
+
+/// How the time of the protocols is divided.
+#[derive(Clone, Copy)]
+struct Timetable {
+    rounds: u32,
+    /// What counts of a turn.
+    window: Duration,
+}
+
+impl Timetable {
+    /// As was asked for, or as it takes for enough short messages.
+    fn of(arguments: &Compare, workload: &Workload, bins: &Bins, rates: &Rates) -> Self {
+        let wanted = samples_min(workload.mean_bytes()) as f64 * SAMPLES_SPARE;
+        let enough = wanted / (rates.messages * bins.first_share(workload));
+        let enough = enough.clamp(TURN_MIN_SECONDS, TURNS_MAX_SECONDS);
+        let seconds = arguments.seconds.map_or(enough, |it| it.as_secs_f64());
+        let rounds = (seconds / TURN_MAX_SECONDS).ceil() as u32;
+        let rounds = arguments.rounds.unwrap_or(rounds).max(1);
+        Self {
+            rounds,
+            window: Duration::from_secs_f64((seconds * 10.0 / f64::from(rounds)).ceil() / 10.0),
+        }
+    }
+
+    /// Whose turn it is, with which arrivals. Who shares the load with others has more turns, to have as
+    /// many messages.
+    fn turns(self, protocols: &[Protocol]) -> impl Iterator<Item = (u32, Protocol)> {
+        (0..self.rounds).flat_map(move |round| {
+            protocols.iter().flat_map(move |protocol| {
+                let count = protocol.parts().len() as u32;
+                (0..count).map(move |turn| (round + turn * self.rounds, *protocol))
+            })
+        })
+    }
+
+    /// About how long all of that takes.
+    fn length(self, protocols: &[Protocol]) -> Duration {
+        let turn = WARM_UP + self.window + COOL_DOWN + BESIDE_A_TURN;
+        turn * self.turns(protocols).count() as u32
+    }
 }
 
 /// So many more short messages are planned than a verdict takes, as they come by chance.
@@ -183,8 +226,12 @@ const SAMPLES_SPARE: f64 = 1.1;
 /// messages has no verdict.
 const TURNS_MAX_SECONDS: f64 = 220.0;
 
-/// A shorter turn is mostly begin and end.
+/// A shorter turn is mostly begin and end, and of a longer one more is lost when it was late.
 const TURN_MIN_SECONDS: f64 = 4.0;
+const TURN_MAX_SECONDS: f64 = 31.0;
+
+/// What starting processes and waiting for the last messages take.
+const BESIDE_A_TURN: Duration = Duration::from_secs(3);
 
 /// A tally for each row.
 struct Tallies {
@@ -245,44 +292,64 @@ fn software_time(unloaded: &[(usize, u64)], link: LinkConfig) -> Duration {
     Duration::from_nanos(fastest.saturating_sub(wire) / 4)
 }
 
-/// The turns of Homa in virtual time.
-fn imagine(
-    arguments: &Compare,
-    workload: &Workload,
-    load: &Load,
-    scene: &Scene,
-    bins: &Bins,
-    case: &mut Case,
-) -> Result<(), Failure> {
+/// What all hosts send in a turn.
+fn plans(arguments: &Compare, workload: &Workload, load: &Load, slice: u32) -> Vec<Vec<Arrival>> {
     let pattern = Pattern::new(arguments.seed);
-    let mut tally = Tally::new(bins, &load.base());
-    let (counted, length) = (load.counted(), load.length());
-    let config = config(scene.link.bits_per_second, LEVELS);
-    let scene = Scene {
-        software: software_time(&load.unloaded, scene.link),
-        ..*scene
+    let plan = |host| {
+        let planner = Planner {
+            workload,
+            pattern: &pattern,
+            seed: seed_of(arguments.seed, host, 0),
+        };
+        planner.slice(slice, load.length(), load.bytes_per_second)
     };
-    for slice in 0..arguments.rounds {
-        let plans: Vec<_> = (0..arguments.hosts)
-            .map(|host| {
-                let planner = Planner {
-                    workload,
-                    pattern: &pattern,
-                    seed: seed_of(arguments.seed, host, 0),
-                };
-                planner.slice(slice, length, load.bytes_per_second)
-            })
-            .collect();
-        let end = length + load.drain;
-        let ran = virtual_time::run(&scene, &config, &plans, &counted, end, &mut tally);
+    (0..arguments.hosts).map(plan).collect()
+}
+
+/// A protocol in virtual time.
+struct Imagined {
+    of: Protocol,
+    row: &'static str,
+    levels: u8,
+}
+
+const IMAGINED: [Imagined; 2] = [
+    Imagined {
+        of: Protocol::Homa,
+        row: VIRTUAL,
+        levels: LEVELS,
+    },
+    Imagined {
+        of: Protocol::HomaOneLevel,
+        row: "homa_1_level_virtual",
+        levels: 1,
+    },
+];
+
+impl Imagined {
+    /// One turn of it.
+    fn turn(
+        &self,
+        plans: &[Vec<Arrival>],
+        load: &Load,
+        scene: &Scene,
+        tally: &mut Tally,
+        case: &mut Case,
+    ) -> Result<(), Failure> {
+        let (counted, end) = (load.counted(), load.length() + load.drain);
+        let config = config(scene.link.bits_per_second, self.levels);
+        let scene = &Scene {
+            software: software_time(&load.unloaded, scene.link),
+            ..*scene
+        };
+        let ran = virtual_time::run(scene, &config, plans, &counted, end, tally);
         let failed_count = ran.map_err(|error| Failure::Work(error.to_string()))?;
         let arrivals = plans.iter().flatten();
         let offered = arrivals.filter(|arrival| counted.contains(&arrival.at));
         let bytes = offered.map(|arrival| arrival.message.size as u64).sum();
-        case.imagine(VIRTUAL, bytes, failed_count);
+        case.imagine(self.row, bytes, failed_count);
+        Ok(())
     }
-    case.finish(VIRTUAL, &tally);
-    Ok(())
 }
 
 /// Which processors hosts and switch have, in words.

@@ -17,6 +17,7 @@ mod rates;
 mod ratios;
 mod report;
 mod running;
+pub(crate) mod shield;
 mod sustained;
 mod traffic;
 mod virtual_time;

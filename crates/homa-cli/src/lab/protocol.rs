@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::congestion::Congestion;
 
 /// Levels of priority that the switch has.
-const LEVELS: u8 = 8;
+pub(super) const LEVELS: u8 = 8;
 
 /// Connections to each host, where there are several.
 const POOL: usize = 8;

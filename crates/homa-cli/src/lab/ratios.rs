@@ -67,7 +67,7 @@ pub(super) fn of(case: &Case) -> Vec<(String, f64)> {
     if let (Some(beside), Some(tcp)) = (case.find(HOMA_BESIDE_TCP), case.find(TCP_BESIDE_HOMA)) {
         ratios.push((key("homa_and_tcp/homa_of_its_half"), beside.carried));
         ratios.push((key("homa_and_tcp/tcp_of_its_half"), tcp.carried));
-        if case.is_enough(homa) {
+        if case.is_enough(homa) && case.is_enough(beside) {
             let p99 = beside.short_p99_us / homa.short_p99_us;
             ratios.push((key("homa_and_tcp/homa_p99_short"), p99));
         }

@@ -23,9 +23,6 @@ pub(super) struct Report {
     short_max_bytes: u32,
     incast: bool,
     processes: u16,
-    /// Of each protocol in each case; 0 if that follows from the workload.
-    seconds: f64,
-    rounds: u32,
     /// Protocols that this kernel lacks something for.
     left_out: Vec<String>,
     pub(super) cases: Vec<Case>,
@@ -42,8 +39,6 @@ impl Report {
             short_max_bytes: arguments.short_max,
             incast: arguments.incast,
             processes: arguments.processes,
-            seconds: arguments.seconds.unwrap_or_default().as_secs_f64(),
-            rounds: arguments.rounds,
             left_out,
             cases: Vec::new(),
             ratios: BTreeMap::new(),
@@ -79,8 +74,7 @@ impl Report {
         format!(
             "{} hosts, each in a network namespace of its own, joined by one switch with eight \
              strict priorities and a shared buffer with dynamic thresholds; {}. {whom} at load {} of \
-             {} link, headers and responses included; {} rounds in turns, without their warm-up; \
-             seed {}. The processes of all protocols run first come first served, before all others \
+             {} link, headers and responses included; all in turns, without their warm-up; seed {}. The processes of all protocols run first come first served, before all others \
              of the machine, where that is allowed, and their processors do what arriving packets \
              cause. Short messages are the smallest tenth, up to {} bytes. Slowdown is latency over \
              the fastest round trip of Homa or TCP on the idle network, reckoned from shorter ones \
@@ -90,7 +84,6 @@ impl Report {
             compare::placement(),
             self.load,
             if self.incast { "its" } else { "every" },
-            self.rounds,
             self.seed,
             self.short_max_bytes,
             MARK_BYTES,
@@ -138,6 +131,8 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
     use crate::lab::case::{Bin, Row};
+    use crate::lab::running::Standing;
+    use crate::lab::shield::Shielded;
     use crate::lab::sustained::Sustained;
 
     fn row(protocol: &'static str, short_p99_us: f64, mean_slowdown: f64) -> Row {
@@ -166,9 +161,12 @@ mod tests {
             link_mbps: 100.0,
             offered_mbps: 73.0,
             seconds: 24.0,
-            is_real_time: true,
+            rounds: 4,
+            standing: Standing::Alone,
+            shielded: Some(Shielded::default()),
             unloaded_us: Vec::new(),
             rejected_count: 0,
+            rejected: Vec::new(),
             late_count: 0,
             always_late: Vec::new(),
             sustained: Vec::new(),
@@ -185,8 +183,6 @@ mod tests {
             short_max_bytes: 1_500,
             incast: false,
             processes: 1,
-            seconds: 24.0,
-            rounds: 4,
             left_out: Vec::new(),
             cases: vec![case],
             ratios: BTreeMap::new(),

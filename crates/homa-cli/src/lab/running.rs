@@ -1,12 +1,12 @@
-//! The fabric in real time: a thread of real-time priority that reads every TUN device, and writes
-//! to it what has arrived.
+//! The fabric in real time: a thread that reads every TUN device, and writes to it what has arrived.
 //!
-//! *Design*: on a processor of its own it never sleeps while packets come. In a virtual machine a
-//! packet cost it 13 to 26 µs with sleep between packets, most of that for timers and wake-ups, and
-//! 5 without. Short naps leave a twentieth of it to whatever else wants to run there; a scheduling
-//! deadline instead of a priority lets the kernel move the thread among the hosts. What a packet causes
-//! at its host (TCP's next packets are made while its acknowledgement is handed in) is done by the
-//! hosts' processors, see [`star::lay`](crate::network::star::lay).
+//! *Design*: on a processor of its own it never sleeps while packets are on their way. In a virtual
+//! machine a packet cost it 13 to 26 µs with sleep between packets, most of that for timers and
+//! wake-ups, and 5 without. Where others cannot be kept off that processor it runs before them, and
+//! short naps leave a twentieth to whoever else is there, as the kernel demands of who has that right; a
+//! scheduling deadline instead of a priority lets the kernel move the thread among the hosts. What a
+//! packet causes at its host (TCP's next packets are made while its acknowledgement is handed in) is
+//! done by the hosts' processors, see [`star::lay`](crate::network::star::lay).
 
 use core::hint;
 use core::time::Duration;
@@ -30,10 +30,14 @@ use crate::cpu;
 /// Room for the longest packet that a device gives.
 const BUFFER_BYTES: usize = 2048;
 
-/// On a processor of its own it looks again and again, until nothing has come for so long.
+/// On a processor of its own it looks again and again, until nothing has come or left for so long;
+/// alone there, also while anything is on its way.
 const SPIN: Duration = Duration::from_millis(1);
 
-/// Of its time there it owes the others one part in so many. From a real-time thread that leaves less
+/// Packets that are taken from a host before the next one has its turn.
+const TAKEN_MAX: usize = 64;
+
+/// Where it runs before others it owes them one part in so many of its time. From a real-time thread that leaves less
 /// than a twentieth of a second, the kernel takes the rest of it at a stretch, in favour of others or
 /// of nobody.
 const OTHERS_PART: u64 = 15;
@@ -62,8 +66,10 @@ const STALL: Duration = Duration::from_micros(100);
 pub(super) struct Span {
     pub(super) forwarded: u64,
     pub(super) dropped: u64,
+    /// Packets that found no room at the uplink of their host.
+    pub(super) uplinks_dropped: u64,
     pub(super) buffer_max_bytes: u64,
-    /// Bytes that wait in the switch at its end.
+    /// Bytes that wait in the switch and at the uplinks at its end.
     pub(super) held_bytes: u64,
     /// Packets that a host refused: its device was down, or the system out of memory.
     pub(super) refused: u64,
@@ -85,31 +91,46 @@ pub(super) struct Span {
     pub(super) stolen_ms: f64,
 }
 
+/// How the thread has its processor.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Standing {
+    /// Alone: all others run elsewhere.
+    Alone,
+    /// Before all others.
+    First,
+    /// As any other.
+    Any,
+}
+
 /// A running fabric. Dropping it ends the thread.
 pub(super) struct Running {
     ask: Option<Sender<Sender<Span>>>,
     thread: Option<thread::JoinHandle<io::Result<()>>>,
-    /// Whether the thread runs before all others.
-    pub(super) is_real_time: bool,
+    pub(super) standing: Standing,
 }
 
 impl Running {
-    /// Starts the thread.
-    pub(super) fn start(fabric: Fabric, tuns: Vec<Tun>, placement: &Placement) -> io::Result<Self> {
+    /// Starts the thread; `is_alone` says whether others are kept off its processor.
+    pub(super) fn start(
+        fabric: Fabric,
+        tuns: Vec<Tun>,
+        placement: &Placement,
+        is_alone: bool,
+    ) -> io::Result<Self> {
         let (ask, asked) = channel();
         let (tell, told) = channel();
         let placement = placement.clone();
         let thread = thread::Builder::new().spawn(move || {
-            let (is_real_time, is_apart) = take_place(&placement);
+            let place = take_place(&placement, is_alone);
             // Whoever started this waits for it.
-            let _ = tell.send(is_real_time);
-            let spin = if is_apart { SPIN } else { Duration::ZERO };
-            Shell::new(fabric, tuns, asked, spin).run()
+            let _ = tell.send(place.standing);
+            Shell::new(fabric, tuns, asked, place).run()
         })?;
         Ok(Self {
             ask: Some(ask),
             thread: Some(thread),
-            is_real_time: told.recv().map_err(io::Error::other)?,
+            standing: told.recv().map_err(io::Error::other)?,
         })
     }
 
@@ -140,11 +161,26 @@ impl Drop for Running {
     }
 }
 
-/// Whether the calling thread runs before all others from here on, and whether on a processor of its
-/// own.
-fn take_place(placement: &Placement) -> (bool, bool) {
+/// The place of the thread among others.
+#[derive(Clone, Copy)]
+struct Place {
+    standing: Standing,
+    /// Whether the hosts run on other processors.
+    is_apart: bool,
+}
+
+/// Has the calling thread take its place.
+fn take_place(placement: &Placement, is_alone: bool) -> Place {
     let is_apart = placement.is_apart() && cpu::pin(&placement.switch).is_ok();
-    (cpu::go_first(), is_apart)
+    let standing = if is_apart && is_alone {
+        cpu::go_often();
+        Standing::Alone
+    } else if cpu::go_first() {
+        Standing::First
+    } else {
+        Standing::Any
+    };
+    Place { standing, is_apart }
 }
 
 /// What the thread has.
@@ -153,7 +189,7 @@ struct Shell {
     tuns: Vec<Tun>,
     asked: Receiver<Sender<Span>>,
     start: Instant,
-    spin_ns: u64,
+    place: Place,
     buffer: Vec<u8>,
     late_ns: Histogram<u64>,
     refused: u64,
@@ -225,13 +261,13 @@ impl Stalled {
 }
 
 impl Shell {
-    fn new(fabric: Fabric, tuns: Vec<Tun>, asked: Receiver<Sender<Span>>, spin: Duration) -> Self {
+    fn new(fabric: Fabric, tuns: Vec<Tun>, asked: Receiver<Sender<Span>>, place: Place) -> Self {
         Self {
             fabric,
             tuns,
             asked,
             start: Instant::now(),
-            spin_ns: spin.as_nanos() as u64,
+            place,
             buffer: vec![0; BUFFER_BYTES],
             late_ns: Histogram::new_with_max(10_000_000_000, 3).expect("the range is valid"),
             refused: 0,
@@ -258,7 +294,7 @@ impl Shell {
                 Err(TryRecvError::Empty) => {}
             }
             let begun = self.now();
-            let took = self.take(since_when(last, begun), begun)?;
+            let took = self.take(since_when(last, begun))?;
             last = begun;
             let taken = self.now();
             let is_active = self.give(taken) || took;
@@ -269,12 +305,12 @@ impl Shell {
                 self.busy_ns += end - begun;
                 active_at = end;
             }
-            if end - active_at > self.spin_ns {
+            if self.may_sleep(end - active_at) {
                 self.sleep()?;
                 looked_at = self.now();
                 last = looked_at;
                 rest.slept(looked_at, cpu::ran_nanos());
-            } else if self.spin_ns > 0 && rest.is_due(end, || self.next_event(end)) {
+            } else if self.owes() && rest.is_due(end, || self.fabric.poll_timeout()) {
                 thread::sleep(NAP);
                 rest.slept(self.now(), cpu::ran_nanos());
             } else {
@@ -283,19 +319,28 @@ impl Shell {
         }
     }
 
+    /// Whether to sleep when nothing came or left for so long.
+    fn may_sleep(&self, idle_ns: u64) -> bool {
+        let Place { standing, is_apart } = self.place;
+        let has_spun = idle_ns > if is_apart { SPIN.as_nanos() as u64 } else { 0 };
+        // Waking up makes late; whom it would keep from the processor is elsewhere.
+        has_spun && (standing != Standing::Alone || self.fabric.poll_timeout().is_none())
+    }
+
+    /// Whether it takes time that the kernel would have it leave to others.
+    fn owes(&self) -> bool {
+        self.place.is_apart && self.place.standing == Standing::First
+    }
+
     fn now(&self) -> u64 {
         self.start.elapsed().as_nanos() as u64
     }
 
-    /// Takes packets from every host whose uplink should have more, as of `since`; whether there was
-    /// any.
-    fn take(&mut self, since: u64, now: u64) -> io::Result<bool> {
+    /// Takes what every host sent, as of `since`; whether there was any.
+    fn take(&mut self, since: u64) -> io::Result<bool> {
         let mut any = false;
         for (host, tun) in self.tuns.iter().enumerate() {
-            if self.fabric.uplink_free_at(host) > now {
-                continue;
-            }
-            while self.fabric.uplink_has_room(now, host) {
+            for _ in 0..TAKEN_MAX {
                 match tun.receive(&mut self.buffer) {
                     Ok(count) => {
                         self.fabric
@@ -321,28 +366,16 @@ impl Shell {
         any
     }
 
-    /// When something is to be delivered, or an uplink that is busy takes more.
-    fn next_event(&self, now: u64) -> Option<u64> {
-        let uplinks = (0..self.tuns.len()).map(|host| self.fabric.uplink_free_at(host));
-        let busy = uplinks.filter(|free_at| *free_at > now).min();
-        self.fabric.poll_timeout().into_iter().chain(busy).min()
-    }
-
     /// Waits for a packet or for the time of the next event.
     fn sleep(&self) -> io::Result<()> {
         let now = self.now();
-        let uplinks = (0..self.tuns.len()).map(|host| self.fabric.uplink_free_at(host));
-        let wait = self
-            .next_event(now)
-            .map_or(SLEEP_MAX, |at| Duration::from_nanos(at.saturating_sub(now)));
+        let next = self.fabric.poll_timeout();
+        let wait = next.map_or(SLEEP_MAX, |at| Duration::from_nanos(at.saturating_sub(now)));
         let Some(wait) = wait.min(SLEEP_MAX).checked_sub(EARLY) else {
             return Ok(());
         };
-        let hosts = self.tuns.iter().zip(uplinks);
-        let free = hosts.filter(|(_, free_at)| *free_at <= now);
-        let mut watched: Vec<_> = free
-            .map(|(tun, _)| PollFd::new(tun, PollFlags::IN))
-            .collect();
+        let watched = self.tuns.iter();
+        let mut watched: Vec<_> = watched.map(|tun| PollFd::new(tun, PollFlags::IN)).collect();
         let timeout = Timespec {
             tv_sec: 0,
             tv_nsec: wait.subsec_nanos().into(),
@@ -366,6 +399,7 @@ impl Shell {
         let span = Span {
             forwarded,
             dropped,
+            uplinks_dropped: self.fabric.uplinks_dropped(),
             buffer_max_bytes,
             held_bytes: self.fabric.held_bytes(),
             refused: self.refused,

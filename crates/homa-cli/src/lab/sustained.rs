@@ -22,8 +22,9 @@ const HIGHEST: f64 = 0.97;
 /// What is under way at the beginning and at the end differs by chance.
 const CARRIED_MIN: f64 = 0.95;
 
-/// A backlog that grows shows within so long.
-const WINDOW: Duration = Duration::from_secs(6);
+/// A backlog that grows shows within so long, after a time in which it may come to be.
+const WARM_UP: Duration = Duration::from_secs(2);
+const WINDOW: Duration = Duration::from_secs(8);
 
 /// What a protocol sustains.
 #[derive(Clone, Debug, Serialize)]
@@ -99,7 +100,11 @@ fn carried(
 ) -> Result<f64, Failure> {
     let load = Load {
         bytes_per_second: Rates::of(arguments, workload, load_now).payload,
+        warm_up: WARM_UP,
         window: WINDOW,
+        // What is not carried by then is not asked about.
+        cool_down: Duration::ZERO,
+        drain: Duration::ZERO,
         ..load.clone()
     };
     let bins = Bins::with_first(workload, load.short_max);

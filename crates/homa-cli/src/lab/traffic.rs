@@ -112,11 +112,13 @@ pub(super) fn flood(
         / 8.0
         / f64::from(datagram_wire_bytes(PAYLOAD_BYTES));
     let burst = burst.ceil() as u32;
+    let sockets = sockets?;
+    let senders: io::Result<Vec<SocketAddr>> = sockets.iter().map(UdpSocket::local_addr).collect();
     thread::scope(|scope| {
-        for socket in sockets? {
-            scope.spawn(move || send_all(&socket, target, burst, length));
+        for socket in &sockets {
+            scope.spawn(move || send_all(socket, target, burst, length));
         }
-        count(&receiver, senders, length)
+        count(&receiver, &senders?, length)
     })
 }
 
@@ -133,7 +135,7 @@ fn send_all(socket: &UdpSocket, target: SocketAddr, burst: u32, length: Duration
     }
 }
 
-fn count(receiver: &UdpSocket, senders: &[(u8, u8)], length: Duration) -> io::Result<Vec<f64>> {
+fn count(receiver: &UdpSocket, senders: &[SocketAddr], length: Duration) -> io::Result<Vec<f64>> {
     let (mut bytes, mut buffer) = (vec![0_u64; senders.len()], vec![0; PAYLOAD_BYTES]);
     let begun = Instant::now();
     while begun.elapsed() < length {
@@ -141,13 +143,8 @@ fn count(receiver: &UdpSocket, senders: &[(u8, u8)], length: Duration) -> io::Re
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             received => received?,
         };
-        let of =
-            |(host, _): &(u8, u8)| SocketAddr::from((star::address(*host), 0)).ip() == from.ip();
-        if let Some(sender) = senders
-            .iter()
-            .position(of)
-            .filter(|_| begun.elapsed() > length / 4)
-        {
+        let sender = senders.iter().position(|sender| *sender == from);
+        if let Some(sender) = sender.filter(|_| begun.elapsed() > length / 4) {
             bytes[sender] += count as u64;
         }
     }

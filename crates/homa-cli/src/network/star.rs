@@ -7,6 +7,7 @@ use homa_net::tun::Tun;
 
 use super::device::{bring_up, limit_queue};
 use super::namespace::{self, Namespace};
+use crate::cpu;
 
 /// What a host's device is called.
 pub(crate) const DEVICE: &str = "host";
@@ -33,7 +34,7 @@ pub(crate) fn lay(
 ) -> io::Result<(Vec<Namespace>, Vec<Tun>)> {
     namespace::gain_right()?;
     let laid: io::Result<Vec<_>> = (0..hosts)
-        .map(|host| lay_one(host, queue_packets, &mask(cpus)))
+        .map(|host| lay_one(host, queue_packets, &cpu::mask(cpus)))
         .collect();
     Ok(laid?.into_iter().unzip())
 }
@@ -49,17 +50,6 @@ fn lay_one(host: u8, queue_packets: u32, cpus: &str) -> io::Result<(Namespace, T
         io::Result::Ok(tun)
     })??;
     Ok((namespace, tun))
-}
-
-/// Processors as the kernel reads them: a bit each, in groups of 32, the highest first.
-fn mask(cpus: &[usize]) -> String {
-    let last = cpus.iter().max().map_or(0, |number| number / 32);
-    let groups = (0..=last).rev().map(|group| {
-        let here = cpus.iter().filter(|number| *number / 32 == group);
-        let bits = here.fold(0_u32, |bits, number| bits | 1 << (number % 32));
-        format!("{bits:x}")
-    });
-    groups.collect::<Vec<_>>().join(",")
 }
 
 /// The address of a host.
@@ -78,13 +68,6 @@ pub(crate) const fn host_at(address: Ipv4Addr) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn processors_are_told_as_bits() {
-        assert_eq!((mask(&[1]).as_str(), mask(&[0, 2]).as_str()), ("2", "5"));
-        assert_eq!(mask(&[3, 33]), "2,8");
-        assert_eq!(mask(&[]), "0");
-    }
 
     #[test]
     fn addresses_name_hosts() {
