@@ -1,12 +1,13 @@
 //! Sending: each packet is copied, given its checksum, and handed over with others in one call.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::io::IoSlice;
 use std::os::fd::AsFd;
 
 use super::sources::Sources;
 use super::{Ip, checksum};
 use crate::link::{Refusal, Transmit};
+use crate::ports;
 use crate::sys::{self, Envelope, Errno, MESSAGES_MAX, SocketName};
 use crate::udp::family::Family;
 use crate::udp::send::push_source;
@@ -46,22 +47,92 @@ impl Ip {
         batch: &[Transmit<'_>],
         refused: &mut dyn FnMut(usize, Refusal),
     ) -> usize {
+        if let [transmit] = batch
+            && let Some((bytes, from)) = self.plain(transmit)
+        {
+            return match self.send_plain(transmit.to, bytes, from) {
+                Ok(()) => 1,
+                Err(errno) => {
+                    let outcome = self.send_again(transmit, errno);
+                    usize::from(self.has_dealt((0, transmit), &outcome, refused))
+                }
+            };
+        }
         for (index, transmit) in batch.iter().enumerate() {
-            match self.send_transmit(transmit) {
-                Outcome::Sent => {}
-                Outcome::Refused(refusal) => {
-                    // The route may have changed, and with it the address to send from.
-                    self.outbox.sources.forget(transmit.to.ip());
-                    self.counters.transmits_refused += 1;
-                    refused(index, refusal);
-                }
-                Outcome::Full => {
-                    self.counters.send_full += 1;
-                    return index;
-                }
+            let outcome = self.send_transmit(transmit);
+            if !matches!(outcome, Outcome::Sent)
+                && !self.has_dealt((index, transmit), &outcome, refused)
+            {
+                return index;
             }
         }
         batch.len()
+    }
+
+    /// The bytes of a packet that leaves without a control message and lies in one piece, as all do
+    /// that a host with one message at a time sends, and the address that it leaves from.
+    fn plain<'a>(&mut self, transmit: &Transmit<'a>) -> Option<(&'a [u8], IpAddr)> {
+        let [slice] = transmit.slices else {
+            return None;
+        };
+        let plain = transmit.segment_bytes.is_none()
+            && transmit.traffic_class == self.outbox.class
+            && transmit.to.is_ipv4() == self.local.is_ipv4();
+        if !plain {
+            return None;
+        }
+        let from = self.outbox.sources.of(transmit.to).ok()?;
+        let leaves = transmit.from.is_none_or(|given| given == from);
+        leaves.then_some((slice, from))
+    }
+
+    fn send_plain(&mut self, to: SocketAddr, bytes: &[u8], from: IpAddr) -> Result<(), Errno> {
+        self.outbox.flat.clear();
+        self.outbox.flat.extend_from_slice(bytes);
+        checksum::fill(&mut self.outbox.flat, from, to.ip());
+        let name = SocketName::encode(ports::at(to, 0));
+        sys::send_to(self.socket.as_fd(), &name, &self.outbox.flat)?;
+        self.counters.datagrams_sent += 1;
+        Ok(())
+    }
+
+    /// The kernel refused `transmit` with `errno`: finds out whether that is its last word.
+    #[cold]
+    fn send_again(&mut self, transmit: &Transmit<'_>, errno: Errno) -> Outcome {
+        match verdict(errno, false, true) {
+            Verdict::Full => return Outcome::Full,
+            Verdict::Refused(refusal) => return Outcome::Refused(refusal),
+            Verdict::Interrupted | Verdict::Segmentation => {}
+            Verdict::MayBePending(_) => {
+                self.reports.waiting = true;
+                self.counters.pending_errors += 1;
+            }
+        }
+        self.send_transmit(transmit)
+    }
+
+    /// Counts what became of a transmit, and tells of a refusal; `false`: the link is full.
+    #[cold]
+    fn has_dealt(
+        &mut self,
+        (index, transmit): (usize, &Transmit<'_>),
+        outcome: &Outcome,
+        refused: &mut dyn FnMut(usize, Refusal),
+    ) -> bool {
+        match *outcome {
+            Outcome::Sent => {}
+            Outcome::Refused(refusal) => {
+                // The route may have changed, and with it the address to send from.
+                self.outbox.sources.forget(transmit.to.ip());
+                self.counters.transmits_refused += 1;
+                refused(index, refusal);
+            }
+            Outcome::Full => {
+                self.counters.send_full += 1;
+                return false;
+            }
+        }
+        true
     }
 
     fn send_transmit(&mut self, transmit: &Transmit<'_>) -> Outcome {
@@ -147,10 +218,8 @@ impl Ip {
         }
         let usual = self.outbox.sources.of(transmit.to);
         let from = transmit.from.map_or(usual, Ok)?;
-        let mut to = transmit.to;
         // To the kernel the port of a raw IPv6 socket is its protocol, or 0.
-        to.set_port(0);
-        self.outbox.envelope.name = SocketName::encode(to);
+        self.outbox.envelope.name = SocketName::encode(ports::at(transmit.to, 0));
         let (control, family) = (&mut self.outbox.envelope.control, Family::of(from));
         control.clear();
         if transmit.traffic_class != self.outbox.class {
