@@ -105,8 +105,9 @@ impl Outbox {
         let (Some(packet), true) = (burst.packet(0), burst.len() == 1 && is_small(burst)) else {
             return false;
         };
-        let payload = packet.payload.and_then(|payload| messages.bytes(&payload));
-        let Some(socket) = links.get_mut(burst.path().socket) else {
+        let payload = packet.payload.map(|payload| messages.bytes(&payload));
+        let socket = links.get_mut(burst.path().socket);
+        let (Some(payload), Some(socket)) = (payload.unwrap_or(Some(&[])), socket) else {
             return false;
         };
         if socket.full {
@@ -114,7 +115,7 @@ impl Outbox {
         }
         self.copied.clear();
         self.copied.extend_from_slice(packet.header);
-        self.copied.extend_from_slice(payload.unwrap_or_default());
+        self.copied.extend_from_slice(payload);
         let slices = [IoSlice::new(&self.copied)];
         let refusals = &mut self.refusals;
         let mut refuse = |index, refusal| refusals.push((index, refusal));
