@@ -165,7 +165,7 @@ static void a_control_group_pays_for_what_its_sockets_received(void)
 		FAIL("the group still pays for %lu bytes", charged);
 }
 
-static void refuse_one_of(const char *many)
+void refuse_one_of(const char *many)
 {
 	int fd = open("/sys/module/homa/parameters/refuse_one_of", O_WRONLY);
 

@@ -38,6 +38,16 @@ void fail(const char *file, int line, const char *format, ...)
 
 /* Prints how a test ended. */
 void report(const char *name, bool good, const char *why);
+/* How many times longer than usual this kernel may take. */
+unsigned int patience(void);
+/* Says so if it cannot. */
+void write_file(const char *name, const char *text);
+
+/* log.c: complaints of the kernel since the beginning, and leaks. */
+void log_begin(void);
+bool log_is_clean(unsigned int panics_asked_for);
+bool leaks_are_watched(void);
+bool nothing_leaked(void);
 
 /* net.c: two namespaces, "near" and "far", joined by a virtual cable. */
 void net_make(void);
@@ -64,6 +74,12 @@ int load_by_alias(const char *alias);
 
 /* soak.c: mixed traffic with losses, for so many minutes. */
 void soak(unsigned int minutes);
+
+/* charge.c: of so many allocations of the module one fails; "0": none. */
+void refuse_one_of(const char *many);
+
+/* fuzz.c: calls of chance from many threads, for so many seconds. */
+void fuzz(unsigned int seconds, unsigned int seed);
 
 /* rpc.c: sockets with a receive region, and messages. */
 struct homa_socket {

@@ -251,15 +251,34 @@ int net_far_keeper(void)
 	return far_keeper;
 }
 
+static void give_time(const char *setting, unsigned int ticks)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", ticks * patience());
+	write_file(setting, text);
+}
+
+/* A kernel that checks what it does is silent for longer than a dead one. */
+static void peers_give_time(void)
+{
+	if (patience() == 1)
+		return;
+	give_time("/proc/sys/net/homa/timeout_ticks", 100);
+	give_time("/proc/sys/net/homa/resend_ticks", 5);
+}
+
 void net_make(void)
 {
 	net_join(ns_make());
 	cable_lay();
+	peers_give_time();
 	link_up("lo");
 	address_add(NEAR_LINK, NEAR_V4);
 	address_add(NEAR_LINK, NEAR_V6);
 	link_up(NEAR_LINK);
 	net_far();
+	peers_give_time();
 	link_up("lo");
 	address_add(FAR_LINK, FAR_V4);
 	address_add(FAR_LINK, FAR_V6);
