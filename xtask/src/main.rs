@@ -24,6 +24,7 @@ use steps::{STEPS, Step};
 const USAGE: &str = "type: cargo xtask test [STEP]...   (no step means all of them)";
 const KERNEL_TEST_USAGE: &str =
     "type: cargo xtask kernel-test [--bench | --soak MINUTES]   (1 to 600)";
+const KERNEL_DEBUG_USAGE: &str = "type: cargo xtask kernel-debug [--seed NUMBER]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -32,7 +33,9 @@ fn main() -> ExitCode {
         Some(("test", wanted)) => test(wanted),
         Some(("mutants", options)) => mutants::main(options),
         Some(("kernel", [])) => tell(kernel::build()),
-        Some(("kernel-debug", [])) => tell(kernel::debug()),
+        Some(("kernel-debug", [])) => tell(kernel::debug(1)),
+        Some(("kernel-debug", [option, seed])) if option == "--seed" => fuzz(seed),
+        Some(("kernel-debug", _)) => wrong_usage("kernel-debug takes no step", KERNEL_DEBUG_USAGE),
         Some(("kernel-test", [option])) if option == "--bench" => {
             tell(steps::BUILD_RELEASE.run().and_then(|()| kernel::bench()))
         }
@@ -84,6 +87,14 @@ fn soak(minutes: &str) -> ExitCode {
             &format!("{minutes} is no number of minutes"),
             KERNEL_TEST_USAGE,
         ),
+    }
+}
+
+/// Tests and calls of chance in a kernel that checks what it does.
+fn fuzz(seed: &str) -> ExitCode {
+    match seed.parse() {
+        Ok(seed) => tell(kernel::debug(seed)),
+        Err(_) => wrong_usage(&format!("{seed} is no seed"), KERNEL_DEBUG_USAGE),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::paths;
 
 /// One processor; a nanosecond is an instruction; an idle processor is at its next timer at once. It
 /// copies memory by words: with the instructions for strings of bytes, each byte would count.
-const COUNTING: [&str; 8] = [
+const COUNTING: [&str; 10] = [
     "-accel",
     "tcg,thread=single",
     "-icount",
@@ -26,6 +26,8 @@ const COUNTING: [&str; 8] = [
     "max,-erms,-fsrm",
     "-smp",
     "1",
+    "-m",
+    "768",
 ];
 
 /// Measures with the module's kernel, which lies in `system`; what the guest said, figures in files.
@@ -37,7 +39,7 @@ pub(super) fn run(module: &Module, programs: &Programs, system: &Path) -> Result
         system,
         homa: &paths::homa(),
     };
-    let (said, log) = guest.boot(&COUNTING, "bench", GUEST_SECONDS)?;
+    let (said, log) = guest.boot(&COUNTING, "bench", "bench", GUEST_SECONDS)?;
     let mut files = Vec::new();
     for what in ["rtt", "bulk"] {
         let figures = said

@@ -23,9 +23,11 @@ const NARROW_NEED: Need = Need::Packages(&["gcc-multilib", "libc6-dev-i386"]);
 /// Tables of tests that programs of 32 bits run, too.
 const NARROW_TABLES: [&str; 4] = ["calls.c", "surface.c", "exposure.c", "ways.c"];
 
-/// Red zones, poison and owners for every object; poison for free pages; guard pages, often moved,
-/// where there is KFENCE.
-const DEBUG_WORDS: &str = "slub_debug=FZPU page_poison=1 kfence.sample_interval=5";
+/// How many times longer a guest may take whose kernel checks what it does.
+const PATIENCE: u32 = 8;
+
+/// Seconds of calls of chance.
+const FUZZ_SECONDS: u32 = 120;
 
 /// The fuzzer's packets.
 const CORPUS: &str = "fuzz/corpus/packet";
@@ -50,8 +52,10 @@ const ALWAYS: [&str; 3] = [
 pub(super) enum Mission {
     /// Every test once.
     Tests,
-    /// The same with every check of memory that the stock kernels have.
-    Debug,
+    /// The same in a kernel that checks what it does.
+    Checked,
+    /// Calls of chance there, which `seed` chooses, while allocations fail.
+    Fuzz { seed: u32 },
     /// Mixed traffic with losses, for so many minutes.
     Soak(u32),
 }
@@ -59,19 +63,44 @@ pub(super) enum Mission {
 impl Mission {
     /// What kernel and first program are told, and the seconds that it may take.
     fn order(self) -> (String, u32) {
-        // Each kind of object has slabs of its own, so that what is left behind is seen.
+        // Each kind of object has slabs of its own, so that what is left behind is seen. What kernels
+        // do not know of themselves stands in the environment of the first program.
         match self {
-            Self::Tests => ("slab_nomerge test".to_owned(), GUEST_SECONDS),
-            Self::Debug => (
-                format!("slab_nomerge {DEBUG_WORDS} test"),
-                4 * GUEST_SECONDS,
+            Self::Tests => ("slab_nomerge".to_owned(), GUEST_SECONDS),
+            Self::Checked => (
+                format!("slab_nomerge patience={PATIENCE}"),
+                PATIENCE * GUEST_SECONDS,
             ),
-            // It stands in the environment of the first program.
+            Self::Fuzz { seed } => (
+                format!("patience={PATIENCE} fuzz={FUZZ_SECONDS} seed={seed}"),
+                PATIENCE * GUEST_SECONDS + FUZZ_SECONDS,
+            ),
             Self::Soak(minutes) => (
                 format!("slab_nomerge soak={minutes}"),
                 GUEST_SECONDS + 60 * minutes,
             ),
         }
+    }
+
+    /// The machine that it takes. Shadows and histories of objects are memory, too.
+    fn machine(self) -> [&'static str; 8] {
+        match self {
+            Self::Tests | Self::Soak(_) => parallel("768"),
+            Self::Checked | Self::Fuzz { .. } => parallel("2048"),
+        }
+    }
+
+    /// What its log is called.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fuzz { .. } => "fuzz",
+            _ => "guest",
+        }
+    }
+
+    /// Whether the kernel knows of memory that nobody refers to.
+    fn finds_leaks(self) -> bool {
+        matches!(self, Self::Checked | Self::Fuzz { .. })
     }
 }
 
@@ -85,6 +114,15 @@ pub(super) struct Programs {
 
 /// The one test of a soak.
 const SOAK: &str = "minutes of traffic leave the memory as it was";
+
+/// The one test of a fuzzer's run.
+const FUZZ: &str = "calls of chance do no harm";
+
+/// What a kernel is asked in the end that knows.
+const LEAKS: [&str; 2] = [
+    "nothing leaks while the module is there",
+    "no memory is left without an owner",
+];
 
 /// Compiles them.
 pub(super) fn compile() -> Result<Programs, String> {
@@ -145,7 +183,7 @@ pub(super) fn run(
         homa: &paths::homa_for_tests(),
     };
     let (words, seconds) = mission.order();
-    let (said, log) = guest.boot(&PARALLEL, &words, seconds)?;
+    let (said, log) = guest.boot(&mission.machine(), mission.name(), &words, seconds)?;
     let seconds = began.elapsed().as_secs();
     let tests = expected(mission, programs.narrow.is_some())?;
     judge(&said, &tests).map_err(|why| format!("{release}: {why}; see {}", log.display()))?;
@@ -202,15 +240,27 @@ pub(super) struct Guest<'a> {
     pub(super) homa: &'a Path,
 }
 
-/// A machine of two processors, as fast as it can be.
-const PARALLEL: [&str; 6] = ["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"];
+/// A machine of two processors and so many megabytes, as fast as it can be.
+const fn parallel(megabytes: &'static str) -> [&'static str; 8] {
+    [
+        "-accel",
+        "tcg,thread=multi",
+        "-cpu",
+        "max",
+        "-smp",
+        "2",
+        "-m",
+        megabytes,
+    ]
+}
 
 impl Guest<'_> {
-    /// Everything that the guest says until it switches itself off, and the file that has it too. `words`
-    /// tell kernel and first program what is wanted.
+    /// Everything that the guest says until it switches itself off, and the file that has it too,
+    /// called after `name`. `words` tell kernel and first program what is wanted.
     pub(super) fn boot(
         &self,
         machine: &[&str],
+        name: &str,
         words: &str,
         seconds: u32,
     ) -> Result<(String, PathBuf), String> {
@@ -222,7 +272,7 @@ impl Guest<'_> {
             .arg(seconds.to_string())
             .arg("qemu-system-x86_64")
             .args(machine)
-            .args(["-m", "768", "-nodefaults", "-serial", "stdio"])
+            .args(["-nodefaults", "-serial", "stdio"])
             .args(["-display", "none", "-no-reboot", "-kernel"])
             .arg(self.system.join(format!("boot/vmlinuz-{release}")))
             .arg("-initrd")
@@ -237,7 +287,7 @@ impl Guest<'_> {
             .map_err(|error| format!("qemu-system-x86_64 did not start: {error}"))?;
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said).replace('\r', "");
-        let log = directory().join(format!("guest-{release}.log"));
+        let log = directory().join(format!("{name}-{release}.log"));
         fs::write(&log, &said).map_err(at(&log))?;
         Ok((said, log))
     }
@@ -305,8 +355,16 @@ fn inside(path: &Path) -> String {
 /// The names of the tests of a mission, by the tables in the sources.
 fn expected(mission: Mission, narrow: bool) -> Result<BTreeSet<String>, String> {
     let mut names: BTreeSet<String> = ALWAYS.iter().map(ToString::to_string).collect();
-    if let Mission::Soak(_) = mission {
-        names.insert(SOAK.to_owned());
+    if mission.finds_leaks() {
+        names.extend(LEAKS.map(str::to_owned));
+    }
+    let only = match mission {
+        Mission::Tests | Mission::Checked => None,
+        Mission::Soak(_) => Some(SOAK),
+        Mission::Fuzz { .. } => Some(FUZZ),
+    };
+    if let Some(name) = only {
+        names.insert(name.to_owned());
         return Ok(names);
     }
     for path in sources()? {

@@ -4,6 +4,7 @@
 mod archive;
 mod bench;
 mod checkpatch;
+mod debug;
 mod guest;
 mod module;
 mod object;
@@ -17,6 +18,7 @@ use std::process::Command;
 use crate::needs::Need;
 use crate::paths;
 use guest::Mission;
+use object::Engine;
 
 /// What building takes.
 const BUILD_PACKAGES: &[&str] = &[
@@ -66,7 +68,7 @@ pub(crate) fn bench() -> Result<(), String> {
 
 /// `cargo xtask kernel-package`: the Debian package, built and tried.
 pub(crate) fn package() -> Result<(), String> {
-    let object = object::build()?;
+    let object = object::build(Engine::Shipped)?;
     package::check_reproducible(&object)?;
     let package = package::build(&object)?;
     for kernel in kernels()? {
@@ -88,10 +90,16 @@ pub(crate) fn soak(minutes: u32) -> Result<(), String> {
     try_in_every_kernel(Mission::Soak(minutes))
 }
 
-/// `cargo xtask kernel-debug`: the tests where the kernel checks every object of memory.
-pub(crate) fn debug() -> Result<(), String> {
+/// `cargo xtask kernel-debug`: the tests, and calls of chance, in a kernel that checks what it does.
+pub(crate) fn debug(seed: u32) -> Result<(), String> {
     prepare()?;
-    try_in_every_kernel(Mission::Debug)
+    debug::NEED.meet()?;
+    let programs = guest::compile()?;
+    let (module, system) = debug::build()?;
+    for mission in [Mission::Checked, Mission::Fuzz { seed }] {
+        println!("   {}", guest::run(&module, &programs, &system, mission)?);
+    }
+    Ok(())
 }
 
 /// What the step `kernel` of `cargo xtask test` has done when it comes to [`test()`].
@@ -134,7 +142,7 @@ fn in_every_kernel(
 }
 
 fn build_all() -> Result<Vec<module::Module>, String> {
-    let object = object::build()?;
+    let object = object::build(Engine::Shipped)?;
     let kernels = kernels()?;
     kernels
         .into_iter()
@@ -147,6 +155,8 @@ struct Kernel {
     /// What `uname -r` says.
     release: String,
     headers: PathBuf,
+    /// Whether people run it: for those the module has to be small.
+    is_stock: bool,
 }
 
 /// Names the one series that is wanted, as 6.12; without it all are.
@@ -184,6 +194,7 @@ fn all_kernels() -> Result<Vec<Kernel>, String> {
         let kernel = Kernel {
             release: release.to_owned(),
             headers: entry.path(),
+            is_stock: true,
         };
         let series = |kernel: &Kernel| numbers(&kernel.release)[..2].to_vec();
         match found.iter_mut().find(|old| series(old) == series(&kernel)) {

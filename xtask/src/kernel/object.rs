@@ -38,6 +38,25 @@ const FLAGS: [&str; 14] = [
     "-Zmin-function-alignment=16",
 ];
 
+/// Has each access to memory ask the kernel's map of what may be accessed (KASAN): by a call, and not
+/// for stacks, whose frames a panic leaves without a word.
+const CHECKS: [&str; 5] = [
+    "-Zsanitizer=kernel-address",
+    "-Cllvm-args=-asan-mapping-offset=0xdffffc0000000000",
+    "-Cllvm-args=-asan-instrumentation-with-call-threshold=0",
+    "-Cllvm-args=-asan-stack=0",
+    "-Cllvm-args=-asan-globals=0",
+];
+
+/// Which engine is built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Engine {
+    /// The one that people run.
+    Shipped,
+    /// One whose accesses to memory a kernel with KASAN checks.
+    Checked,
+}
+
 /// Guards that are features of the target.
 const TARGET_FEATURES: &str = "-Ctarget-feature=+harden-sls-ijmp,+harden-sls-ret";
 
@@ -64,7 +83,7 @@ const TARGET: &str = "x86_64-unknown-none";
 const KERNELS_OWN: [&str; 6] = ["memcpy", "memmove", "memset", "memcmp", "bcmp", "strlen"];
 
 /// What the object may ask of others: the shim and the kernel.
-const ASKED_OF_OTHERS: [&str; 3] = ["homa_shim_", "__x86_", "mem"];
+const ASKED_OF_OTHERS: [&str; 4] = ["homa_shim_", "__x86_", "mem", "__asan_"];
 
 /// One section of each kind, and nothing that only user space needs.
 const LINKER_SCRIPT: &str = "SECTIONS {
@@ -78,13 +97,17 @@ const LINKER_SCRIPT: &str = "SECTIONS {
 ";
 
 /// Compiles and links it.
-pub(super) fn build() -> Result<PathBuf, String> {
-    build_from(Path::new(paths::ROOT), &directory())
+pub(super) fn build(engine: Engine) -> Result<PathBuf, String> {
+    let place = match engine {
+        Engine::Shipped => directory(),
+        Engine::Checked => directory().join("debug"),
+    };
+    build_from(Path::new(paths::ROOT), &place, engine)
 }
 
 /// The same from the sources in `root`, in the directory `place`.
-pub(super) fn build_from(root: &Path, place: &Path) -> Result<PathBuf, String> {
-    let archive = compile(root, place)?;
+pub(super) fn build_from(root: &Path, place: &Path, engine: Engine) -> Result<PathBuf, String> {
+    let archive = compile(root, place, engine)?;
     let parts = unpack(&archive, place)?;
     let object = link(&parts, place)?;
     check(&object)?;
@@ -101,7 +124,7 @@ fn system(program: &str) -> Command {
     command
 }
 
-fn compile(root: &Path, place: &Path) -> Result<PathBuf, String> {
+fn compile(root: &Path, place: &Path, engine: Engine) -> Result<PathBuf, String> {
     let sysroot = run(system("/usr/bin/rustc").args(["--print", "sysroot"]))?;
     let vendor = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/vendor");
     let vendor = fs::canonicalize(&vendor).map_err(at(&vendor))?;
@@ -120,6 +143,9 @@ fn compile(root: &Path, place: &Path) -> Result<PathBuf, String> {
     // Panics tell their place in the sources.
     let anywhere = format!("--remap-path-prefix={}=homa", root.display());
     let mut flags = FLAGS.to_vec();
+    if engine == Engine::Checked {
+        flags.extend(CHECKS);
+    }
     flags.extend([TARGET_FEATURES, &anywhere]);
     let target = place.join("rust");
     let mut cargo = system("/usr/bin/cargo");

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Kernel, at, directory, object, run, source};
+use super::object::{self, Engine};
+use super::{Kernel, at, directory, run, source};
 use crate::paths;
 
 /// What replaces `@VERSION@`: that of `kernel/core`.
@@ -22,7 +23,7 @@ pub(super) fn check_reproducible(object: &Path) -> Result<(), String> {
     copy.arg("-r").arg("-t").arg(&elsewhere);
     copy.args(SOURCES.map(|name| Path::new(paths::ROOT).join(name)));
     run(&mut copy)?;
-    let again = object::build_from(&elsewhere, &elsewhere.join("target"))?;
+    let again = object::build_from(&elsewhere, &elsewhere.join("target"), Engine::Shipped)?;
     let (first, second) = (sum_of(object)?, sum_of(&again)?);
     if first != second {
         return Err(format!(
