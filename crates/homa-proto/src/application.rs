@@ -117,9 +117,9 @@ impl Engine {
         place.state = State::Client(ClientRpc {
             request,
             response: None,
-            idempotent: call.idempotent,
             since: Instant::NEVER,
         });
+        place.idempotent = call.idempotent;
         place.deadline = call.deadline.unwrap_or(Instant::NEVER);
         place.in_flight = in_flight;
         place.incast = incast;

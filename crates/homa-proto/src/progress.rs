@@ -513,10 +513,11 @@ impl Engine {
 
     /// The server's life that a client RPC was meant for is over, or has forgotten it.
     pub(crate) fn outlived(&mut self, now: Instant, index: u32) {
-        let State::Client(client) = &mut self.rpcs[index].state else {
+        let rpc = &mut self.rpcs[index];
+        let State::Client(client) = &mut rpc.state else {
             return;
         };
-        if client.idempotent && client.response.is_none() {
+        if rpc.idempotent && client.response.is_none() {
             client.since = Instant::NEVER;
             self.restart(now, index);
         } else {

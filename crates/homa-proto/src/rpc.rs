@@ -65,8 +65,6 @@ pub(crate) struct ClientRpc {
     pub(crate) request: Outbound,
     /// From its first byte on.
     pub(crate) response: Option<Inbound>,
-    /// The request may run twice.
-    pub(crate) idempotent: bool,
     /// When its first byte went out: from then on a server may have run it. `Instant::NEVER`: none
     /// did.
     pub(crate) since: Instant,
@@ -151,6 +149,8 @@ pub(crate) struct Rpc {
     pub(crate) in_flight: u32,
     /// The request is marked: its response sends little unasked.
     pub(crate) incast: bool,
+    /// The request may run twice. It lies here and not with the request, since here is a byte free.
+    pub(crate) idempotent: bool,
     /// Block that remembers the request, at the server.
     pub(crate) tombstone: u32,
     /// Bytes of its message, if that is short and waits to be sent; else 0.
@@ -219,6 +219,7 @@ impl Vacant for Rpc {
         deadline: Instant::NEVER,
         in_flight: 0,
         incast: false,
+        idempotent: false,
         tombstone: NONE,
         due_bytes: 0,
         is_aside: false,
@@ -252,6 +253,7 @@ impl Rpc {
         self.deadline = Instant::NEVER;
         self.in_flight = 0;
         self.incast = false;
+        self.idempotent = false;
         self.tombstone = NONE;
         self.due_bytes = 0;
         self.is_aside = false;
