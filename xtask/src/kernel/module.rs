@@ -38,10 +38,11 @@ pub(super) fn build(kernel: Kernel, object: &Path) -> Result<Module, String> {
     quiet(&run(&mut make)?)?;
     let stripped = place.join("stripped/homa.ko");
     fs::create_dir_all(place.join("stripped")).map_err(at(&place))?;
-    // Names that no relocation needs go, too, and types; who wants them in a trace loads what was not
+    // Names that no relocation needs go, too, and types, and compilers; who wants them in a trace loads what was not
     // stripped.
     run(Command::new("strip")
-        .args(["--strip-unneeded", "--remove-section=.BTF", "-o"])
+        .args(["--strip-unneeded", "--remove-section=.BTF"])
+        .args(["--remove-section=.comment", "-o"])
         .arg(&stripped)
         .arg(place.join("homa.ko")))?;
     let bytes = fs::metadata(&stripped).map_err(at(&stripped))?.len();

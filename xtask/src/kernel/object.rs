@@ -20,8 +20,9 @@ use crate::paths;
 /// Kernel addresses, no red zone, no vector registers, and the guards against speculation that
 /// Debian's kernels have. Frame pointers, which the kernels do without, since each register that is
 /// saved before one is set up is a line in the tables of whoever walks the stack: an eighth of the
-/// module.
-const FLAGS: [&str; 14] = [
+/// module. Functions are copied into their callers up to half the length that is usual (225): the
+/// copies, and the tables about the calls in them, were a fortieth of it, for which there was no room.
+const FLAGS: [&str; 15] = [
     "-Cforce-frame-pointers=yes",
     "-Crelocation-model=static",
     "-Ccode-model=kernel",
@@ -36,6 +37,7 @@ const FLAGS: [&str; 14] = [
     "-Zcf-protection=branch",
     "-Zpatchable-function-entry=16,16",
     "-Zmin-function-alignment=16",
+    "-Cllvm-args=-inline-threshold=120",
 ];
 
 /// Has each access to memory ask the kernel's map of what may be accessed (KASAN): by a call, and not
