@@ -2,6 +2,7 @@
 //!
 //! It decides nothing: the engine says where bytes go, events say when buffers are free.
 
+use core::ops::Range;
 use core::task::Waker;
 use core::time::Duration;
 use std::sync::Arc;
@@ -38,15 +39,15 @@ pub(crate) enum Party {
 pub(crate) enum Outbound {
     /// A copy.
     Pooled(Buffer),
-    /// The application's own.
-    Shared(Arc<[u8]>),
+    /// A part of the application's own, within its bounds.
+    Shared(Arc<[u8]>, Range<usize>),
 }
 
 impl Outbound {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Pooled(buffer) => buffer.bytes(),
-            Self::Shared(bytes) => bytes,
+            Self::Shared(bytes, part) => bytes.get(part.clone()).unwrap_or_default(),
         }
     }
 

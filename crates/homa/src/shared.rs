@@ -3,7 +3,7 @@
 //! It decides what happens after a panic: whoever held the lock then may have left the state half
 //! changed, so the host is unusable, and everybody who waits is woken to find that out.
 
-use core::ops::{Deref, DerefMut};
+use core::ops::{Deref, DerefMut, Range};
 use core::task::Waker;
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
@@ -97,7 +97,14 @@ impl Shared {
         let message = message.into();
         let length = message.len();
         let copy = match message {
-            Source::Shared(bytes) => return Some(Outgoing::Ready(Outbound::Shared(bytes))),
+            Source::Shared(bytes) => {
+                let whole = 0..length;
+                return Some(Outgoing::Ready(Outbound::Shared(bytes, whole)));
+            }
+            Source::Part(bytes, part) => {
+                let part = there(&bytes, &part);
+                return Some(Outgoing::Ready(Outbound::Shared(bytes, part)));
+            }
             Source::Copied(message) if Stock::has(length) => {
                 return Some(Outgoing::Short(message));
             }
@@ -158,6 +165,14 @@ pub enum Source<'a> {
     /// They are sent from where they lie, and given back when the message is over: for long ones, of
     /// which a copy costs about as much as half of sending them.
     Shared(Arc<[u8]>),
+    /// The same of those in a range; what of it lies behind their end is left out.
+    Part(Arc<[u8]>, Range<usize>),
+}
+
+/// What there is of `part`.
+fn there(bytes: &[u8], part: &Range<usize>) -> Range<usize> {
+    let end = part.end.min(bytes.len());
+    part.start.min(end)..end
 }
 
 impl Source<'_> {
@@ -166,6 +181,7 @@ impl Source<'_> {
             Self::Copied(bytes) => bytes.len(),
             Self::Gathered(pieces) => pieces.iter().map(|piece| piece.len()).sum(),
             Self::Shared(bytes) => bytes.len(),
+            Self::Part(bytes, part) => there(bytes, part).len(),
         }
     }
 }

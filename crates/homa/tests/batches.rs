@@ -113,6 +113,32 @@ fn many_calls_are_submitted_answered_and_completed_together() {
 }
 
 #[test]
+fn a_part_of_shared_bytes_is_sent_from_where_it_lies() {
+    let server = blocking::Server::bind("127.0.0.1:0").unwrap();
+    let client = blocking::Client::new().unwrap();
+    let bytes: Arc<[u8]> = (0..50_000_u32).map(|i| i as u8).collect();
+    for (part, sent) in [
+        (7..40_000, 7..40_000),
+        (49_000..60_000, 49_000..50_000),
+        (0..usize::MAX, 0..50_000),
+    ] {
+        let part = Source::Part(Arc::clone(&bytes), part);
+        let call = Submission::new(server.local_addr(), part, 1);
+        client.submit_all([call]).unwrap();
+        let request = server.recv().unwrap();
+        assert_eq!(*request.message, bytes[sent]);
+        request.responder.reply(b"got it").unwrap();
+        client.next_completion(None).unwrap().unwrap();
+    }
+    let nothing = Source::Part(Arc::clone(&bytes), 60_000..70_000);
+    let call = Submission::new(server.local_addr(), nothing, 2);
+    client.submit_all([call]).unwrap();
+    let refused = client.next_completion(None).unwrap().unwrap();
+    assert_eq!(refused.result.unwrap_err(), CallError::Empty);
+    assert_eq!(Arc::strong_count(&bytes), 1, "all parts were given back");
+}
+
+#[test]
 fn a_call_that_cannot_be_submitted_completes_with_the_reason() {
     let host = Host::builder();
     let host = host.send_budget_bytes(1 << 20).build().unwrap();
