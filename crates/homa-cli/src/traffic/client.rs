@@ -209,7 +209,7 @@ impl Run<'_> {
         self.outstanding_bytes += message.size;
         self.outstanding.insert(message.number, (*message, since));
         self.transport
-            .start(message.number, self.pattern.message(message))
+            .start(message.number, &self.pattern.message(message))
     }
 
     /// Verifies what comes until something came or `until` passed; `answered` gets what is right.
@@ -274,6 +274,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+    use crate::traffic::plan::Contents;
     use crate::traffic::tally::{Bins, Unloaded};
     use crate::traffic::transport::Deliver;
     use homa_sim::Random;
@@ -289,7 +290,7 @@ mod tests {
     }
 
     impl Transport for Echo {
-        fn start(&mut self, number: u64, message: &[u8]) -> io::Result<()> {
+        fn start(&mut self, number: u64, message: &Contents<'_>) -> io::Result<()> {
             self.waiting.push_back((number, message.to_vec()));
             Ok(())
         }

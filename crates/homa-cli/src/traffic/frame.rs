@@ -16,8 +16,8 @@ use crate::workload::MESSAGE_MAX_BYTES;
 
 const HEADER_BYTES: usize = 12;
 
-/// Messages from this length on are written without being copied first, if nothing is waiting.
-const DIRECT_BYTES: usize = 16 * 1024;
+/// Messages from this length on leave without being copied first; over TCP, if nothing is waiting.
+pub(crate) const DIRECT_BYTES: usize = 16 * 1024;
 
 /// What one read may take, so that one busy connection cannot keep the others waiting for long.
 const READ_MAX_BYTES: usize = 256 * 1024;

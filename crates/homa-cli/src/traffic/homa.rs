@@ -6,10 +6,11 @@ use std::io;
 use std::time::Instant;
 
 use homa::blocking::{Client, Request, Server};
-use homa::{Config, Host, LinkKind};
+use homa::{Config, Host, LinkKind, Submission};
 
 use super::client::OUTSTANDING_MAX_BYTES;
-use super::plan::destination;
+use super::frame::DIRECT_BYTES;
+use super::plan::{Contents, destination};
 use super::transport::{Deliver, Transport};
 use crate::answer::Answer;
 
@@ -53,8 +54,12 @@ impl HomaTransport {
 }
 
 impl Transport for HomaTransport {
-    fn start(&mut self, number: u64, message: &[u8]) -> io::Result<()> {
+    fn start(&mut self, number: u64, message: &Contents<'_>) -> io::Result<()> {
         let server = self.servers[destination(number, self.servers.len())];
+        if message.len() >= DIRECT_BYTES {
+            let call = Submission::new(server, message.shared(), number);
+            return self.client.submit_all([call]).map_err(io::Error::other);
+        }
         if let Err(error) = self.client.submit(server, message, number) {
             self.refused.push((number, error.to_string()));
         }

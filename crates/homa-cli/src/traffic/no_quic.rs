@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use std::io;
 use std::time::Instant;
 
+use super::plan::Contents;
 use super::transport::{Deliver, Transport};
 use crate::answer::Answer;
 
@@ -20,7 +21,7 @@ impl QuicTransport {
 }
 
 impl Transport for QuicTransport {
-    fn start(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+    fn start(&mut self, _: u64, _: &Contents<'_>) -> io::Result<()> {
         match self.0 {}
     }
 

@@ -3,7 +3,9 @@
 //! Arrivals are open loop: their times do not depend on how fast responses come, so a protocol that
 //! is slow for a while is charged for everything that waited meanwhile.
 
+use core::ops::{Deref, Range};
 use core::time::Duration;
+use std::sync::Arc;
 
 use homa_sim::{Random, Workload};
 
@@ -50,7 +52,28 @@ pub(crate) fn destination(number: u64, count: usize) -> usize {
 /// Nothing has to be filled in or copied to make a message, and no two messages that are under way
 /// together are the same, so that a response which belongs to another request is found out.
 pub(crate) struct Pattern {
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
+}
+
+/// The contents of a message, where they lie.
+pub(crate) struct Contents<'a> {
+    pattern: &'a Arc<[u8]>,
+    place: Range<usize>,
+}
+
+impl Contents<'_> {
+    /// The same, for whoever sends them from there.
+    pub(crate) fn shared(&self) -> homa::Source<'static> {
+        homa::Source::Part(Arc::clone(self.pattern), self.place.clone())
+    }
+}
+
+impl Deref for Contents<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.pattern[self.place.clone()]
+    }
 }
 
 impl Pattern {
@@ -66,9 +89,12 @@ impl Pattern {
     }
 
     /// The contents of a message.
-    pub(crate) fn message(&self, message: &Message) -> &[u8] {
+    pub(crate) fn message(&self, message: &Message) -> Contents<'_> {
         let place = (message.number % PLACES_COUNT as u64) as usize;
-        &self.bytes[place..place + message.size]
+        Contents {
+            pattern: &self.bytes,
+            place: place..place + message.size,
+        }
     }
 
     fn plan(&self, number: u64, size: usize) -> Message {
@@ -77,7 +103,7 @@ impl Pattern {
             size,
             checksum: 0,
         };
-        message.checksum = crc32fast::hash(self.message(&message));
+        message.checksum = crc32fast::hash(&self.message(&message));
         message
     }
 }
@@ -224,8 +250,8 @@ mod tests {
         };
         let messages = planner.one_of_each(&[100, 100]);
         let echo = pattern.message(&messages[0]);
-        assert!(messages[0].is_answered_by(echo, Answer::Echo));
-        assert!(!messages[1].is_answered_by(echo, Answer::Echo));
+        assert!(messages[0].is_answered_by(&echo, Answer::Echo));
+        assert!(!messages[1].is_answered_by(&echo, Answer::Echo));
         assert!(!messages[0].is_answered_by(&echo[..99], Answer::Echo));
         let mut damaged = echo.to_vec();
         damaged[50] ^= 1;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time;
 
 use super::UDP_BUFFER_BYTES;
-use super::plan::destination;
+use super::plan::{Contents, destination};
 use super::transport::{Deliver, Transport};
 use crate::answer::Answer;
 use crate::quic::{self, Client};
@@ -55,7 +55,7 @@ impl QuicTransport {
 }
 
 impl Transport for QuicTransport {
-    fn start(&mut self, number: u64, message: &[u8]) -> io::Result<()> {
+    fn start(&mut self, number: u64, message: &Contents<'_>) -> io::Result<()> {
         let client = self.clients[destination(number, self.clients.len())].clone();
         let (message, done) = (message.to_vec(), self.done.clone());
         self.runtime.spawn(async move {
@@ -117,6 +117,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::traffic::plan::{Message, Pattern};
 
     #[test]
     fn requests_over_quic_are_answered_by_number() {
@@ -124,17 +125,22 @@ mod tests {
         let address = server.socket.local_addr().unwrap();
         thread::spawn(move || server.serve(Answer::Echo));
         let mut transport = QuicTransport::connect(&[address]).unwrap();
+        let pattern = Pattern::new(1);
+        let message = |number| Message {
+            number,
+            size: 100_000,
+            checksum: 0,
+        };
         for number in 0..10_u64 {
-            transport
-                .start(number, &vec![number as u8; 100_000])
-                .unwrap();
+            let contents = pattern.message(&message(number));
+            transport.start(number, &contents).unwrap();
         }
         let mut found = vec![0; 10];
         let until = Instant::now() + core::time::Duration::from_secs(30);
         while found.contains(&0) && Instant::now() < until {
             let deliver = &mut |number: u64, result: Result<&[u8], String>| {
                 let response = result.unwrap();
-                assert!(response.iter().all(|byte| *byte == number as u8));
+                assert!(response == &*pattern.message(&message(number)));
                 found[number as usize] += response.len();
             };
             transport.poll(until, deliver).unwrap();

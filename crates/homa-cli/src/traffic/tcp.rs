@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 use super::frame::{FrameConnection, Received};
-use super::plan::destination;
+use super::plan::{Contents, destination};
 use super::poller::{Poller, Ready};
 use super::transport::{Deliver, Transport};
 use crate::answer::Answer;
@@ -73,7 +73,7 @@ impl TcpTransport {
 }
 
 impl Transport for TcpTransport {
-    fn start(&mut self, number: u64, message: &[u8]) -> io::Result<()> {
+    fn start(&mut self, number: u64, message: &Contents<'_>) -> io::Result<()> {
         let servers = self.connections.len() / self.connections_each;
         let first = destination(number, servers) * self.connections_each;
         let to_server = &mut self.connections[first..first + self.connections_each];

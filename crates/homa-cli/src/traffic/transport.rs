@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Instant;
 
+use super::plan::Contents;
+
 /// Receives what completes: the number of the RPC, and its response or why there is none.
 pub(crate) type Deliver<'a> = dyn FnMut(u64, Result<&[u8], String>) + 'a;
 
@@ -12,7 +14,7 @@ pub(crate) trait Transport {
     ///
     /// # Errors
     /// The transport as a whole is broken; what befalls one RPC is delivered.
-    fn start(&mut self, number: u64, message: &[u8]) -> io::Result<()>;
+    fn start(&mut self, number: u64, message: &Contents<'_>) -> io::Result<()>;
 
     /// Delivers what has completed; while that is nothing, waits for it until `until`.
     ///
