@@ -106,6 +106,8 @@ pub(super) struct Loaded {
     short_p99_us: f64,
     /// Mean slowdown of all messages.
     mean_slowdown: f64,
+    /// How late 99 of 100 RPCs were started at most; their latencies count from when they were due.
+    late_p99_us: f64,
     /// RPCs that had no answer when the turn was over.
     unfinished_count: u64,
 }

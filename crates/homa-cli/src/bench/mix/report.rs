@@ -43,6 +43,8 @@ struct Row {
     short_p99_min_us: f64,
     short_p99_max_us: f64,
     mean_slowdown: f64,
+    /// How late 99 of 100 RPCs were started at most, which their latencies include.
+    late_p99_us: f64,
     /// In all rounds.
     short_count: u64,
     unfinished_count: u64,
@@ -155,16 +157,17 @@ impl Report {
     pub(super) fn to_html(&self) -> String {
         let mut body = paragraph(&self.method());
         body += "<table>\n<tr><th>load and protocol<th>p50 µs, short<th>p99 µs, short\
-                 <th>mean slowdown<th>unfinished<th>CPU s per GB, client<th>server</tr>\n";
+                 <th>mean slowdown<th>p99 µs, late start<th>unfinished<th>CPU s per GB, client<th>server</tr>\n";
         for row in &self.rows {
             let _ = writeln!(
                 body,
-                "<tr><td>{} {}<td>{:.1}<td>{:.1}<td>{:.2}<td>{}<td>{:.2}<td>{:.2}</tr>",
+                "<tr><td>{} {}<td>{:.1}<td>{:.1}<td>{:.2}<td>{:.1}<td>{}<td>{:.2}<td>{:.2}</tr>",
                 row.load,
                 row.variant,
                 row.short_p50_us,
                 row.short_p99_us,
                 row.mean_slowdown,
+                row.late_p99_us,
                 row.unfinished_count,
                 row.client_cpu_s,
                 row.server_cpu_s
@@ -188,6 +191,7 @@ impl Row {
         let p99 = found(|found| found.short_p99_us);
         self.short_p50_us = median(&found(|found| found.short_p50_us));
         self.mean_slowdown = median(&found(|found| found.mean_slowdown));
+        self.late_p99_us = median(&found(|found| found.late_p99_us));
         self.short_p99_us = median(&p99);
         [self.short_p99_min_us, self.short_p99_max_us] = range(&p99);
         [self.client_cpu_s, self.server_cpu_s] = [0, 1].map(|side| median(&cpu(side)));
@@ -204,15 +208,17 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "\n{:44}{:>9}{:>12}{:>19}\n{:24}{:>9}{:>11}{:>9}{:>12}{:>10}{:>9}",
+            "\n{:44}{:>9}{:>11}{:>12}{:>19}\n{:24}{:>9}{:>11}{:>9}{:>11}{:>12}{:>10}{:>9}",
             "short messages, µs",
             "mean",
+            "late start,",
             "",
             "CPU s per GB",
             "",
             "p50",
             "p99",
             "slowdown",
+            "p99 µs",
             "unfinished",
             "client",
             "server"
@@ -220,12 +226,13 @@ impl fmt::Display for Report {
         for row in &self.rows {
             writeln!(
                 f,
-                "{:<6}{:18}{:>9.1}{:>11.1}{:>9.2}{:>12}{:>10.2}{:>9.2}",
+                "{:<6}{:18}{:>9.1}{:>11.1}{:>9.2}{:>11.1}{:>12}{:>10.2}{:>9.2}",
                 row.load,
                 row.variant,
                 row.short_p50_us,
                 row.short_p99_us,
                 row.mean_slowdown,
+                row.late_p99_us,
                 row.unfinished_count,
                 row.client_cpu_s,
                 row.server_cpu_s
@@ -272,6 +279,7 @@ mod tests {
                     short_p50_us: 1.0,
                     short_p99_us: *short_p99_us,
                     mean_slowdown: *mean_slowdown,
+                    late_p99_us: 0.5,
                     unfinished_count: 0,
                 })),
             };

@@ -148,6 +148,7 @@ fn under_load(
         short_p50_us: short.p50_us,
         short_p99_us: short.p99_us,
         mean_slowdown: tally.mean_slowdown(),
+        late_p99_us: tally.late_p99_us(),
         unfinished_count: tally.unfinished_count(),
     })
 }
