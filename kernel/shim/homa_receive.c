@@ -308,6 +308,8 @@ static int homa_receive(struct homa_sock *hs, struct msghdr *msg,
 				    rpc->port, msg->msg_name, addr_len);
 	if (!err)
 		err = homa_copy(hs, args, taken);
+	else
+		__skb_queue_purge(&taken->packets);
 	if (err && !taken->error)
 		homa_pool_give_back(&hs->pool, args->bpage_offsets,
 				    args->num_bpages);
