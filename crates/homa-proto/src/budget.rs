@@ -63,6 +63,7 @@ impl Budget {
     }
 
     /// Whether a message may have its buffer now: it fits and no shorter one waits.
+    #[inline]
     pub(crate) fn admits(&self, length: u32) -> bool {
         let shortest = self.stalled.first().map(|rpc| self.nodes.key(rpc).0);
         self.fits(length) && shortest.is_none_or(|shortest| u64::from(length) < shortest)

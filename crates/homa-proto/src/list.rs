@@ -132,6 +132,7 @@ impl Fifo {
         self.links.next(index)
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<u32> {
         let index = self.list.first()?;
         self.links.remove(&mut self.list, index);

@@ -234,7 +234,7 @@ impl Engine {
 
     /// A packet of a request that does not live here: takes the request, or says why not. Where its peer
     /// is known, `block` is where others of it with ids beside its own are remembered.
-    #[inline]
+    #[inline(always)]
     fn admit(
         &mut self,
         now: Instant,
@@ -296,7 +296,7 @@ impl Engine {
     }
 
     /// The checks that need no state of the peer.
-    #[inline]
+    #[inline(always)]
     fn may_admit(
         &mut self,
         now: Instant,
