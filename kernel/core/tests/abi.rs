@@ -444,7 +444,8 @@ fn numbers_that_name_nothing_are_refused() {
     }
 }
 
+/// Less than a fifth of a kernel thread's 16 KiB: it is made on the stack, and may lie there twice.
 #[test]
 fn a_core_fits_the_stack_of_the_kernel_while_it_is_made() {
-    assert!(size_of::<Core>() < 3_000, "{} bytes", size_of::<Core>());
+    assert!(size_of::<Core>() <= 3_072, "{} bytes", size_of::<Core>());
 }
