@@ -83,10 +83,13 @@ fn one_client_calls_servers_of_both_families_at_once() {
 }
 
 /// A host that is not given up, however long the machine lets it wait: thousands of calls in one
-/// process are a second's work where others work too.
+/// process are a second's work where others work too, and several where each access to memory is
+/// checked. A request that was lost is sent again only while the server would remember it.
 fn patient() -> Builder {
+    const PATIENCE: Duration = Duration::from_secs(20);
     Host::builder().config(Config {
-        timeout: Duration::from_secs(20),
+        timeout: PATIENCE,
+        packet_lifetime: PATIENCE,
         ..Config::user_space()
     })
 }
