@@ -1,11 +1,12 @@
 //! What happens next: events in order of time, and of entry among those of one moment.
 //!
-//! *Design*: a calendar of short buckets that goes round, for the near future, and a heap for what
-//! lies beyond it. Nearly all events of a busy network are a few microseconds away: entering one is
-//! putting it in front of its bucket's list, and a bucket is sorted once, when its time comes. The
-//! places of events are used again, the last one first, so that they stay in the cache; with a
-//! growing array for each bucket every event was entered in memory that had last been used a turn
-//! of the calendar ago. A heap alone took a third of a run's instructions.
+//! *Design*: a calendar that goes round, with a bucket for every nanosecond of the near future, and
+//! a heap for what lies beyond it. Nearly all events of a busy network are a few microseconds away.
+//! A bucket holds events of one moment only, first come first served, so that nothing is ever
+//! sorted and no event says when it is; which buckets are not empty is a matter of bits. The places
+//! of events are used again, the last one first, so that they stay in the cache; with a growing
+//! array for each bucket every event was entered in memory that had last been used a turn of the
+//! calendar ago. A heap alone took a third of a run's instructions.
 
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -25,205 +26,206 @@ pub(crate) enum Event {
     Unreachable { host: u32, packet: u32 },
 }
 
-/// Nanoseconds of a bucket, as a power of two: some ten events of a busy network.
-const BUCKET_BITS: u32 = 3;
+/// Buckets of a nanosecond each: 16 µs, more than a packet takes over the busiest cable.
+const BUCKETS: u64 = 1 << 14;
 
-/// Buckets: 33 µs together.
-const BUCKETS: u64 = 4_096;
-
-/// "No place": the end of a list.
+/// "No place": no event, or no free place.
 const NOWHERE: u32 = u32::MAX;
 
-/// An event that is near, in the list of its bucket; or a free place, in the list of those.
+/// An event that is near, in the ring of its bucket; or a free place, in the list of those.
 #[derive(Clone, Copy)]
 struct Place {
-    at: u64,
     event: Event,
+    /// The one that was entered next; behind the newest comes the oldest.
     next: u32,
 }
 
 /// Which buckets are not empty: a bit for each, and one for every 64 of those.
 struct Occupied {
-    words: [u64; (BUCKETS / 64) as usize],
-    summary: u64,
+    words: [u64; Self::WORDS],
+    summary: [u64; Self::WORDS / 64],
 }
 
 impl Occupied {
+    const WORDS: usize = (BUCKETS / 64) as usize;
+
     const EMPTY: Self = Self {
-        words: [0; (BUCKETS / 64) as usize],
-        summary: 0,
+        words: [0; Self::WORDS],
+        summary: [0; Self::WORDS / 64],
     };
 
     fn set(&mut self, position: usize) {
-        self.words[position / 64] |= 1 << (position % 64);
-        self.summary |= 1 << (position / 64);
+        let word = position / 64;
+        self.words[word] |= 1 << (position % 64);
+        self.summary[word / 64] |= 1 << (word % 64);
     }
 
     fn clear(&mut self, position: usize) {
-        self.words[position / 64] &= !(1 << (position % 64));
-        if self.words[position / 64] == 0 {
-            self.summary &= !(1 << (position / 64));
+        let word = position / 64;
+        self.words[word] &= !(1 << (position % 64));
+        if self.words[word] == 0 {
+            self.summary[word / 64] &= !(1 << (word % 64));
         }
     }
 
     /// The first that is not empty from `position` on, going round.
+    #[inline]
     fn next(&self, position: usize) -> Option<usize> {
         let word = position / 64;
         let here = self.words[word] & (u64::MAX << (position % 64));
         if here != 0 {
             return Some(word * 64 + here.trailing_zeros() as usize);
         }
-        let others = self.summary & (u64::MAX << word) & !(1 << word);
-        let others = if others == 0 { self.summary } else { others };
-        let word = (others != 0).then(|| others.trailing_zeros() as usize)?;
+        let word = self.next_word((word + 1) % Self::WORDS)?;
         Some(word * 64 + self.words[word].trailing_zeros() as usize)
+    }
+
+    /// The first word with a bit from `word` on, going round.
+    fn next_word(&self, word: usize) -> Option<usize> {
+        let first = word / 64;
+        let here = self.summary[first] & (u64::MAX << (word % 64));
+        if here != 0 {
+            return Some(first * 64 + here.trailing_zeros() as usize);
+        }
+        let count = self.summary.len();
+        let mut others = (1..=count).map(|step| (first + step) % count);
+        let found = others.find(|&other| self.summary[other] != 0)?;
+        Some(found * 64 + self.summary[found].trailing_zeros() as usize)
     }
 }
 
 /// Events to come.
 pub(crate) struct Queue {
-    /// Events of the bucket `current`, and what was entered for earlier ones: the next one last.
-    now: Vec<(u64, Event)>,
-    /// Number of that bucket, counted from the origin of time.
+    /// The moment of the event that was taken out last, in nanoseconds.
     current: u64,
-    /// Events of the `BUCKETS` - 1 buckets after it.
+    /// Events of the `BUCKETS` nanoseconds from then on.
     places: Vec<Place>,
     free: u32,
-    /// The event that was entered last into each bucket, and leads to those before.
-    newest: Vec<u32>,
+    /// The event that was entered last into each bucket.
+    newest: Box<[u32; BUCKETS as usize]>,
     occupied: Occupied,
     /// What is further away, by time and entry.
     far: BinaryHeap<Reverse<(u64, u64, Event)>>,
     far_entered: u64,
+    /// The moment of its first.
+    far_at: Option<u64>,
     count: usize,
 }
 
-const fn position(bucket: u64) -> usize {
-    (bucket % BUCKETS) as usize
+const fn position(at: u64) -> usize {
+    (at % BUCKETS) as usize
 }
 
 impl Queue {
     pub(crate) fn new() -> Self {
         Self {
-            now: Vec::new(),
             current: 0,
             places: Vec::new(),
             free: NOWHERE,
-            newest: vec![NOWHERE; BUCKETS as usize],
+            newest: Box::new([NOWHERE; BUCKETS as usize]),
             occupied: Occupied::EMPTY,
             far: BinaryHeap::new(),
             far_entered: 0,
+            far_at: None,
             count: 0,
         }
     }
 
-    /// Enters an event for the moment `at`, in nanoseconds.
+    /// Enters an event for the moment `at`, in nanoseconds; one that is over is the present one.
     #[inline]
     pub(crate) fn push(&mut self, at: u64, event: Event) {
         self.count += 1;
-        let bucket = at >> BUCKET_BITS;
-        if bucket <= self.current {
-            let place = self.now.partition_point(|&(other, _)| other > at);
-            self.now.insert(place, (at, event));
-        } else if bucket < self.current + BUCKETS {
-            self.enter(bucket, at, event);
+        let at = at.max(self.current);
+        if at - self.current < BUCKETS {
+            self.enter(position(at), event);
         } else {
             self.far_entered += 1;
             self.far.push(Reverse((at, self.far_entered, event)));
+            self.far_at = Some(self.far_at.map_or(at, |first| first.min(at)));
         }
     }
 
-    fn enter(&mut self, bucket: u64, at: u64, event: Event) {
-        let newest = &mut self.newest[position(bucket)];
-        let entered = Place {
-            at,
-            event,
-            next: *newest,
-        };
-        match self.places.get_mut(self.free as usize) {
-            Some(place) => {
-                *newest = core::mem::replace(&mut self.free, place.next);
-                *place = entered;
+    #[inline]
+    fn enter(&mut self, position: usize, event: Event) {
+        let place = self.place(event);
+        let newest = core::mem::replace(&mut self.newest[position], place);
+        if newest == NOWHERE {
+            self.places[place as usize].next = place;
+            self.occupied.set(position);
+        } else {
+            let oldest = core::mem::replace(&mut self.places[newest as usize].next, place);
+            self.places[place as usize].next = oldest;
+        }
+    }
+
+    /// A place for an event, in no ring yet.
+    #[inline]
+    fn place(&mut self, event: Event) -> u32 {
+        let place = self.free;
+        match self.places.get_mut(place as usize) {
+            Some(it) => {
+                it.event = event;
+                self.free = it.next;
+                place
             }
             None => {
-                *newest = self.places.len() as u32;
-                self.places.push(entered);
+                let next = NOWHERE;
+                self.places.push(Place { event, next });
+                (self.places.len() - 1) as u32
             }
         }
-        self.occupied.set(position(bucket));
-    }
-
-    /// Number of the next bucket after the current one that is not empty, unless it is far away.
-    fn next_bucket(&self) -> Option<u64> {
-        let here = position(self.current);
-        let found = self.occupied.next(here)? as u64;
-        let ahead = (found + BUCKETS - here as u64) % BUCKETS;
-        Some(self.current + ahead)
     }
 
     /// When the next event happens.
-    pub(crate) fn next(&self) -> Option<u64> {
-        if let Some(&(at, _)) = self.now.last() {
-            return Some(at);
-        }
-        let Some(bucket) = self.next_bucket() else {
-            return self.far.peek().map(|Reverse((at, ..))| *at);
-        };
-        let (mut earliest, mut next) = (u64::MAX, self.newest[position(bucket)]);
-        while let Some(place) = self.places.get(next as usize) {
-            earliest = earliest.min(place.at);
-            next = place.next;
-        }
-        Some(earliest)
-    }
-
-    /// The next event, if it happens at `until` or before.
     #[inline]
-    pub(crate) fn pop(&mut self, until: u64) -> Option<(u64, Event)> {
-        if self.now.is_empty() && !self.turn(until) {
-            return None;
+    pub(crate) fn next(&self) -> Option<u64> {
+        let here = position(self.current);
+        match self.occupied.next(here) {
+            Some(found) => Some(self.current + (found.wrapping_sub(here) as u64) % BUCKETS),
+            None => self.far_at,
         }
-        let next = self.now.pop_if(|&mut (at, _)| at <= until)?;
-        self.count -= 1;
-        Some(next)
     }
 
-    /// Makes the bucket of the next event the current one, if it begins at `until` or before;
-    /// what is entered for a moment in an earlier one finds its place before it.
-    fn turn(&mut self, until: u64) -> bool {
-        let next = self.next_bucket().or_else(|| {
-            let Reverse((at, ..)) = self.far.peek()?;
-            Some(at >> BUCKET_BITS)
-        });
-        let Some(bucket) = next.filter(|bucket| bucket << BUCKET_BITS <= until) else {
-            return false;
-        };
-        self.current = bucket;
-        self.fetch();
-        let here = position(bucket);
-        let mut next = core::mem::replace(&mut self.newest[here], NOWHERE);
-        self.occupied.clear(here);
-        while let Some(place) = self.places.get_mut(next as usize) {
-            self.now.push((place.at, place.event));
-            let taken = core::mem::replace(&mut next, place.next);
-            place.next = core::mem::replace(&mut self.free, taken);
+    /// The next event, if it happens at `until` or before. Part of the loop that asks for it, which
+    /// does little else.
+    #[inline(always)]
+    pub(crate) fn pop(&mut self, until: u64) -> Option<(u64, Event)> {
+        let at = self.next().filter(|&at| at <= until)?;
+        self.current = at;
+        if self.far_at.is_some_and(|far| far - at < BUCKETS) {
+            self.fetch();
         }
-        // The list has the newest first: of one moment's events the oldest stays the last.
-        self.now.sort_by_key(|&(at, _)| Reverse(at));
-        true
+        self.count -= 1;
+        Some((at, self.take(position(at))))
+    }
+
+    /// Takes the oldest event out of a bucket that is not empty.
+    #[inline]
+    fn take(&mut self, position: usize) -> Event {
+        let newest = self.newest[position];
+        let oldest = self.places[newest as usize].next;
+        let Place { event, next } = self.places[oldest as usize];
+        if oldest == newest {
+            self.newest[position] = NOWHERE;
+            self.occupied.clear(position);
+        } else {
+            self.places[newest as usize].next = next;
+        }
+        self.places[oldest as usize].next = core::mem::replace(&mut self.free, oldest);
+        event
     }
 
     /// Moves what is not far away any more into its buckets, before anything later is entered
     /// there.
+    #[cold]
     fn fetch(&mut self) {
-        while let Some(&Reverse((at, _, event))) = self.far.peek() {
-            let bucket = at >> BUCKET_BITS;
-            if bucket >= self.current + BUCKETS {
-                return;
-            }
+        while let Some(&Reverse((at, _, event))) = self.far.peek()
+            && at - self.current < BUCKETS
+        {
             self.far.pop();
-            self.enter(bucket, at, event);
+            self.enter(position(at), event);
         }
+        self.far_at = self.far.peek().map(|Reverse((at, ..))| *at);
     }
 
     pub(crate) fn len(&self) -> usize {
