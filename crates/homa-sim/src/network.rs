@@ -22,7 +22,7 @@ pub(crate) struct Network {
     sites: Vec<Site>,
     /// Bytes that each packet costs on a link besides the Homa packet.
     overhead_bytes: u32,
-    /// Packets spread so far.
+    /// Packets that were at switches so far.
     spread: u32,
     /// A packet that finds more bytes waiting at its port is marked.
     mark_above: u64,
@@ -90,16 +90,14 @@ impl Network {
         queue: &mut Queue,
     ) -> bool {
         let switch = node - self.hosts;
-        let packet = packets.get_mut(slot);
-        let choice = match self.topology.spread {
+        let packet = packets.label(slot);
+        self.spread = self.spread.wrapping_add(1);
+        let choice = || match self.topology.spread {
             Spread::PerFlow => packet.flow,
-            Spread::PerPacket => {
-                self.spread = self.spread.wrapping_add(1);
-                mix(u64::from(self.spread)) as u32
-            }
+            Spread::PerPacket => mix(u64::from(self.spread)) as u32,
         };
         let port = self.topology.route(switch, packet.to, choice);
-        let bytes = packet.length() + self.overhead_bytes;
+        let bytes = self.wire_bytes(packet.length);
         let site = &mut self.sites[switch as usize];
         let waits = site.switch.poll_timeout(port as usize).is_some();
         if waits && site.switch.queued_bytes(port as usize) > self.mark_above {
@@ -174,7 +172,7 @@ impl Network {
         let Some(switch) = node.checked_sub(self.hosts) else {
             return true;
         };
-        let port = self.topology.route(switch, host, 0);
+        let port = self.topology.route(switch, host, || 0);
         self.sites[switch as usize]
             .switch
             .is_idle(now, port as usize)

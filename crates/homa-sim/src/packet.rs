@@ -77,34 +77,61 @@ impl Packet {
     }
 }
 
+/// What is looked at of a packet on its way: a switch needs no more than a line of the cache.
+#[derive(Clone, Copy)]
+pub(crate) struct Label {
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    pub(crate) flow: u32,
+    /// Bytes of the Homa packet.
+    pub(crate) length: u32,
+    pub(crate) priority: u8,
+    pub(crate) marked: bool,
+}
+
 /// All packets on their way. Their slots are used again, so that a packet costs no allocation.
 #[derive(Default)]
 pub(crate) struct Packets {
+    labels: Vec<Label>,
+    /// The packets themselves, as they were when they set out.
     slots: Vec<Packet>,
     free: Vec<u32>,
 }
 
 impl Packets {
-    pub(crate) fn insert(&mut self, packet: Packet) -> u32 {
+    pub(crate) fn insert(&mut self, packet: &Packet) -> u32 {
+        let label = Label {
+            from: packet.from,
+            to: packet.to,
+            flow: packet.flow,
+            length: packet.length(),
+            priority: packet.priority,
+            marked: packet.marked,
+        };
         match self.free.pop() {
             Some(slot) => {
-                self.slots[slot as usize] = packet;
+                self.labels[slot as usize] = label;
+                self.slots[slot as usize] = *packet;
                 slot
             }
             None => {
-                self.slots.push(packet);
+                self.labels.push(label);
+                self.slots.push(*packet);
                 (self.slots.len() - 1) as u32
             }
         }
     }
 
-    pub(crate) fn get_mut(&mut self, slot: u32) -> &mut Packet {
-        &mut self.slots[slot as usize]
+    pub(crate) fn label(&mut self, slot: u32) -> &mut Label {
+        &mut self.labels[slot as usize]
     }
 
     pub(crate) fn take(&mut self, slot: u32) -> Packet {
         self.free.push(slot);
-        self.slots[slot as usize]
+        Packet {
+            marked: self.labels[slot as usize].marked,
+            ..self.slots[slot as usize]
+        }
     }
 
     /// Packets on their way.

@@ -241,8 +241,10 @@ impl Topology {
         }
     }
 
-    /// The port by which `switch` sends a packet on to host `to`; `choice` picks among equals.
-    pub(crate) fn route(&self, switch: u32, to: u32, choice: u32) -> u32 {
+    /// The port by which `switch` sends a packet on to host `to`; `choice` picks among equals, and is
+    /// asked for where there are any.
+    #[inline]
+    pub(crate) fn route(&self, switch: u32, to: u32, choice: impl FnOnce() -> u32) -> u32 {
         match self.shape {
             Shape::Pair => 0,
             Shape::Star { .. } => to,
@@ -257,7 +259,7 @@ impl Topology {
                 } else if switch == rack {
                     to % hosts_per_rack
                 } else {
-                    hosts_per_rack + choice % spines
+                    hosts_per_rack + choice() % spines
                 }
             }
             Shape::FatTree { radix } => {
@@ -268,13 +270,13 @@ impl Topology {
                     if switch == edge {
                         to % half
                     } else {
-                        half + choice % half
+                        half + choice() % half
                     }
                 } else if switch < 2 * edges {
                     if (switch - edges) / half == pod {
                         edge % half
                     } else {
-                        half + choice / half % half
+                        half + choice() / half % half
                     }
                 } else {
                     pod
@@ -349,7 +351,7 @@ mod tests {
                 for choice in (0..9).filter(|_| from != to) {
                     let (mut node, mut passed) = (topology.first_hop(from), 0);
                     while node >= hosts {
-                        let port = topology.route(node - hosts, to, choice);
+                        let port = topology.route(node - hosts, to, || choice);
                         node = topology.ports(node - hosts)[port as usize].1;
                         passed += 1;
                     }

@@ -337,7 +337,6 @@ impl<A: Agent> World<A> {
 
     /// The network tells the sender of a packet that it did not arrive.
     fn tell_unreachable(&mut self, packet: &Packet) {
-        let packet = *packet;
         let host = packet.from;
         let delay = self.hosts[host as usize].config.link.delay;
         let slot = self.packets.insert(packet);

@@ -82,7 +82,7 @@ impl Cables {
         let (node, at) = self
             .network
             .first_hop(packet.from, card.link.input(self.now, bytes));
-        let packet = self.packets.insert(packet);
+        let packet = self.packets.insert(&packet);
         card.leaving.push_back((at, packet));
         if card.leaving.len() == 1 {
             self.queue.push(at, Event::Arrive { node, packet });
@@ -91,7 +91,7 @@ impl Cables {
 
     /// A packet is at a node: if that is the first of its way, the next one of its card follows.
     fn follow(&mut self, node: u32, packet: u32) {
-        let from = self.packets.get_mut(packet).from;
+        let from = self.packets.label(packet).from;
         let leaving = &mut self.cards[from as usize].leaving;
         if leaving
             .pop_front_if(|&mut (_, first)| first == packet)

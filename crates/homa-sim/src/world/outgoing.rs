@@ -140,17 +140,17 @@ impl<A: Agent> World<A> {
             }
             Fate::Passes { after, again } => {
                 self.agent.launched(self.now, &packet, after);
-                self.enter(at + after, packet);
+                self.enter(at + after, &packet);
                 if let Some(later) = again {
                     self.agent.launched(self.now, &packet, later);
-                    self.enter(at + later, packet);
+                    self.enter(at + later, &packet);
                 }
             }
         }
     }
 
     /// Has a packet arrive at the first node of its way.
-    fn enter(&mut self, at: u64, packet: Packet) {
+    fn enter(&mut self, at: u64, packet: &Packet) {
         let (node, at) = self.network.first_hop(packet.from, at);
         let packet = self.packets.insert(packet);
         self.queue.push(at, Event::Arrive { node, packet });
