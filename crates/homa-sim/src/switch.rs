@@ -70,14 +70,23 @@ pub struct Departure<P> {
     pub arrives_at: u64,
 }
 
+/// The packets of one level at a port, and what was counted of them: all that a packet that waits
+/// touches besides the port itself, in a line of the cache.
+#[repr(align(64))]
+struct Level<P> {
+    queue: VecDeque<(P, u32)>,
+    queued_bytes: u64,
+    left_bytes: u64,
+}
+
 struct Port<P> {
+    levels: [Level<P>; LEVELS],
     link: Link,
-    queues: [VecDeque<(P, u32)>; LEVELS],
-    queue_bytes: [u64; LEVELS],
     /// Bytes of all queues, and since when so many.
     queued: u64,
     since: u64,
-    counters: PortCounters,
+    queue_max_bytes: u64,
+    queue_byte_nanos: u64,
     /// One bit for every queue that is not empty.
     occupied: u8,
     /// Bytes by which the lowest level is behind its share, times 1000; below 0: ahead of it.
@@ -87,7 +96,7 @@ struct Port<P> {
 impl<P> Port<P> {
     /// Has `queued` bytes wait from `now` on.
     fn set_queued(&mut self, now: u64, queued: u64) {
-        self.counters.queue_byte_nanos += self.queued * (now - self.since);
+        self.queue_byte_nanos += self.queued * (now - self.since);
         (self.queued, self.since) = (queued, now);
     }
 
@@ -129,12 +138,16 @@ impl<P: Copy> Switch<P> {
     /// A switch with one port for each link.
     pub fn new(links: impl IntoIterator<Item = LinkConfig>, buffer: BufferConfig) -> Self {
         let ports = links.into_iter().map(|link| Port {
+            levels: core::array::from_fn(|_| Level {
+                queue: VecDeque::new(),
+                queued_bytes: 0,
+                left_bytes: 0,
+            }),
             link: Link::new(link),
-            queues: core::array::from_fn(|_| VecDeque::new()),
-            queue_bytes: [0; LEVELS],
             queued: 0,
             since: 0,
-            counters: PortCounters::default(),
+            queue_max_bytes: 0,
+            queue_byte_nanos: 0,
             occupied: 0,
             debt: 0,
         });
@@ -171,18 +184,18 @@ impl<P: Copy> Switch<P> {
         let bytes = u64::from(wire_bytes);
         let free = self.buffer.bytes.saturating_sub(self.used);
         let limit = free * self.buffer.alpha_eighths / 8;
-        if !straight && (bytes > free || it.queue_bytes[level] + bytes > limit) {
+        let queue = &mut it.levels[level];
+        if !straight && (bytes > free || queue.queued_bytes + bytes > limit) {
             self.counters.dropped += 1;
             return Err(packet);
         }
-        it.queues[level].push_back((packet, wire_bytes));
-        it.queue_bytes[level] += bytes;
+        queue.queue.push_back((packet, wire_bytes));
+        queue.queued_bytes += bytes;
         it.set_queued(now, it.queued + bytes);
         it.occupied |= 1 << level;
         self.used += bytes;
         if !straight {
-            let most = &mut it.counters.queue_max_bytes;
-            *most = it.queued.max(*most);
+            it.queue_max_bytes = it.queue_max_bytes.max(it.queued);
             self.counters.port_max_bytes = self.counters.port_max_bytes.max(it.queued);
             self.counters.buffer_max_bytes = self.counters.buffer_max_bytes.max(self.used);
         }
@@ -219,7 +232,7 @@ impl<P: Copy> Switch<P> {
         packet: P,
     ) -> Departure<P> {
         let it = &mut self.ports[port];
-        it.counters.level_bytes[level] += u64::from(wire_bytes);
+        it.levels[level].left_bytes += u64::from(wire_bytes);
         self.counters.forwarded += 1;
         Departure {
             packet,
@@ -236,12 +249,15 @@ impl<P: Copy> Switch<P> {
             return None;
         }
         let level = it.next_level(self.reserved)?;
-        let (packet, wire_bytes) = it.queues[level].pop_front()?;
-        if it.queues[level].is_empty() {
+        let queue = &mut it.levels[level];
+        let (packet, wire_bytes) = queue.queue.pop_front()?;
+        queue.queued_bytes -= u64::from(wire_bytes);
+        if queue.queue.is_empty() {
             it.occupied &= !(1 << level);
         }
-        it.settle(self.reserved, level, wire_bytes);
-        it.queue_bytes[level] -= u64::from(wire_bytes);
+        if self.reserved > 0 {
+            it.settle(self.reserved, level, wire_bytes);
+        }
         it.set_queued(now, it.queued - u64::from(wire_bytes));
         self.used -= u64::from(wire_bytes);
         Some(self.depart(now, port, level, wire_bytes, packet))
@@ -273,9 +289,11 @@ impl<P: Copy> Switch<P> {
     /// What was counted at a port since the start, or since [`restart`](Self::restart).
     pub fn port_counters(&self, now: u64, port: usize) -> PortCounters {
         let it = &self.ports[port];
-        let mut counters = it.counters;
-        counters.queue_byte_nanos += it.queued * (now - it.since);
-        counters
+        PortCounters {
+            level_bytes: it.levels.each_ref().map(|level| level.left_bytes),
+            queue_max_bytes: it.queue_max_bytes,
+            queue_byte_nanos: it.queue_byte_nanos + it.queued * (now - it.since),
+        }
     }
 
     /// Whether a port's link is idle and nothing waits for it.
@@ -289,7 +307,8 @@ impl<P: Copy> Switch<P> {
         self.counters = SwitchCounters::default();
         for it in &mut self.ports {
             it.set_queued(now, it.queued);
-            it.counters = PortCounters::default();
+            (it.queue_max_bytes, it.queue_byte_nanos) = (0, 0);
+            it.levels.iter_mut().for_each(|level| level.left_bytes = 0);
         }
     }
 
@@ -355,7 +374,7 @@ mod tests {
             let mut of_lowest = 0;
             for _ in 0..packets {
                 for (level, &always) in levels.iter().enumerate() {
-                    let has = switch.ports[0].queues[level].len() as u32;
+                    let has = switch.ports[0].levels[level].queue.len() as u32;
                     (has..always).for_each(|it| {
                         switch.input(now, 0, level as u8, 500, it).unwrap();
                     });
