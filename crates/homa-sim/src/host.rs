@@ -67,6 +67,9 @@ pub(crate) struct Host {
     pub(crate) nic: Link,
     /// Nanoseconds that a packet waits for the cable at most.
     pub(crate) wait_max: u64,
+    /// When the first of its engines is to be called: what [`next_deadline`](Self::next_deadline)
+    /// said after their last call.
+    pub(crate) deadline: Option<u64>,
     /// The earliest wake-up that is on its way; `u64::MAX`: none.
     pub(crate) wake: u64,
     /// Until when the host does nothing.
@@ -122,6 +125,7 @@ impl Host {
             config,
             cores,
             sockets,
+            deadline: None,
             wake: u64::MAX,
             paused_until: 0,
             inbox: Vec::new(),

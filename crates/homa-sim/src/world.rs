@@ -29,8 +29,8 @@ pub struct World<A> {
     network: Network,
     hosts: Vec<Host>,
     faults: Option<Faults>,
-    /// Taken out while its packets are sent.
-    burst: Option<Burst>,
+    /// Taken out while its packets are sent; boxed, since that is for every packet.
+    burst: Option<Box<Burst>>,
     delivered: u64,
     /// The applications and the onlookers.
     pub agent: A,
@@ -80,6 +80,7 @@ impl<A: Agent> World<A> {
             .into_iter()
             .map(|(config, seed)| Host::new(config, seed))
             .collect();
+        let burst = Burst::new().map_err(|_| BadWorld::Config(ConfigError::OutOfMemory))?;
         Ok(Self {
             now: start,
             queue: Queue::new(),
@@ -87,7 +88,7 @@ impl<A: Agent> World<A> {
             network: Network::new(topology, buffer, PACKET_OVERHEAD_BYTES, delays),
             hosts: hosts.map_err(BadWorld::Config)?,
             faults: None,
-            burst: Some(Burst::new().map_err(|_| BadWorld::Config(ConfigError::OutOfMemory))?),
+            burst: Some(Box::new(burst)),
             delivered: 0,
             agent,
         })
@@ -406,7 +407,7 @@ impl<A: Agent> World<A> {
             self.drain(host);
         }
         let it = &mut self.hosts[host as usize];
-        let Some(deadline) = it.next_deadline() else {
+        let Some(deadline) = it.deadline else {
             return;
         };
         if self.agent.deadline(host, deadline) > self.now {
@@ -427,10 +428,12 @@ impl<A: Agent> World<A> {
 
     /// Has the host woken at its deadline.
     fn schedule(&mut self, host: u32) {
-        let it = &self.hosts[host as usize];
-        if it.up
-            && let Some(deadline) = it.next_deadline()
-        {
+        let it = &mut self.hosts[host as usize];
+        if !it.up {
+            return;
+        }
+        it.deadline = it.next_deadline();
+        if let Some(deadline) = it.deadline {
             self.wake_at(host, deadline);
         }
     }
