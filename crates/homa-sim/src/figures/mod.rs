@@ -119,7 +119,7 @@ fn span(workload: &Workload, shorter: u64) -> Span {
         5_000_001..=9_999_999 => Span::of_micros(12_000, 70_000, 25_000),
         10_000_000 => Span::of_micros(12_000, 80_000, 40_000),
         10_000_001..=20_000_000 => Span::of_micros(7_000, 6_000, 10_000),
-        _ => Span::of_micros(50_000, 270_000, 100_000),
+        _ => Span::of_micros(50_000, 290_000, 100_000),
     };
     full.shorter(shorter)
 }
