@@ -335,9 +335,6 @@ pub(crate) struct Peers {
     /// Peers that nothing needed once, in the order in which they became so: one that was needed
     /// again since then is found out when its turn comes.
     idle: Queue<Peer, ByIdleness>,
-    /// Since when the first of them has been idle: a question after every packet, to a peer that
-    /// nobody else looks at.
-    first_idle: Stamp,
     /// The latest moment that it was told, by which stamps are read.
     latest: Instant,
     /// Peers ever made: no two of them begin their ids alike.
@@ -386,7 +383,6 @@ impl Peers {
             key,
             table_key: TableKey::new(key),
             idle: Queue::new(),
-            first_idle: Stamp::of(Instant::ZERO),
             latest: Instant::ZERO,
             made: 0,
             trusts,
@@ -458,6 +454,7 @@ impl Peers {
         let index = self.slab.insert(Peer {
             address: *address,
             idle_since: Stamp::of(now),
+            queued_since: Stamp::of(now),
             next_id: self.key.hash([hash, 2, self.made]) as u32,
             heard: now,
             version_changed: Stamp::long_before(now),
@@ -474,7 +471,7 @@ impl Peers {
         let (slab, key) = (&self.slab, self.table_key);
         let hash_of = |index| self::hash(key, &slab[index].address);
         self.index.insert(hash, index, hash_of);
-        self.queue(index);
+        self.idle.push(&mut self.slab, index);
         Ok(index)
     }
 
@@ -503,36 +500,16 @@ impl Peers {
         let peer = &mut self.slab[index];
         self.latest = self.latest.max(now);
         peer.idle_since = Stamp::of(now);
-        self.queue(index);
-    }
-
-    /// Queues an idle peer, unless it is still queued.
-    fn queue(&mut self, index: u32) {
-        let peer = &mut self.slab[index];
-        if !Queue::<_, ByIdleness>::enter(peer) {
-            return;
+        if Queue::<_, ByIdleness>::enter(peer) {
+            peer.queued_since = Stamp::of(now);
+            self.idle.append(&mut self.slab, index);
         }
-        let since = peer.idle_since;
-        peer.queued_since = since;
-        self.idle.append(&mut self.slab, index);
-        if self.idle.first() == Some(index) {
-            self.first_idle = since;
-        }
-    }
-
-    /// The peer that was queued first, whether idle or not.
-    fn pop_idle(&mut self) -> Option<u32> {
-        let index = self.idle.pop(&mut self.slab)?;
-        if let Some(first) = self.idle.first() {
-            self.first_idle = self.slab[first].queued_since;
-        }
-        Some(index)
     }
 
     /// Forgets the peer idle for longest.
     fn forget_first(&mut self) {
         for _ in 0..LOOKS {
-            let Some(index) = self.pop_idle() else {
+            let Some(index) = self.idle.pop(&mut self.slab) else {
                 return;
             };
             if self.forget_if_idle(index) {
@@ -550,7 +527,8 @@ impl Peers {
             return false;
         }
         if peer.queued_since != peer.idle_since {
-            self.queue(index);
+            peer.queued_since = peer.idle_since;
+            self.idle.push(&mut self.slab, index);
             return false;
         }
         self.owed.forget(&mut self.slab[index].debt);
@@ -562,8 +540,8 @@ impl Peers {
 
     /// When the peer idle for longest may be forgotten.
     pub(crate) fn next_expiry(&self, config: &Config) -> Option<Instant> {
-        self.idle.first()?;
-        Some(self.first_idle.moment(self.latest) + config.peer_idle)
+        let first = self.idle.first()?;
+        Some(self.slab[first].queued_since.moment(self.latest) + config.peer_idle)
     }
 
     /// Looks at one peer whose turn has come; `None`: there was none, else whether it was forgotten.
@@ -572,7 +550,7 @@ impl Peers {
         if self.next_expiry(config)? > now {
             return None;
         }
-        let index = self.pop_idle()?;
+        let index = self.idle.pop(&mut self.slab)?;
         Some(self.forget_if_idle(index))
     }
 
