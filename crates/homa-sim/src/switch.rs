@@ -302,11 +302,11 @@ impl<P: Copy> Switch<P> {
         it.occupied == 0 && it.link.idle_at() <= now
     }
 
-    /// Begins to count anew at `now`.
+    /// Begins to count anew at `now`; a port that something came to after that, at that moment.
     pub fn restart(&mut self, now: u64) {
         self.counters = SwitchCounters::default();
         for it in &mut self.ports {
-            it.set_queued(now, it.queued);
+            it.set_queued(now.max(it.since), it.queued);
             (it.queue_max_bytes, it.queue_byte_nanos) = (0, 0);
             it.levels.iter_mut().for_each(|level| level.left_bytes = 0);
         }
@@ -349,6 +349,14 @@ mod tests {
             }
         );
         assert_eq!((switch.poll(50, 0), switch.poll_timeout(0)), (None, None));
+    }
+
+    #[test]
+    fn a_port_that_was_given_a_packet_ahead_of_time_counts_anew_from_there() {
+        let mut switch = switch(1, 10_000);
+        switch.input(50, 0, 3, 1_000, 7).unwrap();
+        switch.restart(40);
+        assert_eq!(switch.port_counters(60, 0).queue_byte_nanos, 10 * 1_000);
     }
 
     #[test]
