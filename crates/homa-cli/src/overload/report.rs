@@ -10,8 +10,9 @@ use super::server::Stand;
 use super::{BUDGET_BYTES, CLIENT_RPCS, SERVER_RPCS};
 
 /// Of a hundred calls that found no room so many may fail otherwise: where a request was sent twice,
-/// and its second copy is refused, nobody knows what became of the first.
-const OTHERWISE_PERCENT: u64 = 1;
+/// and its second copy is refused, nobody knows what became of the first. A machine that stops a
+/// process for some milliseconds has more of them (1.2 were seen in three seconds).
+const OTHERWISE_PERCENT: u64 = 2;
 
 /// What an RPC may cost beside its messages, in tables of engine and host, with those that are
 /// parallel to the most there ever were.
