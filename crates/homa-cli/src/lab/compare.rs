@@ -137,7 +137,10 @@ fn measure(
             slice,
             ..load.clone()
         };
-        let rejected = |span: &Span| case.reject(protocol, span);
+        let rejected = |span: &Span| {
+            case.reject(protocol, span);
+            progress.expect_more(timetable.turn());
+        };
         match cluster.turn_in_time(protocol, &load, arguments.allow_late, rejected)? {
             Some(turn) => take(protocol, turn, &mut tallies, &mut case),
             None => case.always_late.push(protocol.name()),
@@ -212,10 +215,14 @@ impl Timetable {
         })
     }
 
-    /// About how long all of that takes.
+    /// About how long a turn takes.
+    fn turn(self) -> Duration {
+        WARM_UP + self.window + COOL_DOWN + BESIDE_A_TURN
+    }
+
+    /// About how long all of them take, if none is late.
     fn length(self, protocols: &[Protocol]) -> Duration {
-        let turn = WARM_UP + self.window + COOL_DOWN + BESIDE_A_TURN;
-        turn * self.turns(protocols).count() as u32
+        self.turn() * self.turns(protocols).count() as u32
     }
 }
 
