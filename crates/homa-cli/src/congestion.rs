@@ -1,6 +1,8 @@
 //! Which congestion control the TCP connections use that Homa is compared with.
 
-use std::net::TcpStream;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 
 use rustix::net::sockopt;
 use serde::{Deserialize, Serialize};
@@ -24,10 +26,26 @@ impl Congestion {
         }
     }
 
+    /// Makes a connection use it, or all that a listener will accept.
+    ///
+    /// # Errors
+    /// The kernel does not have it, or does not let this user choose it.
+    pub(crate) fn set(self, socket: &impl AsFd) -> io::Result<()> {
+        Ok(sockopt::set_tcp_congestion(socket, self.name())?)
+    }
+
     /// Has the connection use it; where it is not to be had, the system's own stays, and reports
     /// tell.
     pub(crate) fn choose(self, stream: &TcpStream) {
-        let _ = sockopt::set_tcp_congestion(stream, self.name());
+        let _ = self.set(stream);
+    }
+
+    /// Whether a connection may use it here, in the namespace of this thread.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn try_here(self) -> io::Result<()> {
+        self.set(&TcpListener::bind("127.0.0.1:0")?)
     }
 }
 

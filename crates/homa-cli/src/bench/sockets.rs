@@ -3,7 +3,6 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
 use std::thread;
 
 use nix::sys::socket::{setsockopt, sockopt as nix_sockopt};
@@ -11,35 +10,8 @@ use rustix::net::sockopt;
 
 use super::meter::RESPONSE_MAX;
 use super::suite::{Job, Waiting};
+use crate::congestion::Congestion;
 use crate::traffic::UDP_BUFFER_BYTES;
-
-/// A congestion control of the kernel.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Congestion(pub(super) &'static str);
-
-/// The default of most systems, and what Homa is judged against.
-pub(super) const CUBIC: Congestion = Congestion("cubic");
-/// The default of some, far slower in bulk where there is no real link.
-pub(super) const BBR: Congestion = Congestion("bbr");
-
-impl Congestion {
-    /// Makes a connection use it, or all that a listener will accept.
-    ///
-    /// # Errors
-    /// The kernel does not have it, or does not let this user choose it.
-    pub(super) fn choose(self, socket: &impl AsFd) -> io::Result<()> {
-        Ok(sockopt::set_tcp_congestion(socket, self.0)?)
-    }
-
-    /// Whether a connection may use it here, in the namespace of this thread.
-    ///
-    /// # Errors
-    /// Why not.
-    pub(super) fn is_available(name: &str) -> io::Result<()> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        Ok(sockopt::set_tcp_congestion(&listener, name)?)
-    }
-}
 
 /// A UDP socket that talks to anyone, as Homa's do.
 ///
@@ -110,7 +82,7 @@ pub(super) fn tcp_server(
 }
 
 fn prepare(stream: &TcpStream, waiting: Waiting, congestion: Congestion) -> io::Result<()> {
-    congestion.choose(stream)?;
+    congestion.set(stream)?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(waiting != Waiting::Block)
 }

@@ -16,7 +16,6 @@ use super::conditions::{Conditions, FOREIGN_MAX, is_dirty};
 use super::meter::{Sample, Turn};
 use super::placement::Placement;
 use super::process::{Listening, Measured};
-use super::sockets::Congestion;
 use super::suite::{Extent, Job, OVER_IP, Suite, Task, Variant};
 use crate::awake::Awake;
 use crate::child::ChildProcess;
@@ -131,11 +130,12 @@ impl Stage {
                 Err(error) => Err(error.to_string()),
             };
         }
-        let Some(name) = variant.congestion else {
+        let Some(congestion) = variant.congestion else {
             return Ok(());
         };
-        let available = self.network.at_client(|| Congestion::is_available(name));
+        let available = self.network.at_client(|| congestion.try_here());
         available.and_then(|available| available).map_err(|error| {
+            let name = congestion.name();
             format!(
                 "TCP may not use {name} here ({error}); `modprobe tcp_{name}` adds it, and sysctl \
                  net.ipv4.tcp_allowed_congestion_control lets everyone choose it"

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::clocks::Clocks;
 use super::meter::{Meter, Sample, Turn};
 use super::mix;
+use crate::congestion::Congestion;
 
 /// How a thread waits for a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,13 +72,46 @@ pub(super) struct Variant {
     /// Its name in tables, files and ratios.
     pub(super) name: &'static str,
     /// The congestion control that it needs.
-    pub(super) congestion: Option<&'static str>,
+    pub(super) congestion: Option<Congestion>,
     /// Whether it can talk to many peers at once.
     pub(super) many_peers: bool,
     /// Starts a server on threads of its own, and returns its ports.
     pub(super) serve: fn(&Job) -> io::Result<Vec<u16>>,
     /// Works against it until the meter says that it is enough.
     pub(super) measure: fn(&Job, Meter) -> io::Result<Sample>,
+}
+
+impl Variant {
+    /// One that needs no congestion control and talks to one peer.
+    pub(super) const fn new(
+        name: &'static str,
+        serve: fn(&Job) -> io::Result<Vec<u16>>,
+        measure: fn(&Job, Meter) -> io::Result<Sample>,
+    ) -> Self {
+        Self {
+            name,
+            congestion: None,
+            many_peers: false,
+            serve,
+            measure,
+        }
+    }
+
+    /// The same, with a congestion control that it needs.
+    pub(super) const fn over(self, congestion: Congestion) -> Self {
+        Self {
+            congestion: Some(congestion),
+            ..self
+        }
+    }
+
+    /// The same, where it can talk to many peers at once.
+    pub(super) const fn to_many_peers(self) -> Self {
+        Self {
+            many_peers: true,
+            ..self
+        }
+    }
 }
 
 /// The variant that goes over IP protocol 146 and spins; it takes CAP_NET_RAW.

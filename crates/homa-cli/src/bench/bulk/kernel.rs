@@ -21,21 +21,17 @@ pub(in crate::bench) const KERNEL: Suite = Suite {
 };
 
 const VARIANTS: &[Variant] = &[
-    Variant {
-        name: "homa_kernel",
-        congestion: None,
-        many_peers: false,
-        serve: |job| serve(job, Ip, Receipt),
-        measure: |job, meter| measure(job, meter, Ip),
-    },
+    Variant::new(
+        "homa_kernel",
+        |job| serve(job, Ip, Receipt),
+        |job, meter| measure(job, meter, Ip),
+    ),
     TCP_BLOCK,
-    Variant {
-        name: "homa_kernel_udp",
-        congestion: None,
-        many_peers: false,
-        serve: |job| serve(job, Udp, Receipt),
-        measure: |job, meter| measure(job, meter, Udp),
-    },
+    Variant::new(
+        "homa_kernel_udp",
+        |job| serve(job, Udp, Receipt),
+        |job, meter| measure(job, meter, Udp),
+    ),
     Variant {
         name: "udp_block",
         ..UDP_BLOCK

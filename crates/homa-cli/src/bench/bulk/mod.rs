@@ -15,11 +15,11 @@ pub(super) use kernel::KERNEL;
 use super::meter::Meter;
 #[cfg(feature = "rivals")]
 use super::rivals;
-use super::sockets::{BBR, CUBIC};
 use super::suite::Waiting::{Block, Spin};
 use super::suite::{Figure, GIGABYTE, Ratio, Suite, Variant};
 #[cfg(feature = "rivals")]
 use crate::answer::Answer;
+use crate::congestion::Congestion::{Bbr, Cubic};
 
 pub(super) const SUITE: Suite = Suite {
     name: "bulk",
@@ -41,104 +41,83 @@ const FULL_PAYLOAD: usize = 1472;
 /// The same less the header that Homa puts into each.
 const HOMA_PAYLOAD: usize = 1416;
 
-const TCP_BLOCK: Variant = Variant {
-    name: "tcp_block",
-    congestion: Some("cubic"),
-    many_peers: false,
-    serve: |job| tcp::serve(job, Block, CUBIC),
-    measure: |job, meter| tcp::measure(job, meter, Block, CUBIC),
-};
+const TCP_BLOCK: Variant = Variant::new(
+    "tcp_block",
+    |job| tcp::serve(job, Block, Cubic),
+    |job, meter| tcp::measure(job, meter, Block, Cubic),
+)
+.over(Cubic);
 
-const UDP_BLOCK: Variant = Variant {
-    name: "udp_gso_gro_block",
-    congestion: None,
-    many_peers: false,
-    serve: |job| udp::serve_offloaded(job, Block, FULL_PAYLOAD),
-    measure: |job, meter| udp::measure_offloaded(job, meter, Block, FULL_PAYLOAD),
-};
+const UDP_BLOCK: Variant = Variant::new(
+    "udp_gso_gro_block",
+    |job| udp::serve_offloaded(job, Block, FULL_PAYLOAD),
+    |job, meter| udp::measure_offloaded(job, meter, Block, FULL_PAYLOAD),
+);
 
 const VARIANTS: &[Variant] = &[
-    Variant {
-        name: "homa",
-        congestion: None,
-        many_peers: false,
-        serve: |job| homa::serve(job, Spin),
-        measure: |job, meter| homa::measure(job, meter, Spin),
-    },
-    Variant {
-        name: "homa_copied",
-        congestion: None,
-        many_peers: false,
-        serve: |job| homa::serve(job, Spin),
-        measure: homa::measure_copied,
-    },
-    Variant {
-        name: "udp_gso_gro_1472",
-        congestion: None,
-        many_peers: false,
-        serve: |job| udp::serve_offloaded(job, Spin, FULL_PAYLOAD),
-        measure: |job, meter| udp::measure_offloaded(job, meter, Spin, FULL_PAYLOAD),
-    },
-    Variant {
-        name: "tcp_spin",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| tcp::serve(job, Spin, CUBIC),
-        measure: |job, meter| tcp::measure(job, meter, Spin, CUBIC),
-    },
-    Variant {
-        name: "udp_gso_gro_1416",
-        congestion: None,
-        many_peers: false,
-        serve: |job| udp::serve_offloaded(job, Spin, HOMA_PAYLOAD),
-        measure: |job, meter| udp::measure_offloaded(job, meter, Spin, HOMA_PAYLOAD),
-    },
+    Variant::new(
+        "homa",
+        |job| homa::serve(job, Spin),
+        |job, meter| homa::measure(job, meter, Spin),
+    ),
+    Variant::new(
+        "homa_copied",
+        |job| homa::serve(job, Spin),
+        homa::measure_copied,
+    ),
+    Variant::new(
+        "udp_gso_gro_1472",
+        |job| udp::serve_offloaded(job, Spin, FULL_PAYLOAD),
+        |job, meter| udp::measure_offloaded(job, meter, Spin, FULL_PAYLOAD),
+    ),
+    Variant::new(
+        "tcp_spin",
+        |job| tcp::serve(job, Spin, Cubic),
+        |job, meter| tcp::measure(job, meter, Spin, Cubic),
+    )
+    .over(Cubic),
+    Variant::new(
+        "udp_gso_gro_1416",
+        |job| udp::serve_offloaded(job, Spin, HOMA_PAYLOAD),
+        |job, meter| udp::measure_offloaded(job, meter, Spin, HOMA_PAYLOAD),
+    ),
     TCP_BLOCK,
-    Variant {
-        name: "homa_block",
-        congestion: None,
-        many_peers: false,
-        serve: |job| homa::serve(job, Block),
-        measure: |job, meter| homa::measure(job, meter, Block),
-    },
+    Variant::new(
+        "homa_block",
+        |job| homa::serve(job, Block),
+        |job, meter| homa::measure(job, meter, Block),
+    ),
     UDP_BLOCK,
-    Variant {
-        name: "tcp_bbr_spin",
-        congestion: Some("bbr"),
-        many_peers: false,
-        serve: |job| tcp::serve(job, Spin, BBR),
-        measure: |job, meter| tcp::measure(job, meter, Spin, BBR),
-    },
-    Variant {
-        name: "tcp_bbr_block",
-        congestion: Some("bbr"),
-        many_peers: false,
-        serve: |job| tcp::serve(job, Block, BBR),
-        measure: |job, meter| tcp::measure(job, meter, Block, BBR),
-    },
-    Variant {
-        name: "udp_mmsg_1472",
-        congestion: None,
-        many_peers: false,
-        serve: |job| udp::serve_batched(job, FULL_PAYLOAD),
-        measure: |job, meter| udp::measure_batched(job, meter, FULL_PAYLOAD),
-    },
+    Variant::new(
+        "tcp_bbr_spin",
+        |job| tcp::serve(job, Spin, Bbr),
+        |job, meter| tcp::measure(job, meter, Spin, Bbr),
+    )
+    .over(Bbr),
+    Variant::new(
+        "tcp_bbr_block",
+        |job| tcp::serve(job, Block, Bbr),
+        |job, meter| tcp::measure(job, meter, Block, Bbr),
+    )
+    .over(Bbr),
+    Variant::new(
+        "udp_mmsg_1472",
+        |job| udp::serve_batched(job, FULL_PAYLOAD),
+        |job, meter| udp::measure_batched(job, meter, FULL_PAYLOAD),
+    ),
     #[cfg(feature = "rivals")]
-    Variant {
-        name: "quinn",
-        congestion: None,
-        many_peers: false,
-        serve: |job| rivals::quinn::serve(job, Answer::Receipt),
-        measure: |job, meter| rivals::measure_quinn(job, meter, Answer::Receipt),
-    },
+    Variant::new(
+        "quinn",
+        |job| rivals::quinn::serve(job, Answer::Receipt),
+        |job, meter| rivals::measure_quinn(job, meter, Answer::Receipt),
+    ),
     #[cfg(feature = "rivals")]
-    Variant {
-        name: "tonic",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| rivals::tonic::serve(job, Answer::Receipt),
-        measure: |job, meter| rivals::measure_tonic(job, meter, Answer::Receipt),
-    },
+    Variant::new(
+        "tonic",
+        |job| rivals::tonic::serve(job, Answer::Receipt),
+        |job, meter| rivals::measure_tonic(job, meter, Answer::Receipt),
+    )
+    .over(Cubic),
 ];
 
 const FLOOR: &[&str] = &["udp_gso_gro_1472", "udp_gso_gro_1416"];

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use super::{Arrived, Flow, RECEIPT_BYTES};
 use crate::bench::meter::{Meter, RESPONSE_MAX, Sample, spin_patiently};
-use crate::bench::sockets::{Congestion, tcp_client, tcp_server};
+use crate::bench::sockets::{tcp_client, tcp_server};
 use crate::bench::suite::{Job, Waiting};
+use crate::congestion::Congestion;
 
 /// Starts a receiver.
 pub(super) fn serve(job: &Job, waiting: Waiting, congestion: Congestion) -> io::Result<Vec<u16>> {

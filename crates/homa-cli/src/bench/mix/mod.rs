@@ -20,6 +20,7 @@ use super::placement::Placement;
 use super::stage::Stage;
 use super::statistics::median;
 use super::suite::{Extent, Figure, GIGABYTE, Suite, Task as AnyTask, Variant};
+use crate::congestion::Congestion::Cubic;
 use crate::failure::Failure;
 use crate::output::OutputFile;
 use crate::workload::MESSAGE_MAX_BYTES;
@@ -49,27 +50,23 @@ pub(super) const SUITE: Suite = Suite {
 };
 
 const VARIANTS: &[Variant] = &[
-    Variant {
-        name: "homa",
-        congestion: None,
-        many_peers: false,
-        serve: |job| turn::serve(job, Protocol::Homa),
-        measure: |job, meter| turn::measure(job, meter, Protocol::Homa),
-    },
-    Variant {
-        name: "tcp_multiplexed",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| turn::serve(job, Protocol::Tcp { connections: 1 }),
-        measure: |job, meter| turn::measure(job, meter, Protocol::Tcp { connections: 1 }),
-    },
-    Variant {
-        name: "tcp_pool",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| turn::serve(job, Protocol::Tcp { connections: 32 }),
-        measure: |job, meter| turn::measure(job, meter, Protocol::Tcp { connections: 32 }),
-    },
+    Variant::new(
+        "homa",
+        |job| turn::serve(job, Protocol::Homa),
+        |job, meter| turn::measure(job, meter, Protocol::Homa),
+    ),
+    Variant::new(
+        "tcp_multiplexed",
+        |job| turn::serve(job, Protocol::Tcp { connections: 1 }),
+        |job, meter| turn::measure(job, meter, Protocol::Tcp { connections: 1 }),
+    )
+    .over(Cubic),
+    Variant::new(
+        "tcp_pool",
+        |job| turn::serve(job, Protocol::Tcp { connections: 32 }),
+        |job, meter| turn::measure(job, meter, Protocol::Tcp { connections: 32 }),
+    )
+    .over(Cubic),
 ];
 
 /// What is to be done in a turn.

@@ -10,11 +10,11 @@ mod ways;
 
 #[cfg(feature = "rivals")]
 use super::rivals;
-use super::sockets::{BBR, CUBIC};
 use super::suite::Waiting::{Block, Spin};
 use super::suite::{Figure, MILLION_RPCS, Ratio, Suite, Variant};
 #[cfg(feature = "rivals")]
 use crate::answer::Answer;
+use crate::congestion::Congestion::{Bbr, Cubic};
 
 pub(super) const SUITE: Suite = Suite {
     name: "rate",
@@ -32,99 +32,55 @@ pub(super) const SUITE: Suite = Suite {
 };
 
 const VARIANTS: &[Variant] = &[
-    Variant {
-        name: "homa",
-        congestion: None,
-        many_peers: true,
-        serve: |job| homa::serve(job, Spin),
-        measure: homa::measure,
-    },
-    Variant {
-        name: "homa_singly",
-        congestion: None,
-        many_peers: true,
-        serve: ways::serve_singly,
-        measure: ways::measure_singly,
-    },
-    Variant {
-        name: "udp_gso_gro",
-        congestion: None,
-        many_peers: false,
-        serve: udp::serve_offloaded,
-        measure: udp::measure_offloaded,
-    },
-    Variant {
-        name: "udp_mmsg",
-        congestion: None,
-        many_peers: true,
-        serve: udp::serve_batched,
-        measure: udp::measure_batched,
-    },
-    Variant {
-        name: "udp_single",
-        congestion: None,
-        many_peers: true,
-        serve: udp::serve_single,
-        measure: udp::measure_single,
-    },
-    Variant {
-        name: "tcp_per_message",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| tcp::serve_per_message(job, CUBIC),
-        measure: |job, meter| tcp::measure_per_message(job, meter, CUBIC),
-    },
-    Variant {
-        name: "tcp_batched",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| tcp::serve_batched(job, CUBIC),
-        measure: |job, meter| tcp::measure_batched(job, meter, CUBIC),
-    },
-    Variant {
-        name: "tcp_bbr_batched",
-        congestion: Some("bbr"),
-        many_peers: false,
-        serve: |job| tcp::serve_batched(job, BBR),
-        measure: |job, meter| tcp::measure_batched(job, meter, BBR),
-    },
-    Variant {
-        name: "homa_tokio",
-        congestion: None,
-        many_peers: true,
-        serve: homa::serve_in_tasks,
-        measure: homa::measure_tokio,
-    },
-    Variant {
-        name: "homa_tokio_all",
-        congestion: None,
-        many_peers: true,
-        serve: ways::serve_in_a_task,
-        measure: ways::measure_in_a_task,
-    },
-    Variant {
-        name: "tcp_tokio",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| tcp_tokio::serve(job, CUBIC),
-        measure: |job, meter| tcp_tokio::measure(job, meter, CUBIC),
-    },
+    Variant::new("homa", |job| homa::serve(job, Spin), homa::measure).to_many_peers(),
+    Variant::new("homa_singly", ways::serve_singly, ways::measure_singly).to_many_peers(),
+    Variant::new("udp_gso_gro", udp::serve_offloaded, udp::measure_offloaded),
+    Variant::new("udp_mmsg", udp::serve_batched, udp::measure_batched).to_many_peers(),
+    Variant::new("udp_single", udp::serve_single, udp::measure_single).to_many_peers(),
+    Variant::new(
+        "tcp_per_message",
+        |job| tcp::serve_per_message(job, Cubic),
+        |job, meter| tcp::measure_per_message(job, meter, Cubic),
+    )
+    .over(Cubic),
+    Variant::new(
+        "tcp_batched",
+        |job| tcp::serve_batched(job, Cubic),
+        |job, meter| tcp::measure_batched(job, meter, Cubic),
+    )
+    .over(Cubic),
+    Variant::new(
+        "tcp_bbr_batched",
+        |job| tcp::serve_batched(job, Bbr),
+        |job, meter| tcp::measure_batched(job, meter, Bbr),
+    )
+    .over(Bbr),
+    Variant::new("homa_tokio", homa::serve_in_tasks, homa::measure_tokio).to_many_peers(),
+    Variant::new(
+        "homa_tokio_all",
+        ways::serve_in_a_task,
+        ways::measure_in_a_task,
+    )
+    .to_many_peers(),
+    Variant::new(
+        "tcp_tokio",
+        |job| tcp_tokio::serve(job, Cubic),
+        |job, meter| tcp_tokio::measure(job, meter, Cubic),
+    )
+    .over(Cubic),
     #[cfg(feature = "rivals")]
-    Variant {
-        name: "quinn",
-        congestion: None,
-        many_peers: false,
-        serve: |job| rivals::quinn::serve(job, Answer::Echo),
-        measure: |job, meter| rivals::measure_quinn(job, meter, Answer::Echo),
-    },
+    Variant::new(
+        "quinn",
+        |job| rivals::quinn::serve(job, Answer::Echo),
+        |job, meter| rivals::measure_quinn(job, meter, Answer::Echo),
+    ),
     #[cfg(feature = "rivals")]
-    Variant {
-        name: "tonic",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| rivals::tonic::serve(job, Answer::Echo),
-        measure: |job, meter| rivals::measure_tonic(job, meter, Answer::Echo),
-    },
+    Variant::new(
+        "tonic",
+        |job| rivals::tonic::serve(job, Answer::Echo),
+        |job, meter| rivals::measure_tonic(job, meter, Answer::Echo),
+    )
+    .over(Cubic),
 ];
 
 const RATIOS: &[Ratio] = &[
@@ -159,34 +115,30 @@ pub(super) const ENGINES: Suite = Suite {
 pub(super) const ENGINE_COUNTS: [usize; 3] = [2, 4, 8];
 
 const ENGINE_VARIANTS: &[Variant] = &[
-    Variant {
-        name: "engines_1",
-        congestion: None,
-        many_peers: true,
-        serve: |job| engines::serve(job, 1),
-        measure: |job, meter| engines::measure(job, meter, 1),
-    },
-    Variant {
-        name: "engines_2",
-        congestion: None,
-        many_peers: true,
-        serve: |job| engines::serve(job, 2),
-        measure: |job, meter| engines::measure(job, meter, 2),
-    },
-    Variant {
-        name: "engines_4",
-        congestion: None,
-        many_peers: true,
-        serve: |job| engines::serve(job, 4),
-        measure: |job, meter| engines::measure(job, meter, 4),
-    },
-    Variant {
-        name: "engines_8",
-        congestion: None,
-        many_peers: true,
-        serve: |job| engines::serve(job, 8),
-        measure: |job, meter| engines::measure(job, meter, 8),
-    },
+    Variant::new(
+        "engines_1",
+        |job| engines::serve(job, 1),
+        |job, meter| engines::measure(job, meter, 1),
+    )
+    .to_many_peers(),
+    Variant::new(
+        "engines_2",
+        |job| engines::serve(job, 2),
+        |job, meter| engines::measure(job, meter, 2),
+    )
+    .to_many_peers(),
+    Variant::new(
+        "engines_4",
+        |job| engines::serve(job, 4),
+        |job, meter| engines::measure(job, meter, 4),
+    )
+    .to_many_peers(),
+    Variant::new(
+        "engines_8",
+        |job| engines::serve(job, 8),
+        |job, meter| engines::measure(job, meter, 8),
+    )
+    .to_many_peers(),
 ];
 
 const ENGINE_RATIOS: &[Ratio] = &[
@@ -208,27 +160,21 @@ pub(super) const THREADS: Suite = Suite {
 };
 
 const THREAD_VARIANTS: &[Variant] = &[
-    Variant {
-        name: "threads_1",
-        congestion: None,
-        many_peers: false,
-        serve: |job| homa::serve(job, Block),
-        measure: |job, meter| ways::measure_threads(job, meter, 1),
-    },
-    Variant {
-        name: "threads_2",
-        congestion: None,
-        many_peers: false,
-        serve: |job| homa::serve(job, Block),
-        measure: |job, meter| ways::measure_threads(job, meter, 2),
-    },
-    Variant {
-        name: "threads_4",
-        congestion: None,
-        many_peers: false,
-        serve: |job| homa::serve(job, Block),
-        measure: |job, meter| ways::measure_threads(job, meter, 4),
-    },
+    Variant::new(
+        "threads_1",
+        |job| homa::serve(job, Block),
+        |job, meter| ways::measure_threads(job, meter, 1),
+    ),
+    Variant::new(
+        "threads_2",
+        |job| homa::serve(job, Block),
+        |job, meter| ways::measure_threads(job, meter, 2),
+    ),
+    Variant::new(
+        "threads_4",
+        |job| homa::serve(job, Block),
+        |job, meter| ways::measure_threads(job, meter, 4),
+    ),
 ];
 
 const THREAD_RATIOS: &[Ratio] = &[

@@ -5,8 +5,9 @@ use std::net::TcpStream;
 
 use super::slots::Slots;
 use crate::bench::meter::{Meter, Sample, spin, spin_patiently};
-use crate::bench::sockets::{Congestion, tcp_client, tcp_server};
+use crate::bench::sockets::{tcp_client, tcp_server};
 use crate::bench::suite::{Job, Waiting};
+use crate::congestion::Congestion;
 
 /// Bytes that one read takes.
 const READ_BYTES: usize = 1 << 16;

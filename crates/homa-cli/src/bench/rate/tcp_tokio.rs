@@ -16,9 +16,10 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::answer::Answer;
 use crate::bench::meter::{Meter, Sample};
-use crate::bench::sockets::{Congestion, tcp_client, tcp_server};
+use crate::bench::sockets::{tcp_client, tcp_server};
 use crate::bench::suite::{Job, Waiting};
 use crate::bench::tasks;
+use crate::congestion::Congestion;
 use crate::runtime;
 
 /// Bytes that one read takes.

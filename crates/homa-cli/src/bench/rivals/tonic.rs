@@ -21,8 +21,9 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use crate::answer::Answer;
-use crate::bench::sockets::{CUBIC, spawn_server};
+use crate::bench::sockets::spawn_server;
 use crate::bench::suite::Job;
+use crate::congestion::Congestion::Cubic;
 use crate::runtime;
 
 /// Requests and responses.
@@ -47,7 +48,7 @@ impl Deref for Payload {
 pub(in crate::bench) fn serve(job: &Job, answer: Answer) -> io::Result<Vec<u16>> {
     let listener = TcpListener::bind(SocketAddr::new(job.listen, 0))?;
     // Connections inherit it.
-    CUBIC.choose(&listener)?;
+    Cubic.set(&listener)?;
     listener.set_nonblocking(true)?;
     let port = listener.local_addr()?.port();
     spawn_server(move || {
@@ -152,7 +153,7 @@ impl Service<Uri> for Connector {
         let Self(server) = *self;
         Box::pin(async move {
             let stream = TcpStream::connect(server).await?;
-            CUBIC.choose(&stream)?;
+            Cubic.set(&stream)?;
             stream.set_nodelay(true)?;
             Ok(hyper_util::rt::TokioIo::new(stream))
         })

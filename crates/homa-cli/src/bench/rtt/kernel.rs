@@ -19,22 +19,18 @@ pub(in crate::bench) const KERNEL: Suite = Suite {
 };
 
 const VARIANTS: &[Variant] = &[
-    Variant {
-        name: "homa_kernel",
-        congestion: None,
-        many_peers: false,
-        serve: |job| serve(job, Ip, Echo),
-        measure: |job, meter| measure(job, meter, Ip),
-    },
+    Variant::new(
+        "homa_kernel",
+        |job| serve(job, Ip, Echo),
+        |job, meter| measure(job, meter, Ip),
+    ),
     UDP_BLOCK,
     TCP_BLOCK,
-    Variant {
-        name: "homa_kernel_udp",
-        congestion: None,
-        many_peers: false,
-        serve: |job| serve(job, Udp, Echo),
-        measure: |job, meter| measure(job, meter, Udp),
-    },
+    Variant::new(
+        "homa_kernel_udp",
+        |job| serve(job, Udp, Echo),
+        |job, meter| measure(job, meter, Udp),
+    ),
 ];
 
 const RATIOS: &[Ratio] = &[

@@ -15,11 +15,11 @@ pub(super) use kernel::KERNEL;
 use super::meter::Meter;
 #[cfg(feature = "rivals")]
 use super::rivals::{quinn, tonic};
-use super::sockets::{BBR, CUBIC};
 use super::suite::Waiting::{Block, Spin, Tokio};
 use super::suite::{Figure, MILLION_RPCS, OVER_IP, Ratio, Suite, Variant};
 #[cfg(feature = "rivals")]
 use crate::answer::Answer;
+use crate::congestion::Congestion::{Bbr, Cubic};
 
 pub(super) const SUITE: Suite = Suite {
     name: "rtt",
@@ -36,111 +36,84 @@ pub(super) const SUITE: Suite = Suite {
     ratios: RATIOS,
 };
 
-const UDP_BLOCK: Variant = Variant {
-    name: "udp_block",
-    congestion: None,
-    many_peers: false,
-    serve: |job| udp::serve(job, Block, false),
-    measure: |job, meter| udp::measure(job, meter, Block, false),
-};
+const UDP_BLOCK: Variant = Variant::new(
+    "udp_block",
+    |job| udp::serve(job, Block, false),
+    |job, meter| udp::measure(job, meter, Block, false),
+);
 
-const TCP_BLOCK: Variant = Variant {
-    name: "tcp_block",
-    congestion: Some("cubic"),
-    many_peers: false,
-    serve: |job| tcp::serve(job, Block, CUBIC),
-    measure: |job, meter| tcp::measure(job, meter, Block, CUBIC),
-};
+const TCP_BLOCK: Variant = Variant::new(
+    "tcp_block",
+    |job| tcp::serve(job, Block, Cubic),
+    |job, meter| tcp::measure(job, meter, Block, Cubic),
+)
+.over(Cubic);
 
 const VARIANTS: &[Variant] = &[
-    Variant {
-        name: "homa_spin",
-        congestion: None,
-        many_peers: false,
-        serve: |job| homa::serve(job, Spin),
-        measure: |job, meter| homa::measure(job, meter, Spin),
-    },
-    Variant {
-        name: OVER_IP,
-        congestion: None,
-        many_peers: false,
-        serve: homa::serve_ip,
-        measure: homa::measure_ip,
-    },
-    Variant {
-        name: "udp_spin",
-        congestion: None,
-        many_peers: false,
-        serve: |job| udp::serve(job, Spin, false),
-        measure: |job, meter| udp::measure(job, meter, Spin, false),
-    },
-    Variant {
-        name: "tcp_spin",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| tcp::serve(job, Spin, CUBIC),
-        measure: |job, meter| tcp::measure(job, meter, Spin, CUBIC),
-    },
-    Variant {
-        name: "tcp_bbr_spin",
-        congestion: Some("bbr"),
-        many_peers: false,
-        serve: |job| tcp::serve(job, Spin, BBR),
-        measure: |job, meter| tcp::measure(job, meter, Spin, BBR),
-    },
-    Variant {
-        name: "udp_connected_spin",
-        congestion: None,
-        many_peers: false,
-        serve: |job| udp::serve(job, Spin, true),
-        measure: |job, meter| udp::measure(job, meter, Spin, true),
-    },
-    Variant {
-        name: "homa_block",
-        congestion: None,
-        many_peers: false,
-        serve: |job| homa::serve(job, Block),
-        measure: |job, meter| homa::measure(job, meter, Block),
-    },
+    Variant::new(
+        "homa_spin",
+        |job| homa::serve(job, Spin),
+        |job, meter| homa::measure(job, meter, Spin),
+    ),
+    Variant::new(OVER_IP, homa::serve_ip, homa::measure_ip),
+    Variant::new(
+        "udp_spin",
+        |job| udp::serve(job, Spin, false),
+        |job, meter| udp::measure(job, meter, Spin, false),
+    ),
+    Variant::new(
+        "tcp_spin",
+        |job| tcp::serve(job, Spin, Cubic),
+        |job, meter| tcp::measure(job, meter, Spin, Cubic),
+    )
+    .over(Cubic),
+    Variant::new(
+        "tcp_bbr_spin",
+        |job| tcp::serve(job, Spin, Bbr),
+        |job, meter| tcp::measure(job, meter, Spin, Bbr),
+    )
+    .over(Bbr),
+    Variant::new(
+        "udp_connected_spin",
+        |job| udp::serve(job, Spin, true),
+        |job, meter| udp::measure(job, meter, Spin, true),
+    ),
+    Variant::new(
+        "homa_block",
+        |job| homa::serve(job, Block),
+        |job, meter| homa::measure(job, meter, Block),
+    ),
     UDP_BLOCK,
     TCP_BLOCK,
-    Variant {
-        name: "homa_tokio",
-        congestion: None,
-        many_peers: false,
-        serve: |job| homa::serve(job, Tokio),
-        measure: |job, meter| homa::measure(job, meter, Tokio),
-    },
-    Variant {
-        name: "udp_tokio",
-        congestion: None,
-        many_peers: false,
-        serve: |job| udp::serve(job, Tokio, false),
-        measure: |job, meter| udp::measure(job, meter, Tokio, false),
-    },
-    Variant {
-        name: "tcp_tokio",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| tcp::serve(job, Tokio, CUBIC),
-        measure: |job, meter| tcp::measure(job, meter, Tokio, CUBIC),
-    },
+    Variant::new(
+        "homa_tokio",
+        |job| homa::serve(job, Tokio),
+        |job, meter| homa::measure(job, meter, Tokio),
+    ),
+    Variant::new(
+        "udp_tokio",
+        |job| udp::serve(job, Tokio, false),
+        |job, meter| udp::measure(job, meter, Tokio, false),
+    ),
+    Variant::new(
+        "tcp_tokio",
+        |job| tcp::serve(job, Tokio, Cubic),
+        |job, meter| tcp::measure(job, meter, Tokio, Cubic),
+    )
+    .over(Cubic),
     #[cfg(feature = "rivals")]
-    Variant {
-        name: "quinn",
-        congestion: None,
-        many_peers: false,
-        serve: |job| quinn::serve(job, Answer::Echo),
-        measure: rivals::measure_quinn,
-    },
+    Variant::new(
+        "quinn",
+        |job| quinn::serve(job, Answer::Echo),
+        rivals::measure_quinn,
+    ),
     #[cfg(feature = "rivals")]
-    Variant {
-        name: "tonic",
-        congestion: Some("cubic"),
-        many_peers: false,
-        serve: |job| tonic::serve(job, Answer::Echo),
-        measure: rivals::measure_tonic,
-    },
+    Variant::new(
+        "tonic",
+        |job| tonic::serve(job, Answer::Echo),
+        rivals::measure_tonic,
+    )
+    .over(Cubic),
 ];
 
 const RATIOS: &[Ratio] = &[

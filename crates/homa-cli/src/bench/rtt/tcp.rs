@@ -7,8 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::RoundTrips;
 use crate::bench::meter::{Meter, Sample, spin, spin_patiently};
-use crate::bench::sockets::{Congestion, tcp_client, tcp_server};
+use crate::bench::sockets::{tcp_client, tcp_server};
 use crate::bench::suite::{Job, Waiting};
+use crate::congestion::Congestion;
 use crate::runtime;
 
 /// Starts an echo server.
