@@ -18,7 +18,7 @@ use core::task::Waker;
 use homa_proto::RpcKey;
 
 use crate::error::{RecvError, ReplyError};
-use crate::parties::{Phase, RawRequest};
+use crate::parties::RawRequest;
 use crate::pool::Message;
 use crate::requests::{RawResponder, ServerCore};
 use crate::state::State;
@@ -72,7 +72,7 @@ impl ServerCore {
                 responder: Some(responder),
             }));
         }
-        if entry.phase > Phase::Open {
+        if !entry.closing.is_open() {
             return Some(Err(RecvError::Closed));
         }
         if let Some(waker) = waker {

@@ -15,11 +15,12 @@ use homa_net::Link;
 use homa_proto::{Address, Call, Instant, Path, RpcKey, SocketId};
 
 use crate::arriving::copy;
+use crate::closing::Phase;
 use crate::error::{BindError, CallError, RecvError, ResolveError};
 use crate::host::{Host, add_link};
 use crate::messages::Party;
 use crate::options::CallOptions;
-use crate::parties::{CallEntry, ClientEntry, Phase, RawCompletion, wake_all};
+use crate::parties::{CallEntry, ClientEntry, RawCompletion};
 use crate::pool::Message;
 use crate::routes::reachable;
 use crate::shared::{Guard, Outgoing, Shared, Source};
@@ -233,7 +234,7 @@ impl ClientCore {
         if let Some(completion) = entry.done.pop_front() {
             return Some(Ok(completion.into()));
         }
-        if entry.phase == Phase::Closed {
+        if entry.closing.is_closed() {
             return Some(Err(RecvError::Closed));
         }
         if let Some(waker) = waker {
@@ -271,13 +272,7 @@ impl ClientCore {
         waker: Option<&Waker>,
     ) -> Option<()> {
         let entry = state.parties.clients.get_mut(self.client)?;
-        if entry.live == 0 || entry.phase == Phase::Closed {
-            return Some(());
-        }
-        if let Some(waker) = waker {
-            entry.drainers.enter(ticket, waker);
-        }
-        None
+        entry.closing.drained(ticket, waker)
     }
 
     /// Ends every call and closes the sockets, but for one that belongs to a server.
@@ -315,12 +310,12 @@ impl ClientCore {
         if let Some(entry) = parties.clients.get_mut(self.client) {
             entry.advance(phase, woken);
         }
-        wake_all(senders, woken);
+        senders.wake_all(woken);
     }
 
     fn is_open(&self, state: &State) -> bool {
         let entry = state.parties.clients.get(self.client);
-        entry.is_some_and(|entry| entry.phase == Phase::Open)
+        entry.is_some_and(|entry| entry.closing.is_open())
     }
 
     /// A request that has its room in the send budget, on its way to the state.

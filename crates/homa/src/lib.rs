@@ -56,6 +56,7 @@ mod capture;
 #[cfg(feature = "tokio")]
 mod client;
 mod clock;
+mod closing;
 mod counters;
 mod driver;
 pub mod error;

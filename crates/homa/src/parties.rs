@@ -9,6 +9,7 @@ use std::sync::Arc;
 use homa_proto::{Address, RpcKey, SocketId};
 
 use crate::arriving::Announced;
+use crate::closing::{Closing, Phase};
 use crate::error::CallError;
 use crate::pool::{Message, Pool};
 use crate::slab::Slab;
@@ -23,28 +24,12 @@ pub(crate) struct ClientEntry {
     pub(crate) v6: Option<SocketId>,
     /// The socket, among these two, that belongs to a server.
     pub(crate) lent: Option<SocketId>,
-    /// Calls under way.
-    pub(crate) live: u32,
     /// Completions of submitted calls, until taken.
     pub(crate) done: VecDeque<RawCompletion>,
     /// Who waits for one.
     pub(crate) takers: WaitList,
-    /// Who waits until no call is under way.
-    pub(crate) drainers: WaitList,
-    /// How far it is with closing.
-    pub(crate) phase: Phase,
-}
-
-/// How far a client or a server is with closing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// Takes new work.
-    #[default]
-    Open,
-    /// Takes none, and finishes what it has.
-    Draining,
-    /// Over.
-    Closed,
+    /// Calls under way, and how far it is with closing.
+    pub(crate) closing: Closing,
 }
 
 /// The end of a submitted call.
@@ -65,6 +50,7 @@ pub(crate) enum CallEntry {
 }
 
 /// A server as its host sees it.
+#[derive(Default)]
 pub(crate) struct ServerEntry {
     /// Requests that no thread or task has taken.
     pub(crate) requests: VecDeque<RawRequest>,
@@ -72,12 +58,8 @@ pub(crate) struct ServerEntry {
     pub(crate) announced: VecDeque<Announced>,
     /// Who waits for one.
     pub(crate) takers: WaitList,
-    /// Requests handed over or queued whose RPC is not over.
-    pub(crate) live: u32,
-    /// Who waits until there is none.
-    pub(crate) drainers: WaitList,
-    /// How far it is with closing.
-    pub(crate) phase: Phase,
+    /// Requests handed over or queued whose RPC is not over, and how far it is with closing.
+    pub(crate) closing: Closing,
 }
 
 /// A whole request.
@@ -89,15 +71,6 @@ pub(crate) struct RawRequest {
 }
 
 impl ClientEntry {
-    /// A call of this client is over.
-    pub(crate) fn finish_one(&mut self, woken: &mut Woken) {
-        debug_assert!(self.live > 0, "every call ends once");
-        self.live = self.live.saturating_sub(1);
-        if self.live == 0 {
-            wake_all(&mut self.drainers, woken);
-        }
-    }
-
     /// Gives `completion` to whoever takes it first.
     pub(crate) fn complete(&mut self, completion: RawCompletion, woken: &mut Woken) {
         self.done.push_back(completion);
@@ -113,35 +86,14 @@ impl ClientEntry {
 
     /// Moves on with closing, and wakes whoever must know.
     pub(crate) fn advance(&mut self, phase: Phase, woken: &mut Woken) {
-        self.phase = self.phase.max(phase);
-        if phase == Phase::Closed {
-            wake_all(&mut self.takers, woken);
-            wake_all(&mut self.drainers, woken);
+        self.closing.advance(phase, woken);
+        if self.closing.is_closed() {
+            self.takers.wake_all(woken);
         }
     }
 }
 
 impl ServerEntry {
-    pub(crate) fn new() -> Self {
-        Self {
-            requests: VecDeque::new(),
-            announced: VecDeque::new(),
-            takers: WaitList::default(),
-            live: 0,
-            drainers: WaitList::default(),
-            phase: Phase::Open,
-        }
-    }
-
-    /// An RPC of this server is over.
-    pub(crate) fn finish_one(&mut self, woken: &mut Woken) {
-        debug_assert!(self.live > 0, "every request ends once");
-        self.live = self.live.saturating_sub(1);
-        if self.live == 0 {
-            wake_all(&mut self.drainers, woken);
-        }
-    }
-
     /// Takes back what a taker that leaves had entered.
     pub(crate) fn leave(&mut self, ticket: &mut Ticket, woken: &mut Woken) {
         let left = !self.requests.is_empty() || !self.announced.is_empty();
@@ -152,18 +104,8 @@ impl ServerEntry {
 
     /// Moves on with closing, and wakes whoever must know: nobody receives any more.
     pub(crate) fn advance(&mut self, phase: Phase, woken: &mut Woken) {
-        self.phase = self.phase.max(phase);
-        wake_all(&mut self.takers, woken);
-        if phase == Phase::Closed {
-            wake_all(&mut self.drainers, woken);
-        }
-    }
-}
-
-/// Everyone on the list.
-pub(crate) fn wake_all(list: &mut WaitList, woken: &mut Woken) {
-    while let Some(waker) = list.pop() {
-        woken.push(Some(waker));
+        self.closing.advance(phase, woken);
+        self.takers.wake_all(woken);
     }
 }
 
@@ -209,8 +151,8 @@ impl Parties {
         let Some(entry) = self.servers.get_mut(server) else {
             return false;
         };
-        entry.live += 1;
-        if entry.phase > Phase::Open {
+        entry.closing.begin_one();
+        if !entry.closing.is_open() {
             return false;
         }
         entry.requests.push_back(request);
@@ -221,12 +163,12 @@ impl Parties {
     /// Wakes everyone who waits for anything, to find out that nothing comes.
     pub(crate) fn wake_everyone(&mut self, woken: &mut Woken) {
         for client in self.clients.iter_mut() {
-            wake_all(&mut client.takers, woken);
-            wake_all(&mut client.drainers, woken);
+            client.takers.wake_all(woken);
+            client.closing.wake_drainers(woken);
         }
         for server in self.servers.iter_mut() {
-            wake_all(&mut server.takers, woken);
-            wake_all(&mut server.drainers, woken);
+            server.takers.wake_all(woken);
+            server.closing.wake_drainers(woken);
         }
         for call in self.calls.iter_mut() {
             if let CallEntry::Waiting(waker) = call {

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use homa_net::Link;
 use homa_proto::{Address, Instant, RpcKey, SocketId};
 
+use crate::closing::Phase;
 use crate::error::{BindError, RecvError, ReplyError, ResolveError};
 use crate::host::{Host, add_link};
-use crate::parties::{Phase, RawRequest, ServerEntry};
+use crate::parties::{RawRequest, ServerEntry};
 use crate::shared::{Outgoing, Shared, Source};
 use crate::state::State;
 use crate::stock::Stock;
@@ -36,7 +37,7 @@ impl ServerCore {
     pub(crate) fn on_link(host: &Host, link: Box<dyn Link>) -> Result<Self, BindError> {
         let local = link.local_addr();
         let mut state = host.lock()?;
-        let server = state.parties.servers.insert(ServerEntry::new());
+        let server = state.parties.servers.insert(ServerEntry::default());
         match add_link(&mut state, link, true, Some(server)) {
             Ok(socket) => Ok(Self {
                 host: host.clone(),
@@ -83,7 +84,7 @@ impl ServerCore {
         if let Some(request) = entry.requests.pop_front() {
             return Some(Ok(request));
         }
-        if entry.phase > Phase::Open {
+        if !entry.closing.is_open() {
             return Some(Err(RecvError::Closed));
         }
         if let Some(waker) = waker {
@@ -185,13 +186,7 @@ impl ServerCore {
         waker: Option<&Waker>,
     ) -> Option<()> {
         let entry = state.parties.servers.get_mut(self.server)?;
-        if entry.live == 0 || entry.phase == Phase::Closed {
-            return Some(());
-        }
-        if let Some(waker) = waker {
-            entry.drainers.enter(ticket, waker);
-        }
-        None
+        entry.closing.drained(ticket, waker)
     }
 
     /// Ends every RPC, tells the clients, and closes the socket.
@@ -199,12 +194,8 @@ impl ServerCore {
         let Ok(mut state) = self.shared().lock() else {
             return;
         };
-        let before = state
-            .parties
-            .servers
-            .get(self.server)
-            .map(|entry| entry.phase);
-        if before.is_none_or(|phase| phase == Phase::Closed) {
+        let entry = state.parties.servers.get(self.server);
+        if entry.is_none_or(|entry| entry.closing.is_closed()) {
             return;
         }
         self.advance(&mut state, Phase::Closed);
@@ -364,7 +355,7 @@ impl RawResponder {
 
     fn is_closed(&self, state: &State) -> bool {
         let entry = state.parties.servers.get(self.server);
-        entry.is_none_or(|entry| entry.phase == Phase::Closed)
+        entry.is_none_or(|entry| entry.closing.is_closed())
     }
 }
 

@@ -12,7 +12,6 @@ use std::sync::{Arc, TryLockError};
 use crate::counters::{Counters, HostCounters};
 use crate::error::{BindError, CallError, RecvError, ReplyError};
 use crate::messages::Outbound;
-use crate::parties::wake_all;
 use crate::state::{Parts, State};
 use crate::stock::Stock;
 use crate::sync::atomic::{AtomicU32, Ordering};
@@ -123,7 +122,7 @@ impl Shared {
         self.parts.budget.release(bytes);
         if let Ok(mut state) = self.lock() {
             let State { senders, woken, .. } = &mut *state;
-            wake_all(senders, woken);
+            senders.wake_all(woken);
         }
     }
 
@@ -302,6 +301,6 @@ fn give_up(state: &mut State) {
         ..
     } = state;
     parties.wake_everyone(woken);
-    wake_all(senders, woken);
+    senders.wake_all(woken);
     state.ring_all();
 }

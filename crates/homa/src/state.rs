@@ -25,7 +25,7 @@ use crate::messages::{Messages, Outbound, Party};
 #[cfg(feature = "metrics")]
 use crate::metrics::Times;
 use crate::outgoing::Outbox;
-use crate::parties::{Parties, wake_all};
+use crate::parties::Parties;
 use crate::pool::{Message, Pool};
 use crate::routes::Routes;
 use crate::seat::{NEVER, Seat};
@@ -332,7 +332,7 @@ impl State {
         if let Party::Call { client, .. } | Party::Submitted { client, .. } = party
             && let Some(client) = self.parties.clients.get_mut(client)
         {
-            client.live += 1;
+            client.closing.begin_one();
         }
         self.messages.start(now, rpc, party, request);
     }
@@ -423,7 +423,7 @@ impl State {
         let copy = self.stock.copy(bytes);
         if copy.is_none() {
             self.parts.budget.release(bytes.len());
-            wake_all(&mut self.senders, &mut self.woken);
+            self.senders.wake_all(&mut self.woken);
         }
         copy.map(Outbound::Pooled)
     }
@@ -434,7 +434,7 @@ impl State {
         if let Outbound::Pooled(buffer) = message {
             self.stock.put(buffer);
         }
-        wake_all(&mut self.senders, &mut self.woken);
+        self.senders.wake_all(&mut self.woken);
     }
 
     /// Payload bytes that a packet to `peer` can carry.

@@ -64,6 +64,13 @@ impl WaitList {
         self.entries.pop_front().map(|(_, waker)| waker)
     }
 
+    /// Wakes everyone on the list.
+    pub(crate) fn wake_all(&mut self, woken: &mut Woken) {
+        woken
+            .wakers
+            .extend(self.entries.drain(..).map(|(_, waker)| waker));
+    }
+
     fn find(&self, ticket: &Ticket) -> Option<usize> {
         let number = ticket.0?;
         // Numbers rise along the list.

@@ -9,7 +9,7 @@ use super::State;
 use crate::arriving::Announced;
 use crate::error::CallError;
 use crate::messages::{Party, Remains};
-use crate::parties::{Phase, RawCompletion, RawRequest, response};
+use crate::parties::{RawCompletion, RawRequest, response};
 use crate::pool::{Buffer, Message};
 use crate::sync::atomic::Ordering;
 
@@ -57,7 +57,7 @@ impl State {
             }
             let entry = self.parties.servers.get_mut(server);
             return entry.is_some_and(|entry| {
-                entry.live += 1;
+                entry.closing.begin_one();
                 wanted
             });
         }
@@ -103,12 +103,12 @@ impl State {
         let Some(entry) = self.parties.clients.get_mut(client) else {
             return;
         };
-        let closed = entry.phase == Phase::Closed;
+        let closed = entry.closing.is_closed();
         let result = result.map_err(|error| match error {
             CallError::Aborted if closed => CallError::Closed,
             error => error,
         });
-        entry.finish_one(&mut self.woken);
+        entry.closing.finish_one(&mut self.woken);
         match told {
             Told::Queue(cookie, peer) => {
                 let completion = RawCompletion {
@@ -127,7 +127,7 @@ impl State {
         if remains.live
             && let Some(entry) = self.parties.servers.get_mut(server)
         {
-            entry.finish_one(&mut self.woken);
+            entry.closing.finish_one(&mut self.woken);
         }
     }
 
@@ -151,7 +151,7 @@ impl State {
             let (Some(view), Some(entry)) = (view, entry) else {
                 continue;
             };
-            if entry.phase > Phase::Open {
+            if !entry.closing.is_open() {
                 messages.forget(rpc);
                 continue;
             }
