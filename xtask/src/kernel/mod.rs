@@ -3,6 +3,7 @@
 
 mod archive;
 mod bench;
+mod calls;
 mod checkpatch;
 mod debug;
 mod guest;

@@ -14,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{at, directory, run};
+use super::{at, calls, directory, run};
 use crate::paths;
 
 /// Kernel addresses, no red zone, no vector registers, and the guards against speculation that
@@ -206,6 +206,7 @@ fn link(parts: &[PathBuf], place: &Path) -> Result<PathBuf, String> {
     run(system("objcopy")
         .args(["-g", "-w", "--keep-global-symbol=homa_core_*"])
         .arg(&object))?;
+    calls::fill_in(&object)?;
     Ok(object)
 }
 
