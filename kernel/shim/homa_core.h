@@ -136,6 +136,23 @@ struct homa_core_turn {
 };
 
 /**
+ * struct homa_core_ask - when the core is called, and where it answers
+ * @now:        now
+ * @given_back: bytes of received messages that go back to the core's budget
+ * @burst:      gets the packets
+ * @turn:       gets the rest of what is to be done
+ *
+ * Calls that give the core something to do take it along, and a turn follows in
+ * the same call.
+ */
+struct homa_core_ask {
+	u64 now;
+	u64 given_back;
+	struct homa_burst *burst;
+	struct homa_core_turn *turn;
+};
+
+/**
  * struct homa_core_standing - how far the messages of an RPC are, 0 without one
  * @tx_sent:      first bytes that were sent at least once
  * @tx_granted:   first bytes that may be sent
@@ -189,6 +206,7 @@ static_assert(sizeof(struct homa_core_packet_view) == 32);
 static_assert(sizeof(struct homa_core_event) == 48);
 static_assert(sizeof(struct homa_core_turn) ==
 	      104 + HOMA_TURN_EVENTS * sizeof(struct homa_core_event));
+static_assert(sizeof(struct homa_core_ask) == 32);
 static_assert(sizeof(struct homa_core_standing) == 32);
 static_assert(sizeof(struct homa_core_settings) == 48);
 
@@ -205,14 +223,14 @@ int homa_core_open(struct homa_core *core, u16 port, bool accepts);
 void homa_core_accept(struct homa_core *core, u16 socket, bool accepts);
 void homa_core_close(struct homa_core *core, u64 now, u16 socket);
 
-int homa_core_call(struct homa_core *core, u64 now,
+int homa_core_call(struct homa_core *core, const struct homa_core_ask *ask,
 		   const struct homa_core_path *path, u32 length,
 		   u32 segment_bytes, u64 *rpc, u64 *id);
-int homa_core_reply(struct homa_core *core, u64 now, u64 rpc, u32 length,
-		    u32 segment_bytes);
+int homa_core_reply(struct homa_core *core, const struct homa_core_ask *ask,
+		    u64 rpc, u32 length, u32 segment_bytes);
 bool homa_core_abort(struct homa_core *core, u64 now, u64 rpc);
 
-void homa_core_packet(struct homa_core *core, u64 now,
+void homa_core_packet(struct homa_core *core, const struct homa_core_ask *ask,
 		      const struct homa_core_path *path, const u8 *header,
 		      u32 header_bytes, u32 packet_bytes, void *context);
 void homa_core_unreachable(struct homa_core *core, u64 now,
@@ -220,10 +238,9 @@ void homa_core_unreachable(struct homa_core *core, u64 now,
 			   const u8 *offending, u32 offending_bytes, u32 cause,
 			   u32 segment_bytes);
 
-void homa_core_turn(struct homa_core *core, u64 now, u64 given_back,
-		    struct homa_burst *burst, struct homa_core_turn *turn);
+void homa_core_turn(struct homa_core *core, const struct homa_core_ask *ask);
+void homa_core_timeout(struct homa_core *core, const struct homa_core_ask *ask);
 void homa_core_room_again(struct homa_core *core, u64 now);
-void homa_core_timeout(struct homa_core *core, u64 now);
 bool homa_core_counter(struct homa_core *core, u32 index, const u8 **name,
 		       u32 *name_bytes, u64 *value);
 bool homa_core_standing(struct homa_core *core, u64 rpc,

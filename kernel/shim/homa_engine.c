@@ -201,24 +201,36 @@ static void homa_engine_want(struct homa_engine *engine)
 }
 
 /*
- * Ends a locked section: takes the core's events, sends its packets and sets
- * its timer. @turn holds what the section itself left to be done.
+ * Makes @ask up for a call of the core, after which homa_engine_finish() is to
+ * end the locked section.
  */
-void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn)
+void homa_engine_ask(struct homa_engine *engine, struct homa_core_ask *ask)
 {
 	/* Bottom halves are off: the sender stays this processor's. */
 	struct homa_sender *sender = this_cpu_ptr(&homa_senders);
+
+	ask->now = ktime_get_ns();
+	ask->given_back = engine->given_back;
+	ask->burst = sender->burst;
+	ask->turn = &sender->wanted;
+	engine->given_back = 0;
+}
+
+/*
+ * Ends a locked section after a call of the core: takes the core's events,
+ * sends its packets and sets its timer. @turn holds what the section itself left
+ * to be done.
+ */
+void homa_engine_finish(struct homa_engine *engine, struct homa_turn *turn)
+{
+	struct homa_sender *sender = this_cpu_ptr(&homa_senders);
 	struct homa_core_turn *wanted = &sender->wanted;
+	u32 rounds = 0, packets = 0;
 	struct homa_sock *hs = NULL;
-	u32 rounds = 0;
-	u64 given_back;
-	bool more;
+	struct homa_core_ask ask;
+	bool more, goes_on;
 
 	for (;;) {
-		given_back = engine->given_back;
-		engine->given_back = 0;
-		homa_core_turn(engine->core, ktime_get_ns(), given_back,
-			       sender->burst, wanted);
 		if (unlikely(homa_core_is_broken(engine->core)) &&
 		    !engine->given_up)
 			homa_give_up(engine);
@@ -228,31 +240,48 @@ void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn)
 			hs = homa_hold_burst(engine, sender);
 		/* Events may have given the room of messages back. */
 		more = wanted->more || engine->given_back;
-		if (!more || ++rounds == HOMA_TURN_ROUNDS)
+		packets += wanted->packets;
+		goes_on = more && ++rounds < HOMA_TURN_ROUNDS &&
+			  packets < HOMA_TURN_PACKETS;
+		if (!goes_on)
 			homa_arm(engine, more ? 0 : wanted->deadline);
 		spin_unlock(&engine->lock);
 		if (wanted->packets)
 			homa_send_held(engine, sender, hs);
 		homa_turn_finish(turn);
-		if (!more || rounds == HOMA_TURN_ROUNDS)
+		if (!goes_on)
 			break;
 		spin_lock(&engine->lock);
+		homa_engine_ask(engine, &ask);
+		homa_core_turn(engine->core, &ask);
 	}
 	/* That of homa_engine_lock(). */
 	local_bh_enable();
+}
+
+/* Ends a locked section in which the core was told something by other calls. */
+void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn)
+{
+	struct homa_core_ask ask;
+
+	homa_engine_ask(engine, &ask);
+	homa_core_turn(engine->core, &ask);
+	homa_engine_finish(engine, turn);
 }
 
 static enum hrtimer_restart homa_engine_timer(struct hrtimer *timer)
 {
 	struct homa_engine *engine =
 		container_of(timer, struct homa_engine, timer);
+	struct homa_core_ask ask;
 	struct homa_turn turn;
 
 	homa_turn_init(&turn);
 	homa_engine_lock(engine);
 	engine->armed = KTIME_MAX;
-	homa_core_timeout(engine->core, ktime_get_ns());
-	homa_engine_settle(engine, &turn);
+	homa_engine_ask(engine, &ask);
+	homa_core_timeout(engine->core, &ask);
+	homa_engine_finish(engine, &turn);
 	return HRTIMER_NORESTART;
 }
 

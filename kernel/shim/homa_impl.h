@@ -5,7 +5,7 @@
  * One lock. Everything of an engine (the core, its RPCs, the lists of its
  * sockets) is protected by homa_engine.lock, taken with bottom halves off.
  * Under it nothing is transmitted, woken or copied, and no memory of a message
- * is freed: homa_engine_settle() gathers what is to be done, drops the lock,
+ * is freed: homa_engine_finish() gathers what is to be done, drops the lock,
  * and does it.
  *
  * Who holds what:
@@ -55,7 +55,11 @@
 /* Packets in a burst, at most; see the core. */
 #define HOMA_BURST_MAX 64
 
-/* Bursts that one turn sends before the timer takes over. */
+/*
+ * Packets that a locked section hands to the stack, and turns of the core that
+ * it takes, before the timer takes over.
+ */
+#define HOMA_TURN_PACKETS 64
 #define HOMA_TURN_ROUNDS 16
 
 /* Threads that one look at the events wakes. */
@@ -438,6 +442,8 @@ struct homa_engine *homa_engine_create(struct net *net, enum homa_link link,
 				       const struct homa_core_settings *settings);
 void homa_engine_destroy(struct homa_engine *engine);
 void homa_engine_lock(struct homa_engine *engine);
+void homa_engine_ask(struct homa_engine *engine, struct homa_core_ask *ask);
+void homa_engine_finish(struct homa_engine *engine, struct homa_turn *turn);
 void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn);
 void homa_engine_unlock(struct homa_engine *engine, struct homa_turn *turn);
 int homa_bursts_init(void);

@@ -42,6 +42,7 @@ static bool homa_deliver(struct homa_sock *hs, struct sk_buff *skb,
 {
 	struct homa_engine *engine = READ_ONCE(hs->engine);
 	struct homa_arrival arrival = { .sock = hs, .skb = skb };
+	struct homa_core_ask ask;
 	struct homa_turn turn;
 	u32 length = skb->len;
 
@@ -49,12 +50,15 @@ static bool homa_deliver(struct homa_sock *hs, struct sk_buff *skb,
 	homa_turn_init(&turn);
 	homa_engine_lock(engine);
 	/* A socket that moves to another engine has nothing to receive yet. */
-	if (!hs->shut && hs->engine == engine) {
-		path->socket = hs->index;
-		homa_core_packet(engine->core, ktime_get_ns(), path, header,
-				 header_bytes, length, &arrival);
+	if (hs->shut || hs->engine != engine) {
+		homa_engine_unlock(engine, &turn);
+		return false;
 	}
-	homa_engine_settle(engine, &turn);
+	path->socket = hs->index;
+	homa_engine_ask(engine, &ask);
+	homa_core_packet(engine->core, &ask, path, header, header_bytes,
+			 length, &arrival);
+	homa_engine_finish(engine, &turn);
 	return arrival.kept;
 }
 

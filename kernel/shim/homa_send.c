@@ -140,20 +140,21 @@ static int homa_call(struct homa_rpc *rpc, const struct homa_target *target,
 	struct homa_sock *hs = rpc->sock;
 	struct homa_core *core = hs->engine->core;
 	struct homa_core_path path;
-	u64 now = ktime_get_ns();
+	struct homa_core_ask ask;
 	u64 key, id;
 	int err;
 
-	if (hs->shut)
-		return -ESHUTDOWN;
 	homa_path_to(hs, target, &path);
-	err = homa_core_call(core, now, &path, rpc->out->length, segment, &key,
+	homa_engine_ask(hs->engine, &ask);
+	err = homa_core_call(core, &ask, &path, rpc->out->length, segment, &key,
 			     &id);
 	if (err)
 		return err;
 	err = homa_rpc_attach(rpc, key);
 	if (err) {
-		homa_core_abort(core, now, key);
+		homa_core_abort(core, ask.now, key);
+		/* It has something to say about that. */
+		ask.turn->more = 1;
 		return err;
 	}
 	homa_rpc_name(rpc, id);
@@ -204,9 +205,14 @@ static int homa_send_request(struct homa_sock *hs,
 
 	homa_turn_init(&turn);
 	homa_sock_lock(hs);
-	err = homa_call(rpc, target, segment);
-	args->id = err ? 0 : rpc->id;
-	homa_engine_settle(hs->engine, &turn);
+	if (hs->shut) {
+		err = -ESHUTDOWN;
+		homa_engine_unlock(hs->engine, &turn);
+	} else {
+		err = homa_call(rpc, target, segment);
+		args->id = rpc->id;
+		homa_engine_finish(hs->engine, &turn);
+	}
 	if (err) {
 		homa_rpc_put(rpc);
 		return err;
@@ -218,24 +224,37 @@ static int homa_send_request(struct homa_sock *hs,
 	return 0;
 }
 
-/* Gives the reply to the core; under the lock. */
-static int homa_reply(struct homa_sock *hs, u64 id,
-		      const struct homa_target *target,
-		      struct homa_message *message, u32 segment)
+/*
+ * The RPC that is replied to; NULL and an errno without one, or 0 where its
+ * client has gone: as if the reply had been sent and lost. Under the lock.
+ */
+static struct homa_rpc *homa_served(struct homa_sock *hs, u64 id,
+				    const struct homa_target *target,
+				    int *error)
 {
 	struct homa_rpc *rpc;
+
+	*error = hs->shut ? -ESHUTDOWN : 0;
+	if (hs->shut)
+		return NULL;
+	rpc = homa_rpc_find(hs, id, &target->peer, target->port);
+	if (!rpc || rpc->state == HOMA_RPC_SERVICE)
+		return rpc;
+	*error = -EINVAL;
+	return NULL;
+}
+
+/* Gives the reply to the core; under the lock. */
+static int homa_reply(struct homa_rpc *rpc, struct homa_message *message,
+		      u32 segment)
+{
+	struct homa_engine *engine = rpc->sock->engine;
+	struct homa_core_ask ask;
 	int err;
 
-	if (hs->shut)
-		return -ESHUTDOWN;
-	rpc = homa_rpc_find(hs, id, &target->peer, target->port);
-	/* Its client has gone: as if the reply had been sent and lost. */
-	if (!rpc)
-		return 0;
-	if (rpc->state != HOMA_RPC_SERVICE)
-		return -EINVAL;
-	err = homa_core_reply(hs->engine->core, ktime_get_ns(), rpc->key,
-			      message->length, segment);
+	homa_engine_ask(engine, &ask);
+	err = homa_core_reply(engine->core, &ask, rpc->key, message->length,
+			      segment);
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	refcount_inc(&message->refs);
@@ -250,6 +269,7 @@ static int homa_send_reply(struct homa_sock *hs, u64 id,
 {
 	u32 segment = HOMA_SEGMENT_LEAST;
 	struct homa_turn turn;
+	struct homa_rpc *rpc;
 	int err;
 
 	if (message->length > segment) {
@@ -260,8 +280,13 @@ static int homa_send_reply(struct homa_sock *hs, u64 id,
 	}
 	homa_turn_init(&turn);
 	homa_sock_lock(hs);
-	err = homa_reply(hs, id, target, message, segment);
-	homa_engine_settle(hs->engine, &turn);
+	rpc = homa_served(hs, id, target, &err);
+	if (!rpc) {
+		homa_engine_unlock(hs->engine, &turn);
+		return err;
+	}
+	err = homa_reply(rpc, message, segment);
+	homa_engine_finish(hs->engine, &turn);
 	return err;
 }
 

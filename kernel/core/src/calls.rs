@@ -4,11 +4,12 @@
 use alloc::boxed::Box;
 use core::ptr;
 
-use homa_proto::{Call, CallError, RpcKey, Seed, SocketId};
+use homa_proto::{Call, CallError, Engine, RpcKey, Seed, SocketId};
 
 use crate::abi::{self, CPath, EINVAL, EIO, ENOENT, ENOMEM, instant};
 use crate::contain::{Core, guarded};
 use crate::settings::CSettings;
+use crate::turn::CAsk;
 
 /// Makes a core; null without memory, or if the settings do not fit each other. `seed` must be
 /// unpredictable. With `udp` its packets travel in UDP datagrams, and its peers may be processes, which
@@ -97,14 +98,14 @@ pub unsafe extern "C" fn homa_core_close(core: *mut Core, now: u64, socket: u16)
 }
 
 /// Sends a request of `length` bytes along `path`, at most `segment_bytes` in a packet. The RPC and
-/// its id are written to `rpc` and `id`; 0, or a negative errno.
+/// its id are written to `rpc` and `id`; 0, or a negative errno. A turn follows.
 ///
 /// # Safety
-/// As [`homa_core_open`], and all pointers are valid.
+/// As [`homa_core_turn`](crate::homa_core_turn), and all pointers are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn homa_core_call(
     core: *mut Core,
-    now: u64,
+    ask: *const CAsk,
     path: *const CPath,
     length: u32,
     segment_bytes: u32,
@@ -121,11 +122,12 @@ pub unsafe extern "C" fn homa_core_call(
         deadline: None,
         idempotent: false,
     };
-    let made = core.with(|engine| {
-        let key = engine.call(instant(now), call)?;
+    let make = |engine: &mut Engine, now| {
+        let key = engine.call(now, call)?;
         Ok((key, engine.id_of(key)))
-    });
-    match made {
+    };
+    // SAFETY: the caller's promise.
+    match unsafe { (*ask).after(core, make) } {
         Some(Ok((key, name))) => {
             *rpc = key.to_bits();
             *id = name.map_or(0, |name| name.get());
@@ -138,22 +140,22 @@ pub unsafe extern "C" fn homa_core_call(
     }
 }
 
-/// Answers a request; 0, or a negative errno: `ENOENT` if nobody waits for it any more.
+/// Answers a request; 0, or a negative errno: `ENOENT` if nobody waits for it any more. A turn follows.
 ///
 /// # Safety
-/// As [`homa_core_open`].
+/// As [`homa_core_turn`](crate::homa_core_turn).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn homa_core_reply(
     core: *mut Core,
-    now: u64,
+    ask: *const CAsk,
     rpc: u64,
     length: u32,
     segment_bytes: u32,
 ) -> i32 {
-    // SAFETY: the caller's promise.
-    let core = unsafe { &mut *core };
     let key = RpcKey::from_bits(rpc);
-    match core.with(|engine| engine.reply(instant(now), key, length, segment_bytes)) {
+    let reply = |engine: &mut Engine, now| engine.reply(now, key, length, segment_bytes);
+    // SAFETY: the caller's promise.
+    match unsafe { (*ask).after(&mut *core, reply) } {
         Some(Ok(())) => 0,
         Some(Err(error)) => abi::reply_errno(error),
         None => EIO,
@@ -186,15 +188,14 @@ pub unsafe extern "C" fn homa_core_room_again(core: *mut Core, now: u64) {
     core.with(|engine| engine.give_back(instant(now), 0));
 }
 
-/// Does what is due.
+/// Does what is due. A turn follows.
 ///
 /// # Safety
-/// As [`homa_core_open`].
+/// As [`homa_core_turn`](crate::homa_core_turn).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn homa_core_timeout(core: *mut Core, now: u64) {
+pub unsafe extern "C" fn homa_core_timeout(core: *mut Core, ask: *const CAsk) {
     // SAFETY: the caller's promise.
-    let core = unsafe { &mut *core };
-    core.with(|engine| engine.handle_timeout(instant(now)));
+    unsafe { (*ask).after(&mut *core, Engine::handle_timeout) };
 }
 
 /// Whether the core panicked once.

@@ -6,12 +6,13 @@ use core::ffi::c_void;
 use core::{ptr, slice};
 
 use homa_proto::wire::MAX_HEADER_BYTES;
-use homa_proto::{Burst, Unreachable};
+use homa_proto::{Burst, Engine, Unreachable};
 
 use crate::abi::{
     CPacket, CPath, CPlace, UNREACHABLE_HOST, UNREACHABLE_PORT, UNREACHABLE_TOO_BIG, instant,
 };
 use crate::contain::{Core, guarded};
+use crate::turn::CAsk;
 
 /// Most bytes of a packet that the engine looks at; `HOMA_HEADER_MAX` in the shim.
 const _: () = assert!(MAX_HEADER_BYTES == 90);
@@ -24,13 +25,14 @@ unsafe extern "C" {
 
 /// A packet arrived: its first `header_bytes` bytes, at most 90, lie at `header`, and it has
 /// `packet_bytes` in all. If it has payload with a place, `homa_shim_store` is called with `context`.
+/// A turn follows.
 ///
 /// # Safety
-/// As [`homa_core_open`](crate::homa_core_open); `header` has its bytes, `path` is valid.
+/// As [`homa_core_turn`](crate::homa_core_turn); `header` has its bytes, `path` is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn homa_core_packet(
     core: *mut Core,
-    now: u64,
+    ask: *const CAsk,
     path: *const CPath,
     header: *const u8,
     header_bytes: u32,
@@ -42,8 +44,8 @@ pub unsafe extern "C" fn homa_core_packet(
         let header = slice::from_raw_parts(header, header_bytes as usize);
         (&mut *core, &*path, header)
     };
-    core.with(|engine| {
-        let placement = engine.handle_packet(instant(now), path.to_path(), header, packet_bytes);
+    let handle = |engine: &mut Engine, now| {
+        let placement = engine.handle_packet(now, path.to_path(), header, packet_bytes);
         let Some(placement) = placement else {
             return;
         };
@@ -54,7 +56,9 @@ pub unsafe extern "C" fn homa_core_packet(
         } else {
             placement.refuse();
         }
-    });
+    };
+    // SAFETY: the caller's promise.
+    unsafe { (*ask).after(core, handle) };
 }
 
 /// The network says that a packet did not arrive at `path.peer`. `offending`: the bytes of it that
@@ -62,7 +66,7 @@ pub unsafe extern "C" fn homa_core_packet(
 /// packet can carry, or 0.
 ///
 /// # Safety
-/// As [`homa_core_packet`].
+/// As [`homa_core_open`](crate::homa_core_open), and all pointers are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn homa_core_unreachable(
     core: *mut Core,

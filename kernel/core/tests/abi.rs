@@ -102,28 +102,48 @@ impl Host {
         let length = request.len() as u32;
         self.sending = request;
         // SAFETY: as above, and all pointers are to locals.
-        let code = unsafe {
+        let code = self.ask(0, |ask| unsafe {
             homa_core_call(
                 self.core,
-                NOW,
+                ask,
                 &raw const path,
                 length,
                 1_400,
                 &raw mut key,
                 &raw mut id,
             )
-        };
-        assert_eq!(code, 0);
+        });
+        assert_eq!(code.0, 0);
         (key, id)
+    }
+
+    fn reply(&self, rpc: u64, length: u32) -> i32 {
+        // SAFETY: as above.
+        let reply = |ask| unsafe { homa_core_reply(self.core, ask, rpc, length, 1_400) };
+        self.ask(0, reply).0
     }
 
     /// Turns of the core until it wants nothing more; when it wants to be called again.
     fn turn(&self, given_back: u64) -> u64 {
+        // SAFETY: as above.
+        self.ask(given_back, |ask| unsafe { homa_core_turn(self.core, ask) })
+            .1
+    }
+
+    /// The same after `call`, and what that returned.
+    fn ask<R>(&self, given_back: u64, call: impl FnOnce(*const CAsk) -> R) -> (R, u64) {
         let burst = homa_core_burst_create();
         let mut turn = no_turn();
+        let mut ask = CAsk {
+            now: NOW,
+            given_back,
+            burst,
+            turn: &raw mut turn,
+        };
+        let result = call(&raw const ask);
+        ask.given_back = 0;
         // SAFETY: as above; burst and turn are this function's.
         unsafe {
-            homa_core_turn(self.core, NOW, given_back, burst, &raw mut turn);
             loop {
                 let told = &turn.event[..turn.events as usize];
                 self.events.borrow_mut().extend(told);
@@ -134,11 +154,11 @@ impl Host {
                 if turn.more == 0 {
                     break;
                 }
-                homa_core_turn(self.core, NOW, 0, burst, &raw mut turn);
+                homa_core_turn(self.core, &raw const ask);
             }
             homa_core_burst_destroy(burst);
         }
-        turn.deadline
+        (result, turn.deadline)
     }
 
     /// Everything that the core has to send.
@@ -166,26 +186,28 @@ impl Host {
         assert_eq!(packet.source_port, from.port);
         let path = self.path_to(from);
         let header = packet.bytes.len().min(90) as u32;
+        let mut received = core::mem::take(&mut self.received);
         let mut arrival = Arrival {
             packet,
-            received: &mut self.received,
+            received: &mut received,
             keeps: self.keeps.get(),
         };
         // SAFETY: as above; the context is what `homa_shim_store` expects.
-        unsafe {
+        self.ask(0, |ask| unsafe {
             let bytes = packet.bytes.as_ptr();
             let length = packet.bytes.len() as u32;
             let context = (&raw mut arrival).cast();
             homa_core_packet(
                 self.core,
-                NOW,
+                ask,
                 &raw const path,
                 bytes,
                 header,
                 length,
                 context,
             );
-        }
+        });
+        self.received = received;
     }
 
     fn event(&self) -> Option<CEvent> {
@@ -271,9 +293,7 @@ fn messages_of_all_lengths_cross_the_interface_and_come_back() {
         );
         assert_eq!(server.received, pattern(length));
         server.sending = core::mem::take(&mut server.received);
-        // SAFETY: the core is this thread's.
-        let code = unsafe { homa_core_reply(server.core, NOW, request.rpc, length as u32, 1_400) };
-        assert_eq!(code, 0);
+        assert_eq!(server.reply(request.rpc, length as u32), 0);
         settle(&mut client, &mut server);
         let response = client.event().expect("the response is whole");
         assert_eq!((response.rpc, response.kind), (key, EVENT_RESPONSE));
@@ -431,16 +451,19 @@ fn numbers_that_name_nothing_are_refused() {
     // SAFETY: the core is this thread's.
     unsafe {
         let (path, key, id) = (&raw const path, &raw mut key, &raw mut id);
-        assert!(homa_core_call(client.core, NOW, path, 1, 100, key, id) < 0);
-        assert!(homa_core_reply(client.core, NOW, u64::MAX, 1, 100) < 0);
+        let call = |ask| homa_core_call(client.core, ask, path, 1, 100, key, id);
+        assert!(client.ask(0, call).0 < 0);
+        assert!(client.reply(u64::MAX, 1) < 0);
         assert!(!homa_core_abort(client.core, NOW, 12_345));
         homa_core_accept(client.core, 9, true);
         homa_core_close(client.core, NOW, u16::MAX);
         client.turn(u64::MAX);
-        homa_core_timeout(client.core, 0);
-        let nothing = [0_u8];
-        let context = ptr::null_mut();
-        homa_core_packet(client.core, NOW, path, nothing.as_ptr(), 0, 0, context);
+        client.ask(0, |ask| homa_core_timeout(client.core, ask));
+        let nothing = [0_u8].as_ptr();
+        let none = ptr::null_mut();
+        client.ask(0, |ask| {
+            homa_core_packet(client.core, ask, path, nothing, 0, 0, none);
+        });
     }
 }
 
