@@ -271,7 +271,8 @@ struct homa_engine {
  * @arriving: bytes of the messages that it receives or has not read
  * @wmem:    bytes of memory that its outgoing messages take
  * @starved: somebody waits for some of that to be freed
- * @spare:   memory of a message that was sent, for the next one
+ * @spares:  memory of messages that were sent, for the next ones: a short one,
+ *           and a long one
  * @destruct: what ends the internet part
  */
 struct homa_sock {
@@ -290,7 +291,7 @@ struct homa_sock {
 	u32 arriving;
 	atomic_t wmem;
 	bool starved;
-	struct homa_message *spare;
+	struct homa_message *spares[2];
 	void (*destruct)(struct sock *sk);
 };
 
@@ -473,7 +474,7 @@ void homa_rpc_event(struct homa_engine *engine,
 struct homa_message *homa_message_copy(struct homa_sock *hs,
 				       struct msghdr *msg, size_t length);
 void homa_message_put(struct homa_message *message);
-void homa_message_drop_spare(struct homa_sock *hs);
+void homa_message_drop_spares(struct homa_sock *hs);
 int homa_message_add_to(const struct homa_message *message, u32 offset,
 			u32 length, struct sk_buff *skb);
 int homa_message_write(const struct homa_message *message, u32 offset,

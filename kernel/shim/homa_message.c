@@ -57,12 +57,14 @@ static struct homa_message *homa_message_alloc(u32 length, u16 order)
 	}
 	if (homa_test_refuses())
 		return NULL;
-	message = kmalloc(sizeof(*message) + bytes, GFP_KERNEL_ACCOUNT);
+	/* All of what it will get anyway: the next one may be longer. */
+	bytes = kmalloc_size_roundup(sizeof(*message) + bytes);
+	message = kmalloc(bytes, GFP_KERNEL_ACCOUNT);
 	if (!message)
 		return NULL;
 	message->order = order;
 	message->room = 0;
-	message->charge = sizeof(*message) + bytes + count * chunk;
+	message->charge = bytes + count * chunk;
 	while (message->room < count) {
 		struct page *page = homa_chunk_alloc(order);
 
@@ -94,24 +96,32 @@ static bool homa_message_renew(struct homa_message *message)
 	return true;
 }
 
+/* Whether a message of @length bytes fits, and takes half of the room. */
+static bool homa_message_suits(const struct homa_message *message, u32 length)
+{
+	u32 count = DIV_ROUND_UP(length, homa_chunk_bytes(message));
+
+	if (message->room)
+		return count <= message->room && count > message->room / 2;
+	length += sizeof(*message);
+	return length <= message->charge && length > message->charge / 2;
+}
+
 /*
- * The memory of the message that the socket sent last, for one of @length
- * bytes: pages that were cleared once need not be cleared again.
+ * The memory of a message that the socket sent before, for one of @length bytes:
+ * it need not be found, and pages that were cleared once not be cleared again.
  */
 static struct homa_message *homa_message_reuse(struct homa_sock *hs, u32 length)
 {
+	struct homa_message **spare = &hs->spares[length > HOMA_INLINE_MAX];
 	struct homa_message *message;
-	u32 count;
 
-	if (length <= HOMA_INLINE_MAX || !READ_ONCE(hs->spare))
+	if (!READ_ONCE(*spare))
 		return NULL;
-	message = xchg(&hs->spare, NULL);
+	message = xchg(spare, NULL);
 	if (!message)
 		return NULL;
-	count = DIV_ROUND_UP(length, homa_chunk_bytes(message));
-	/* A short message is not to hold the memory of a long one. */
-	if (count <= message->room && count > message->room / 2 &&
-	    homa_message_renew(message))
+	if (homa_message_suits(message, length) && homa_message_renew(message))
 		return message;
 	homa_message_free(message);
 	return NULL;
@@ -191,20 +201,23 @@ void homa_message_put(struct homa_message *message)
 		WRITE_ONCE(hs->starved, false);
 		homa_sock_sk(hs)->sk_write_space(homa_sock_sk(hs));
 	}
-	if (message->room)
-		message = xchg(&hs->spare, message);
+	message = xchg(&hs->spares[message->room > 0], message);
 	if (message)
 		homa_message_free(message);
 	sock_put(homa_sock_sk(hs));
 }
 
 /* Nobody sends with the socket any more. */
-void homa_message_drop_spare(struct homa_sock *hs)
+void homa_message_drop_spares(struct homa_sock *hs)
 {
-	struct homa_message *message = xchg(&hs->spare, NULL);
+	u32 i;
 
-	if (message)
-		homa_message_free(message);
+	for (i = 0; i < ARRAY_SIZE(hs->spares); i++) {
+		struct homa_message *message = xchg(&hs->spares[i], NULL);
+
+		if (message)
+			homa_message_free(message);
+	}
 }
 
 /* How many of @length bytes of the message go into a packet's linear part. */
