@@ -313,8 +313,14 @@ struct homa_cb {
 /* The level of short messages, mostly. */
 #define HOMA_PRIORITY_TOP 6
 
-/* A DATA header, and where the offset of the payload stands in it: twice. */
+/*
+ * A DATA header, its type and where that stands, the length of the message, and
+ * the offset of the payload: twice.
+ */
 #define HOMA_DATA_HEADER 56
+#define HOMA_TYPE_DATA 0x10
+#define HOMA_TYPE_AT 11
+#define HOMA_LENGTH_AT 28
 #define HOMA_SEQUENCE_AT 4
 #define HOMA_OFFSET_AT 52
 
@@ -514,8 +520,20 @@ u32 homa_segment_bytes(struct homa_sock *hs, const struct in6_addr *peer,
 		       u32 scope, u16 port, int *error);
 
 /* homa_offload.c */
+void homa_join(struct sk_buff *skb, u32 bytes, u32 segments);
+void homa_mark_inner(struct sk_buff *skb, int at);
+void homa_sum_from(struct sk_buff *skb, int at);
+__sum16 homa_pseudo(const struct sk_buff *skb, u32 length, bool is_v4);
 int homa_offload_init(void);
 void homa_offload_exit(void);
+
+/* homa_gather.c */
+struct sk_buff *homa_gather(struct list_head *head, struct sk_buff *skb);
+int homa_gathered_v4(struct sk_buff *skb, int at);
+int homa_gathered_v6(struct sk_buff *skb, int at);
+struct sk_buff *homa_gather_udp(struct sock *sk, struct list_head *head,
+				struct sk_buff *skb);
+int homa_gathered_udp(struct sock *sk, struct sk_buff *skb, int at);
 
 /* homa_output.c */
 void homa_send_burst(struct homa_engine *engine, struct homa_sock *hs,

@@ -70,6 +70,10 @@ static void homa_encapsulate(struct sk_buff *skb,
 		.len = htons(skb->len),
 	};
 	homa_checksum(skb, way, IPPROTO_UDP, offsetof(struct udphdr, check));
+	if (skb_shinfo(skb)->gso_type & SKB_GSO_FRAGLIST) {
+		skb_shinfo(skb)->gso_type |= SKB_GSO_UDP_TUNNEL_CSUM;
+		homa_mark_inner(skb, sizeof(*udp));
+	}
 }
 
 static int homa_send_v4(struct sk_buff *skb, const struct homa_way *way,
@@ -164,8 +168,9 @@ static void homa_send_failed(struct homa_engine *engine,
 }
 
 /*
- * One packet for a burst of datagrams, which the stack or the device cuts: what
- * leaves are copies of headers and payload, one after the other.
+ * One packet for a burst of datagrams of several messages, which the stack or
+ * the device cuts: what leaves are copies of headers and payload, one after the
+ * other.
  */
 static struct sk_buff *homa_datagrams(const struct homa_sending *sending)
 {
@@ -228,12 +233,8 @@ static void homa_send_joined(const struct homa_sending *sending)
 	struct sk_buff *skb;
 
 	skb = homa_packet(&wanted->packet, sending->messages[0], sending->way);
-	if (skb) {
-		/* With the header: whoever forwards it knows that of IP only. */
-		skb_shinfo(skb)->gso_size = wanted->segment_bytes;
-		skb_shinfo(skb)->gso_segs = wanted->segments;
-		skb_shinfo(skb)->gso_type = SKB_GSO_FRAGLIST;
-	}
+	if (skb)
+		homa_join(skb, wanted->segment_bytes, wanted->segments);
 	homa_send_skb(sending, skb);
 }
 

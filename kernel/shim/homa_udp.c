@@ -62,6 +62,8 @@ struct socket *homa_udp_open(struct homa_sock *hs, u16 port)
 		.encap_type = HOMA_ENCAP_TYPE,
 		.encap_rcv = homa_udp_input,
 		.encap_err_rcv = homa_udp_error,
+		.gro_receive = homa_gather_udp,
+		.gro_complete = homa_gathered_udp,
 	};
 	struct socket *udp;
 	int err;
@@ -70,6 +72,8 @@ struct socket *homa_udp_open(struct homa_sock *hs, u16 port)
 	if (err)
 		return ERR_PTR(err);
 	setup_udp_tunnel_sock(sock_net(sk), udp, &what);
+	/* Packets of the core's that nobody cut, and such as were joined again. */
+	udp_set_bit(ACCEPT_FRAGLIST, udp->sk);
 	return udp;
 }
 

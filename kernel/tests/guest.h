@@ -59,10 +59,14 @@ void net_far(void);
 void net_far_end(void);
 void net_loss(unsigned int percent);
 void net_gso_max(unsigned int bytes);
+void net_gro(bool on);
+void net_beyond_make(void);
+void net_beyond(void);
 void link_up(const char *link);
 
 #define NEAR_V4 "10.99.0.1"
 #define FAR_V4 "10.99.0.2"
+#define BEYOND_V4 "10.97.0.2"
 #define NEAR_V6 "fd99::1"
 #define FAR_V6 "fd99::2"
 
@@ -116,10 +120,14 @@ void received_bytes(const struct homa_socket *s, void *to, size_t length);
 void pattern_fill(uint8_t *to, size_t length, unsigned int seed);
 /* Serves until the socket is shut down or the process killed; never returns. */
 void serve_echo(struct homa_socket *s) __attribute__((noreturn));
-/* A process that echoes in the far namespace; killed with its test. */
+/* A process that echoes where @enter leads to; killed with its test. */
+int start_echo(void (*enter)(void), int family, int port);
 int start_far_echo(int family, int port);
 void echo_once(struct homa_socket *s, const struct address *to, size_t length,
 	       unsigned int seed);
+
+/* traffic.c: the packets in which a response of half a megabyte comes. */
+unsigned long packets_of_a_long_response(int family, const char *far, int port);
 
 extern const struct test traffic_tests[];
 extern const struct test udp_tests[];

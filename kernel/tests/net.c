@@ -6,10 +6,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <linux/veth.h>
 #include <net/if.h>
 #include <sched.h>
@@ -17,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -27,7 +30,12 @@
 #define NEAR_LINK "near0"
 #define FAR_LINK "far0"
 
-static int near_ns = -1, far_ns = -1;
+/* From the far namespace to the one beyond. */
+#define FORWARD_LINK "far1"
+#define FORWARD_V4 "10.97.0.1"
+#define BEYOND_LINK "beyond0"
+
+static int near_ns = -1, far_ns = -1, beyond_ns = -1;
 static pid_t far_keeper;
 
 /* A netlink request under construction. */
@@ -89,21 +97,21 @@ static void request_send(struct request *r)
 	close(fd);
 }
 
-static void cable_lay(void)
+/* From here to the namespace @ns. */
+static void cable_lay(const char *link, const char *other, int ns)
 {
 	struct ifinfomsg none = {};
 	struct rtattr *info, *data, *peer;
 	struct request r;
-	int ns = far_ns;
 
 	request_begin(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &none,
 		      sizeof(none));
-	request_add(&r, IFLA_IFNAME, NEAR_LINK, sizeof(NEAR_LINK));
+	request_add(&r, IFLA_IFNAME, link, strlen(link) + 1);
 	info = request_add(&r, IFLA_LINKINFO, NULL, 0);
 	request_add(&r, IFLA_INFO_KIND, "veth", 4);
 	data = request_add(&r, IFLA_INFO_DATA, NULL, 0);
 	peer = request_add(&r, VETH_INFO_PEER, &none, sizeof(none));
-	request_add(&r, IFLA_IFNAME, FAR_LINK, sizeof(FAR_LINK));
+	request_add(&r, IFLA_IFNAME, other, strlen(other) + 1);
 	request_add(&r, IFLA_NET_NS_FD, &ns, sizeof(ns));
 	request_close(&r, peer);
 	request_close(&r, data);
@@ -271,7 +279,7 @@ static void peers_give_time(void)
 void net_make(void)
 {
 	net_join(ns_make());
-	cable_lay();
+	cable_lay(NEAR_LINK, FAR_LINK, far_ns);
 	peers_give_time();
 	link_up("lo");
 	address_add(NEAR_LINK, NEAR_V4);
@@ -322,4 +330,85 @@ void net_gso_max(unsigned int bytes)
 	net_far();
 	gso_max_set(FAR_LINK, bytes);
 	net_near();
+}
+
+static void device_set(const char *link, uint32_t what, bool on)
+{
+	struct ethtool_value value = { .cmd = what, .data = on };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = {};
+
+	strncpy(request.ifr_name, link, IFNAMSIZ - 1);
+	request.ifr_data = (char *)&value;
+	if (fd < 0 || ioctl(fd, SIOCETHTOOL, &request))
+		FAIL("%s: ethtool %u: %s", link, what, strerror(errno));
+	close(fd);
+}
+
+static void gro_set(const char *link, bool on)
+{
+	/* This device polls only for peers that cut what they send. */
+	device_set(link, ETHTOOL_STSO, !on);
+	device_set(link, ETHTOOL_SGRO, on);
+}
+
+/* Both devices take packets by polling, and join what arrives cut, or not. */
+void net_gro(bool on)
+{
+	gro_set(NEAR_LINK, on);
+	net_far();
+	gro_set(FAR_LINK, on);
+	net_near();
+	net_gso_max(on ? 3000 : 65536);
+}
+
+/* The 24 bits of @to are reached through @gate. */
+static void route_add(const char *to, const char *gate)
+{
+	struct rtmsg head = {
+		.rtm_family = AF_INET,
+		.rtm_dst_len = 24,
+		.rtm_table = RT_TABLE_MAIN,
+		.rtm_protocol = RTPROT_STATIC,
+		.rtm_scope = RT_SCOPE_UNIVERSE,
+		.rtm_type = RTN_UNICAST,
+	};
+	struct request r;
+	uint8_t address[4];
+
+	request_begin(&r, RTM_NEWROUTE, NLM_F_CREATE, &head, sizeof(head));
+	inet_pton(AF_INET, to, address);
+	address[3] = 0;
+	request_add(&r, RTA_DST, address, sizeof(address));
+	inet_pton(AF_INET, gate, address);
+	request_add(&r, RTA_GATEWAY, address, sizeof(address));
+	request_send(&r);
+}
+
+void net_beyond(void)
+{
+	if (setns(beyond_ns, CLONE_NEWNET))
+		FAIL("no way to the namespace beyond");
+}
+
+/* A namespace that the far one forwards to, in short packets; it ends with us. */
+void net_beyond_make(void)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", ns_make());
+	beyond_ns = ns_open(path);
+	net_far();
+	cable_lay(FORWARD_LINK, BEYOND_LINK, beyond_ns);
+	address_add(FORWARD_LINK, FORWARD_V4);
+	link_up(FORWARD_LINK);
+	gso_max_set(FORWARD_LINK, 3000);
+	write_file("/proc/sys/net/ipv4/ip_forward", "1");
+	net_beyond();
+	peers_give_time();
+	address_add(BEYOND_LINK, BEYOND_V4);
+	link_up(BEYOND_LINK);
+	route_add(NEAR_V4, FORWARD_V4);
+	net_near();
+	route_add(BEYOND_V4, FAR_V4);
 }

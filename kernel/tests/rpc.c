@@ -172,10 +172,15 @@ void serve_echo(struct homa_socket *s)
 
 int start_far_echo(int family, int port)
 {
+	return start_echo(net_far, family, port);
+}
+
+int start_echo(void (*enter)(void), int family, int port)
+{
 	struct homa_socket s;
 	pid_t child;
 
-	net_far();
+	enter();
 	socket_open(&s, family, port);
 	net_near();
 	child = fork();

@@ -192,9 +192,7 @@ static unsigned long metric(const char *name)
 	return value;
 }
 
-/* Packets in which a response of half a megabyte came. */
-static unsigned long packets_of_a_long_response(int family, const char *far,
-						int port)
+unsigned long packets_of_a_long_response(int family, const char *far, int port)
 {
 	struct address to = address_of(far, port);
 	unsigned long before;
@@ -226,6 +224,57 @@ static void they_are_cut_for_devices_that_cannot_take_them(void)
 	net_gso_max(65536);
 }
 
+/* How many depends on when the device is polled. */
+static void cut_packets_are_joined_on_arrival(void)
+{
+	start_far_echo(AF_INET6, 112);
+	net_gro(true);
+	CHECK(packets_of_a_long_response(AF_INET, FAR_V4, 112) < 352);
+	CHECK(packets_of_a_long_response(AF_INET6, FAR_V6, 112) < 357);
+	echo_all(AF_INET, FAR_V4, 113);
+	net_loss(3);
+	echo_all(AF_INET6, FAR_V6, 114);
+	net_loss(0);
+	net_gro(false);
+}
+
+/* Packets that this namespace passed on. */
+static unsigned long forwarded(void)
+{
+	FILE *file = fopen("/proc/net/snmp", "r");
+	unsigned long count = 0;
+	char line[400];
+
+	CHECK(file);
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "Ip: %*d %*d %*d %*d %*d %lu", &count) == 1)
+			break;
+	fclose(file);
+	return count;
+}
+
+/* What it joined to pass it on, and its next device does not take. */
+static void a_host_that_forwards_cuts_what_it_joined(void)
+{
+	unsigned long cut, joined;
+
+	net_beyond_make();
+	start_echo(net_beyond, AF_INET, 115);
+	net_gro(true);
+	net_far();
+	joined = forwarded();
+	net_near();
+	CHECK(packets_of_a_long_response(AF_INET, BEYOND_V4, 115) < 352);
+	net_far();
+	joined = forwarded() - joined;
+	net_beyond();
+	cut = metric("packets_received");
+	net_near();
+	/* Those of the way back were forwarded, too. */
+	CHECK(cut >= 352 && joined < cut);
+	net_gro(false);
+}
+
 const struct test traffic_tests[] = {
 #define TEST(name) { #name, name }
 	TEST(all_lengths_go_both_ways_over_ipv4),
@@ -239,5 +288,7 @@ const struct test traffic_tests[] = {
 	TEST(ready_messages_wait_for_room_in_the_region),
 	TEST(packets_of_a_message_travel_as_one),
 	TEST(they_are_cut_for_devices_that_cannot_take_them),
+	TEST(cut_packets_are_joined_on_arrival),
+	TEST(a_host_that_forwards_cuts_what_it_joined),
 	{},
 };

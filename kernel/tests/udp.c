@@ -56,6 +56,40 @@ static void the_module_talks_udp_through_losses(void)
 	net_loss(0);
 }
 
+static void packets_of_a_message_travel_as_one_in_udp(void)
+{
+	sockets_use_udp = true;
+	start_far_echo(AF_INET6, 403);
+	CHECK(packets_of_a_long_response(AF_INET, FAR_V4, 403) < 200);
+	CHECK(packets_of_a_long_response(AF_INET6, FAR_V6, 403) < 200);
+}
+
+static void they_are_cut_in_udp_for_devices_that_cannot_take_them(void)
+{
+	sockets_use_udp = true;
+	start_far_echo(AF_INET6, 404);
+	net_gso_max(3000);
+	CHECK(packets_of_a_long_response(AF_INET, FAR_V4, 404) >= 352);
+	CHECK(packets_of_a_long_response(AF_INET6, FAR_V6, 404) >= 357);
+	echo_all(AF_INET, FAR_V4, 404);
+	echo_all(AF_INET6, FAR_V6, 404);
+	net_gso_max(65536);
+}
+
+static void cut_packets_are_joined_on_arrival_in_udp(void)
+{
+	sockets_use_udp = true;
+	start_far_echo(AF_INET6, 405);
+	net_gro(true);
+	CHECK(packets_of_a_long_response(AF_INET, FAR_V4, 405) < 352);
+	CHECK(packets_of_a_long_response(AF_INET6, FAR_V6, 405) < 357);
+	echo_all(AF_INET, FAR_V4, 405);
+	net_loss(3);
+	echo_all(AF_INET6, FAR_V6, 405);
+	net_loss(0);
+	net_gro(false);
+}
+
 /* Runs `homa` in this namespace; @told: where its standard output goes. */
 static pid_t start_homa(const char *const *arguments, int told)
 {
@@ -263,6 +297,9 @@ const struct test udp_tests[] = {
 #define TEST(name) { #name, name }
 	TEST(the_module_talks_udp_with_itself),
 	TEST(the_module_talks_udp_through_losses),
+	TEST(packets_of_a_message_travel_as_one_in_udp),
+	TEST(they_are_cut_in_udp_for_devices_that_cannot_take_them),
+	TEST(cut_packets_are_joined_on_arrival_in_udp),
 	TEST(a_client_of_the_module_calls_user_space),
 	TEST(a_client_of_the_module_calls_user_space_through_losses),
 	TEST(user_space_calls_a_server_of_the_module),

@@ -47,6 +47,7 @@ fn base(udp: bool) -> Config {
             engine: 1,
             max_client_rpcs: RPCS_MAX / 2,
             max_server_rpcs: RPCS_MAX / 2,
+            joins_segments: true,
             ..Config::user_space()
         };
     }
