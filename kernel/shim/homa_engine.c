@@ -149,20 +149,18 @@ static void homa_give_up(struct homa_engine *engine)
 static void homa_turn_finish(struct homa_turn *turn)
 {
 	struct homa_rpc *rpc, *next;
-	u32 i;
 
-	for (i = 0; i < turn->nr_wake; i++) {
-		struct sock *sk;
+	for (rpc = turn->wake; rpc; rpc = next) {
+		struct sock *sk = homa_sock_sk(rpc->sock);
 
-		rpc = turn->wake[i];
-		sk = homa_sock_sk(rpc->sock);
+		next = rpc->next_wake;
 		if (rpc->private)
 			wake_up_all(&rpc->wait);
 		else
 			sk->sk_data_ready(sk);
 		homa_rpc_put(rpc);
 	}
-	turn->nr_wake = 0;
+	turn->wake = NULL;
 	list_for_each_entry_safe(rpc, next, &turn->dead, in_sock) {
 		if (rpc->private)
 			wake_up_all(&rpc->wait);

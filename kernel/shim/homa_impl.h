@@ -62,9 +62,6 @@
 #define HOMA_TURN_PACKETS 64
 #define HOMA_TURN_ROUNDS 16
 
-/* Threads that one look at the events wakes. */
-#define HOMA_TURN_WAKES HOMA_TURN_EVENTS
-
 /*
  * RPCs and peers that an engine always has room for beyond those that it has:
  * softirqs take from it, a worker fills it up when half of it is gone. Who comes
@@ -175,6 +172,7 @@ enum homa_rpc_state {
  * @rx_cost:   memory that @rx holds
  * @in_sock:   in homa_sock.rpcs; once dead, in the list of who ended it
  * @in_ready:  in homa_sock.ready
+ * @next_wake: in homa_turn.wake, which it is at most once in its life
  * @by_id:     in homa_engine.by_id, if @id is not 0
  * @wait:      who waits for this private RPC
  */
@@ -199,6 +197,7 @@ struct homa_rpc {
 	u32 rx_cost;
 	struct list_head in_sock;
 	struct list_head in_ready;
+	struct homa_rpc *next_wake;
 	struct hlist_node by_id;
 	wait_queue_head_t wait;
 };
@@ -273,6 +272,7 @@ struct homa_engine {
  * @starved: somebody waits for some of that to be freed
  * @spares:  memory of messages that were sent, for the next ones: a short one,
  *           and a long one
+ * @spare_rpc: that of an RPC that is over, for the next one
  * @destruct: what ends the internet part
  */
 struct homa_sock {
@@ -292,6 +292,7 @@ struct homa_sock {
 	atomic_t wmem;
 	bool starved;
 	struct homa_message *spares[2];
+	struct homa_rpc *spare_rpc;
 	void (*destruct)(struct sock *sk);
 };
 
@@ -389,14 +390,13 @@ struct homa_arrival {
 
 /**
  * struct homa_turn - what a locked section leaves to be done without the lock
- * @wake:    RPCs of which a thread is to be told, with a reference each
- * @nr_wake: how many there are
+ * @wake:    RPCs of which a thread is to be told, linked by next_wake, with a
+ *           reference each
  * @dead:    RPCs that ended, linked by in_sock, with a reference each
  * @freed:   packets that nobody needs
  */
 struct homa_turn {
-	struct homa_rpc *wake[HOMA_TURN_WAKES];
-	u32 nr_wake;
+	struct homa_rpc *wake;
 	struct list_head dead;
 	struct sk_buff_head freed;
 };
@@ -462,6 +462,7 @@ void homa_rpc_exit(void);
 struct homa_rpc *homa_rpc_create(struct homa_sock *hs, gfp_t gfp);
 void homa_rpc_hold(struct homa_rpc *rpc);
 void homa_rpc_put(struct homa_rpc *rpc);
+void homa_rpc_drop_spare(struct homa_sock *hs);
 void homa_rpc_table_reserve(struct homa_engine *engine, u32 count);
 void homa_rpc_table_destroy(struct homa_engine *engine);
 int homa_rpc_attach(struct homa_rpc *rpc, u64 key);

@@ -29,11 +29,16 @@ void homa_rpc_exit(void)
 
 struct homa_rpc *homa_rpc_create(struct homa_sock *hs, gfp_t gfp)
 {
-	struct homa_rpc *rpc;
+	struct homa_rpc *rpc = NULL;
 
 	if (homa_test_refuses())
 		return NULL;
-	rpc = kmem_cache_zalloc(homa_rpc_cache, gfp);
+	if (READ_ONCE(hs->spare_rpc))
+		rpc = xchg(&hs->spare_rpc, NULL);
+	if (rpc)
+		memset(rpc, 0, sizeof(*rpc));
+	else
+		rpc = kmem_cache_zalloc(homa_rpc_cache, gfp);
 	if (!rpc)
 		return NULL;
 	refcount_set(&rpc->refs, 1);
@@ -55,12 +60,23 @@ void homa_rpc_hold(struct homa_rpc *rpc)
 /* Not under the lock: the last reference takes packets and message along. */
 void homa_rpc_put(struct homa_rpc *rpc)
 {
+	struct homa_sock *hs = rpc->sock;
+
 	if (!refcount_dec_and_test(&rpc->refs))
 		return;
 	__skb_queue_purge(&rpc->rx);
 	homa_message_put(rpc->out);
-	sock_put(homa_sock_sk(rpc->sock));
-	kmem_cache_free(homa_rpc_cache, rpc);
+	rpc = xchg(&hs->spare_rpc, rpc);
+	if (rpc)
+		kmem_cache_free(homa_rpc_cache, rpc);
+	sock_put(homa_sock_sk(hs));
+}
+
+/* The socket makes no more. */
+void homa_rpc_drop_spare(struct homa_sock *hs)
+{
+	if (hs->spare_rpc)
+		kmem_cache_free(homa_rpc_cache, hs->spare_rpc);
 }
 
 /* Where the table has the RPC of this key, NULL if it has no such place. */
@@ -167,7 +183,7 @@ struct homa_rpc *homa_rpc_find(struct homa_sock *hs, u64 id,
 
 void homa_turn_init(struct homa_turn *turn)
 {
-	turn->nr_wake = 0;
+	turn->wake = NULL;
 	INIT_LIST_HEAD(&turn->dead);
 	__skb_queue_head_init(&turn->freed);
 }
@@ -242,7 +258,8 @@ void homa_rpc_kill(struct homa_rpc *rpc, struct homa_turn *turn)
 static void homa_rpc_wake(struct homa_rpc *rpc, struct homa_turn *turn)
 {
 	homa_rpc_hold(rpc);
-	turn->wake[turn->nr_wake++] = rpc;
+	rpc->next_wake = turn->wake;
+	turn->wake = rpc;
 }
 
 /* There is something for recvmsg. */

@@ -51,6 +51,7 @@ void homa_sockaddr_write(const struct sock *sk, const struct in6_addr *addr,
 static void homa_destruct(struct sock *sk)
 {
 	homa_message_drop_spares(homa_sk(sk));
+	homa_rpc_drop_spare(homa_sk(sk));
 	homa_sk(sk)->destruct(sk);
 }
 
