@@ -46,6 +46,7 @@ pub mod kernel;
 mod kind;
 mod link;
 pub mod memory;
+mod outcome;
 mod ports;
 pub mod sniff;
 mod sys;

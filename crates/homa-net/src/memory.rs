@@ -15,6 +15,7 @@ use crate::link::{
     Capabilities, Counters, Link, MAX_BATCH_BYTES, MAX_SEGMENTS, Received, Refusal, Transmit,
     Undeliverable, Unreachable,
 };
+use crate::outcome::Outcome;
 use crate::wait::Wakeup;
 
 /// What a datagram occupies in a queue at the least, in bytes, so that empty ones fill it too.
@@ -203,13 +204,13 @@ impl Memory {
         }
     }
 
-    fn pass(&mut self, transmit: &Transmit<'_>) -> Passed {
+    fn pass(&mut self, transmit: &Transmit<'_>) -> Outcome {
         if let Some(refusal) = self.refusal(transmit) {
-            return Passed::Refused(refusal);
+            return Outcome::Refused(refusal);
         }
         let mut queue = self.there.queue();
         if queue.closed {
-            return Passed::Refused(Refusal::Unreachable(Unreachable::Port));
+            return Outcome::Refused(Refusal::Unreachable(Unreachable::Port));
         }
         let charge = charge(transmit);
         let count = transmit.datagram_count() as u64;
@@ -220,19 +221,13 @@ impl Memory {
             queue.push(transmit, charge);
         } else {
             match self.config.when_full {
-                WhenFull::Refuse => return Passed::Full,
+                WhenFull::Refuse => return Outcome::Full,
                 WhenFull::Drop => queue.overflows += count,
             }
         }
         self.counters.datagrams_sent += count;
-        Passed::Taken
+        Outcome::Sent
     }
-}
-
-enum Passed {
-    Taken,
-    Refused(Refusal),
-    Full,
 }
 
 impl fmt::Debug for Memory {
@@ -246,16 +241,11 @@ impl fmt::Debug for Memory {
 impl Link for Memory {
     fn send(&mut self, batch: &[Transmit<'_>], refused: &mut dyn FnMut(usize, Refusal)) -> usize {
         for (index, transmit) in batch.iter().enumerate() {
-            match self.pass(transmit) {
-                Passed::Taken => {}
-                Passed::Refused(refusal) => {
-                    self.counters.transmits_refused += 1;
-                    refused(index, refusal);
-                }
-                Passed::Full => {
-                    self.counters.send_full += 1;
-                    return index;
-                }
+            let outcome = self.pass(transmit);
+            if outcome != Outcome::Sent
+                && !outcome.is_dealt_with(index, &mut self.counters, refused)
+            {
+                return index;
             }
         }
         batch.len()

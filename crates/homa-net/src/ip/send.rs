@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use super::sources::Sources;
 use super::{Ip, checksum};
 use crate::link::{Refusal, Transmit};
+use crate::outcome::Outcome;
 use crate::ports;
 use crate::sys::{self, Envelope, Errno, MESSAGES_MAX, SocketName};
 use crate::udp::family::Family;
@@ -34,13 +35,6 @@ impl Outbox {
     }
 }
 
-/// What became of one transmit.
-enum Outcome {
-    Sent,
-    Refused(Refusal),
-    Full,
-}
-
 impl Ip {
     pub(super) fn send_batch(
         &mut self,
@@ -54,15 +48,13 @@ impl Ip {
                 Ok(()) => 1,
                 Err(errno) => {
                     let outcome = self.send_again(transmit, errno);
-                    usize::from(self.has_dealt((0, transmit), &outcome, refused))
+                    usize::from(self.has_dealt((0, transmit), outcome, refused))
                 }
             };
         }
         for (index, transmit) in batch.iter().enumerate() {
             let outcome = self.send_transmit(transmit);
-            if !matches!(outcome, Outcome::Sent)
-                && !self.has_dealt((index, transmit), &outcome, refused)
-            {
+            if outcome != Outcome::Sent && !self.has_dealt((index, transmit), outcome, refused) {
                 return index;
             }
         }
@@ -111,28 +103,18 @@ impl Ip {
         self.send_transmit(transmit)
     }
 
-    /// Counts what became of a transmit, and tells of a refusal; `false`: the link is full.
     #[cold]
     fn has_dealt(
         &mut self,
         (index, transmit): (usize, &Transmit<'_>),
-        outcome: &Outcome,
+        outcome: Outcome,
         refused: &mut dyn FnMut(usize, Refusal),
     ) -> bool {
-        match *outcome {
-            Outcome::Sent => {}
-            Outcome::Refused(refusal) => {
-                // The route may have changed, and with it the address to send from.
-                self.outbox.sources.forget(transmit.to.ip());
-                self.counters.transmits_refused += 1;
-                refused(index, refusal);
-            }
-            Outcome::Full => {
-                self.counters.send_full += 1;
-                return false;
-            }
+        if let Outcome::Refused(_) = outcome {
+            // The route may have changed, and with it the address to send from.
+            self.outbox.sources.forget(transmit.to.ip());
         }
-        true
+        outcome.is_dealt_with(index, &mut self.counters, refused)
     }
 
     fn send_transmit(&mut self, transmit: &Transmit<'_>) -> Outcome {

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use super::verdict::{PENDING_REPEATS_MAX, Verdict, verdict};
 use super::{Family, UNSEGMENTED, Udp, route};
 use crate::link::{MAX_BATCH_BYTES, Refusal, Transmit};
+use crate::outcome::Outcome;
 use crate::sys::{self, Control, Envelope, Errno, MESSAGES_MAX, SocketName};
 
 /// Memory that sending reuses from call to call.
@@ -23,14 +24,6 @@ impl Outbox {
             flat: Vec::new(),
         }
     }
-}
-
-/// What became of one transmit.
-#[derive(Debug, PartialEq, Eq)]
-enum Outcome {
-    Sent,
-    Refused(Refusal),
-    Full,
 }
 
 /// Why a transmit did not go out the fast way.
@@ -59,7 +52,7 @@ impl Udp {
                 }
                 Err(errno) => {
                     let outcome = self.settle(transmit, errno);
-                    usize::from(self.has_dealt(0, &outcome, refused))
+                    usize::from(outcome.is_dealt_with(0, &mut self.counters, refused))
                 }
             };
         }
@@ -97,34 +90,12 @@ impl Udp {
                 Err(Obstacle::Segments) => self.send_segments(&batch[done]),
                 Err(Obstacle::Refused(refusal)) => Outcome::Refused(refusal),
             };
-            if !self.has_dealt(done, &outcome, refused) {
+            if !outcome.is_dealt_with(done, &mut self.counters, refused) {
                 return done;
             }
             done += 1;
         }
         done
-    }
-
-    /// Counts what became of a transmit, and tells of a refusal; `false`: the link is full.
-    #[cold]
-    fn has_dealt(
-        &mut self,
-        index: usize,
-        outcome: &Outcome,
-        refused: &mut dyn FnMut(usize, Refusal),
-    ) -> bool {
-        match *outcome {
-            Outcome::Sent => {}
-            Outcome::Refused(refusal) => {
-                self.counters.transmits_refused += 1;
-                refused(index, refusal);
-            }
-            Outcome::Full => {
-                self.counters.send_full += 1;
-                return false;
-            }
-        }
-        true
     }
 
     /// Sends transmits from the start of `batch` in one system call; returns how many, at least
