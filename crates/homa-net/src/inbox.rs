@@ -1,10 +1,12 @@
 //! Buffers for what arrives, filled by as few system calls as the traffic is worth. It does not
 //! look at what is in them.
 
-use std::io;
+use core::array;
+use std::io::{self, IoSliceMut};
 use std::os::fd::BorrowedFd;
 
-use crate::link::Counters;
+use crate::ahead::Ahead;
+use crate::link::{Counters, MAX_SEGMENTS};
 use crate::sys::{self, Envelope, Errno, MESSAGES_MAX};
 use crate::udp::errors::Reports;
 use crate::udp::verdict::may_be_pending;
@@ -143,6 +145,51 @@ impl Inbox {
             }
         }
         Ok(0)
+    }
+
+    /// Looks at what arrived first: its start goes to `start`, the length of its envelope is that of all
+    /// of it.
+    pub(crate) fn look(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        start: &mut [u8],
+        reports: &mut Reports,
+        counters: &mut Counters,
+    ) -> io::Result<Option<&Envelope>> {
+        match sys::peek(fd, &mut self.envelopes[0], start) {
+            Ok(()) => Ok(Some(&self.envelopes[0])),
+            Err(errno) if errno.0 == libc::EAGAIN => Ok(None),
+            Err(errno) => heed(errno, reports, counters).map(|()| None),
+        }
+    }
+
+    /// Takes one buffer, laid out as `ahead` says; what it has no place for goes into the first buffer.
+    /// Returns how many bytes lie in their places and how many there, if anything came.
+    pub(crate) fn fill_ahead(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        ahead: &mut Ahead<'_>,
+        reports: &mut Reports,
+        counters: &mut Counters,
+    ) -> io::Result<Option<(usize, usize)>> {
+        let mut slices: [_; 2 * MAX_SEGMENTS + 1] = array::from_fn(|_| IoSliceMut::new(&mut []));
+        let (mut count, mut placed) = (0, 0);
+        for (header, payload) in ahead.places() {
+            placed += header.len() + payload.len();
+            slices[count] = IoSliceMut::new(header);
+            slices[count + 1] = IoSliceMut::new(payload);
+            count += 2;
+        }
+        slices[count] = IoSliceMut::new(&mut self.buffer[..STRIDE]);
+        let envelope = &mut self.envelopes[0];
+        match sys::receive_apart(fd, envelope, &mut slices[..=count]) {
+            Ok(()) => {
+                let placed = placed.min(envelope.length);
+                Ok(Some((placed, envelope.length - placed)))
+            }
+            Err(errno) if errno.0 == libc::EAGAIN => Ok(None),
+            Err(errno) => heed(errno, reports, counters).map(|()| None),
+        }
     }
 
     /// The first buffer.

@@ -39,6 +39,7 @@
 //! ```
 #![cfg(target_os = "linux")]
 
+mod ahead;
 pub mod faults;
 mod inbox;
 pub mod ip;
@@ -55,6 +56,7 @@ pub mod tunnel;
 pub mod udp;
 pub mod wait;
 
+pub use ahead::{Ahead, Laid};
 pub use kind::{LinkKind, UnknownLink};
 pub use link::{
     Capabilities, Counters, Framing, Link, MAX_BATCH_BYTES, MAX_SEGMENTS, OFFENDING_MAX_BYTES,

@@ -20,6 +20,8 @@ use core::net::{IpAddr, SocketAddr};
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
+use crate::ahead::{Ahead, Laid};
+
 /// The most datagrams that one [`Transmit`] or one [`Received`] stands for: what Linux accepts in
 /// one segmented send.
 pub const MAX_SEGMENTS: usize = 64;
@@ -57,6 +59,48 @@ pub trait Link: Send {
     /// What the operating system says when it cannot receive at all (out of memory). Errors of
     /// single datagrams come out of [`poll_errors`](Self::poll_errors) instead.
     fn receive(&mut self, sink: &mut dyn FnMut(Received<'_>)) -> io::Result<usize>;
+
+    /// Looks at the buffer that [`receive`](Self::receive) would hand over first and leaves it there: its
+    /// first bytes go to `start`, which bounds the bytes of what is returned; who sent it and the size of
+    /// its datagrams are told as there.
+    ///
+    /// `None`: nothing has arrived, or the link cannot look
+    /// ([`receives_ahead`](Self::receives_ahead)).
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    fn peek<'a>(&mut self, start: &'a mut [u8]) -> io::Result<Option<Received<'a>>> {
+        let _ = start;
+        Ok(None)
+    }
+
+    /// Receives one buffer straight into where its datagrams belong, after a [look](Self::peek) at it.
+    ///
+    /// The buffer is laid out as if it were cut: the first [`Ahead::header_bytes`] behind the headers
+    /// there are, then the rest of [`Ahead::segment_bytes`] behind the payload there is, and so on, for
+    /// as many datagrams as there is whole room for; what is left stays with the link. If datagrams
+    /// turn out not to belong there, [`Laid::gather`] puts them together again.
+    ///
+    /// `None`: nothing was received; ask [`receive`](Self::receive) what is left.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Panics
+    ///
+    /// If headers have no bytes, or datagrams none behind them.
+    fn receive_ahead(&mut self, ahead: &mut Ahead<'_>) -> io::Result<Option<Laid<'_>>> {
+        let _ = ahead;
+        Ok(None)
+    }
+
+    /// Whether [`peek`](Self::peek) and [`receive_ahead`](Self::receive_ahead) bring anything. It may
+    /// become true while the link runs.
+    fn receives_ahead(&self) -> bool {
+        false
+    }
 
     /// Hands reports about datagrams that were sent and did not arrive to `sink`; returns their
     /// number, bounded for one call.
@@ -106,6 +150,18 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn receive(&mut self, sink: &mut dyn FnMut(Received<'_>)) -> io::Result<usize> {
         (**self).receive(sink)
+    }
+
+    fn peek<'a>(&mut self, start: &'a mut [u8]) -> io::Result<Option<Received<'a>>> {
+        (**self).peek(start)
+    }
+
+    fn receive_ahead(&mut self, ahead: &mut Ahead<'_>) -> io::Result<Option<Laid<'_>>> {
+        (**self).receive_ahead(ahead)
+    }
+
+    fn receives_ahead(&self) -> bool {
+        (**self).receives_ahead()
     }
 
     fn poll_errors(&mut self, sink: &mut dyn FnMut(Undeliverable<'_>)) -> io::Result<usize> {
@@ -234,7 +290,7 @@ impl<'a> Received<'a> {
 }
 
 /// How many datagrams `total` bytes make when all but the last have `stride` bytes; at least 1.
-fn datagrams_in(total: usize, stride: usize) -> usize {
+pub(crate) fn datagrams_in(total: usize, stride: usize) -> usize {
     // Nearly always one, and a division takes as long as all else about it.
     if total <= stride {
         return 1;

@@ -17,7 +17,7 @@ use core::ffi::{CStr, c_int, c_long, c_void};
 use core::mem::{MaybeUninit, zeroed};
 use core::ptr;
 use core::time::Duration;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// The most messages of one `sendmmsg` or `recvmmsg`; bounds the arrays on the stack.
@@ -252,7 +252,7 @@ pub(crate) fn receive(
     {
         let part = part.write(io_vector(room));
         header.write(libc::mmsghdr {
-            msg_hdr: incoming(envelope, part),
+            msg_hdr: incoming(envelope, (part, 1)),
             msg_len: 0,
         });
     }
@@ -308,6 +308,39 @@ pub(crate) fn receive_from(
     Ok(())
 }
 
+/// Receives one datagram (or one coalesced batch) into `slices`, one after the other. The envelope's
+/// length is that of all of it.
+pub(crate) fn receive_apart(
+    fd: BorrowedFd<'_>,
+    envelope: &mut Envelope,
+    slices: &mut [IoSliceMut<'_>],
+) -> Result<(), Errno> {
+    let capacity = slices.iter().map(|slice| slice.len()).sum();
+    // `IoSliceMut` is an `iovec` on Unix, by its documentation.
+    let parts = (slices.as_mut_ptr().cast(), slices.len());
+    let mut header = incoming(envelope, parts);
+    // SAFETY: the pointers in `header` come from exclusive borrows of `envelope` and of `slices`, each
+    // an exclusive borrow itself, which outlive the call, with true lengths. Any bytes are valid in
+    // them.
+    let call = unsafe {
+        let flags: c_long = 0;
+        libc::syscall(libc::SYS_recvmsg, descriptor(fd), &raw mut header, flags)
+    };
+    let length = check_size(call)?;
+    take_lengths(envelope, &header, length, capacity);
+    Ok(())
+}
+
+/// Looks at the datagram (or coalesced batch) that waits first and leaves it there: as much of it as fits
+/// goes into `buffer`. The envelope's length is that of all of it.
+pub(crate) fn peek(
+    fd: BorrowedFd<'_>,
+    envelope: &mut Envelope,
+    buffer: &mut [u8],
+) -> Result<(), Errno> {
+    receive_one(fd, envelope, buffer, libc::MSG_PEEK | libc::MSG_TRUNC)
+}
+
 /// Takes one report from the socket's error queue; as much of the datagram as fits goes into
 /// `buffer`.
 pub(crate) fn receive_error(
@@ -324,9 +357,13 @@ fn receive_one(
     buffer: &mut [u8],
     flags: c_int,
 ) -> Result<(), Errno> {
-    let capacity = buffer.len();
+    // Who asks for it is told of more than there is room for.
+    let most = match flags & libc::MSG_TRUNC {
+        0 => buffer.len(),
+        _ => usize::MAX,
+    };
     let mut part = io_vector(buffer);
-    let mut header = incoming(envelope, &mut part);
+    let mut header = incoming(envelope, (&raw mut part, 1));
     // SAFETY: the pointers in `header` come from exclusive borrows of `envelope`, `part` and
     // `buffer`, which outlive the call, with true lengths. Any bytes are valid in all three.
     let call = unsafe {
@@ -334,7 +371,7 @@ fn receive_one(
         libc::syscall(libc::SYS_recvmsg, descriptor(fd), &raw mut header, flags)
     };
     let length = check_size(call)?;
-    take_lengths(envelope, &header, length, capacity);
+    take_lengths(envelope, &header, length, most);
     Ok(())
 }
 
@@ -370,12 +407,11 @@ fn outgoing(envelope: &Envelope, slices: &[IoSlice<'_>]) -> libc::msghdr {
     header
 }
 
-fn incoming(envelope: &mut Envelope, part: &mut libc::iovec) -> libc::msghdr {
+fn incoming(envelope: &mut Envelope, parts: (*mut libc::iovec, usize)) -> libc::msghdr {
     let mut header = empty_header();
     header.msg_name = envelope.name.bytes.as_mut_ptr().cast();
     header.msg_namelen = SocketName::CAPACITY;
-    header.msg_iov = part;
-    header.msg_iovlen = 1;
+    (header.msg_iov, header.msg_iovlen) = (parts.0, parts.1 as _);
     header.msg_control = envelope.control.bytes.as_mut_ptr().cast();
     header.msg_controllen = Control::CAPACITY as _;
     header

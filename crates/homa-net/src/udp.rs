@@ -42,6 +42,7 @@ pub(crate) use bind::{buffer_bytes, size_buffers, tells_destination};
 pub use steering::Steering;
 
 use self::family::Family;
+use crate::ahead::{Ahead, Laid};
 use crate::inbox::Inbox;
 use crate::link::{
     Capabilities, Counters, Link, MAX_BATCH_BYTES, MAX_SEGMENTS, Received, Refusal, Transmit,
@@ -113,6 +114,18 @@ impl Link for Udp {
 
     fn receive(&mut self, sink: &mut dyn FnMut(Received<'_>)) -> io::Result<usize> {
         self.receive_batch(sink)
+    }
+
+    fn peek<'a>(&mut self, start: &'a mut [u8]) -> io::Result<Option<Received<'a>>> {
+        self.look(start)
+    }
+
+    fn receive_ahead(&mut self, ahead: &mut Ahead<'_>) -> io::Result<Option<Laid<'_>>> {
+        self.receive_laid(ahead)
+    }
+
+    fn receives_ahead(&self) -> bool {
+        self.capabilities.coalesces && !self.awaits_bulk
     }
 
     fn poll_errors(&mut self, sink: &mut dyn FnMut(Undeliverable<'_>)) -> io::Result<usize> {

@@ -12,7 +12,8 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::Udp;
-use crate::link::Received;
+use crate::ahead::{Ahead, Laid};
+use crate::link::{Received, datagrams_in};
 use crate::sys::{self, Envelope};
 
 /// The size from which on a datagram is a sign of bulk: not much less than a full Ethernet frame,
@@ -56,6 +57,35 @@ impl Udp {
         Ok(count + malformed)
     }
 
+    /// See [`Link::peek`](crate::Link::peek).
+    pub(super) fn look<'a>(&mut self, start: &'a mut [u8]) -> io::Result<Option<Received<'a>>> {
+        let (fd, reports) = (self.socket.as_fd(), &mut self.reports);
+        let envelope = self.inbox.look(fd, start, reports, &mut self.counters)?;
+        Ok(envelope.and_then(|envelope| {
+            let there = envelope.length.min(start.len());
+            told(envelope, &start[..there], self.addressed)
+        }))
+    }
+
+    /// See [`Link::receive_ahead`](crate::Link::receive_ahead).
+    pub(super) fn receive_laid(&mut self, ahead: &mut Ahead<'_>) -> io::Result<Option<Laid<'_>>> {
+        let (fd, reports) = (self.socket.as_fd(), &mut self.reports);
+        let arrived = self
+            .inbox
+            .fill_ahead(fd, ahead, reports, &mut self.counters)?;
+        let Some((bytes, others)) = arrived else {
+            return Ok(None);
+        };
+        let (envelope, buffer) = self.inbox.first();
+        let Some(rest) = told(envelope, &buffer[..others], self.addressed) else {
+            self.counters.malformed += 1;
+            return Ok(None);
+        };
+        let count = datagrams_in(envelope.length, rest.segment_bytes);
+        self.counters.datagrams_received += count as u64;
+        Ok(Some(Laid { rest, bytes }))
+    }
+
     /// Hands over the only datagram that has arrived, of which no control message tells.
     fn take_one(&mut self, sink: &mut dyn FnMut(Received<'_>)) {
         let (envelope, buffer) = self.inbox.first();
@@ -93,12 +123,21 @@ pub(crate) fn read<'a>(
     buffer: &'a [u8],
     addressed: Option<IpAddr>,
 ) -> Option<Received<'a>> {
-    let bytes = &buffer[..envelope.length];
+    told(envelope, &buffer[..envelope.length], addressed)
+}
+
+/// The same with those `bytes` of it that lie in one piece.
+fn told<'a>(
+    envelope: &Envelope,
+    bytes: &'a [u8],
+    addressed: Option<IpAddr>,
+) -> Option<Received<'a>> {
+    let whole = envelope.length;
     let mut received = Received {
         from: envelope.name.decode()?,
         to: addressed,
         traffic_class: 0,
-        segment_bytes: bytes.len(),
+        segment_bytes: whole,
         bytes,
     };
     for message in envelope.control.messages() {
@@ -112,7 +151,7 @@ pub(crate) fn read<'a>(
             }
             (libc::SOL_UDP, libc::UDP_GRO) => {
                 let stride = message.int().and_then(|int| usize::try_from(int).ok());
-                received.segment_bytes = stride.unwrap_or(bytes.len()).min(bytes.len());
+                received.segment_bytes = stride.unwrap_or(whole).min(whole);
             }
             // `in_pktinfo`: interface, local address to answer from, address in the header.
             (libc::SOL_IP, libc::IP_PKTINFO) => {
