@@ -2,6 +2,7 @@
 //! nothing to who does not look: tables are read place by place, so that a host can let others have
 //! the engine in between.
 
+use core::ops::Range;
 use core::time::Duration;
 
 use crate::address::{Address, SocketId};
@@ -185,6 +186,15 @@ impl Engine {
         let index = self.rpcs.resolve(rpc)?;
         let (_, inbound) = messages_of(&self.rpcs[index]);
         inbound.map(|inbound| inbound.whole(&self.ranges))
+    }
+
+    /// Bytes of the message that an RPC receives, behind all that are there: what comes next if nothing
+    /// is lost. `None` once no message is coming in, and while the host has no buffer for it.
+    pub fn unreached(&self, rpc: RpcKey) -> Option<Range<u32>> {
+        let index = self.rpcs.resolve(rpc)?;
+        let (_, inbound) = messages_of(&self.rpcs[index]);
+        let inbound = inbound.filter(|inbound| inbound.storage == Storage::Made)?;
+        Some(inbound.end..inbound.length)
     }
 
     /// Places in the table of peers, of which some may be empty.

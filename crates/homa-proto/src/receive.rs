@@ -19,7 +19,9 @@ use crate::peer::Echo;
 use crate::rpc::{ServerRpc, State};
 use crate::time::Instant;
 use crate::tombstone::Known;
-use crate::wire::{Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, RpcUnknown, UnknownReason};
+use crate::wire::{
+    Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, DataHeader, RpcUnknown, UnknownReason,
+};
 
 /// Where the payload of a DATA packet belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +117,25 @@ impl Placement<'_> {
 }
 
 impl Engine {
+    /// DATA arrived in `segments` packets that [follow](crate::wire::follows) each other: `header` is that of the
+    /// first, `packet_length` counts it and the payload of all. As [`handle_packet`](Self::handle_packet),
+    /// which would be called for each; where some of the bytes are there already the answer is about the
+    /// first that are missing, and calling again tells of the next.
+    pub fn handle_segments(
+        &mut self,
+        now: Instant,
+        path: Path,
+        header: &DataHeader,
+        packet_length: u32,
+        segments: u32,
+    ) -> Option<Placement<'_>> {
+        let others = u64::from(segments.saturating_sub(1));
+        self.counters.packets_received += others;
+        let placement = self.handle_packet(now, path, header, packet_length)?;
+        placement.engine.counters.data_received += others;
+        Some(placement)
+    }
+
     /// DATA of a response: its id says where our RPC lies. Returns that, and whether nothing was known
     /// of the message.
     #[inline(always)]

@@ -40,6 +40,7 @@ mod bytes;
 mod common;
 mod control;
 mod data;
+mod segments;
 
 pub use common::{COMMON_HEADER_BYTES, Common, Priority, RpcId};
 pub use control::{
@@ -48,6 +49,7 @@ pub use control::{
     UnknownReason,
 };
 pub use data::{Ack, DATA_HEADER_BYTES, Data};
+pub use segments::{DataHeader, follows, move_to};
 
 /// The most bytes of a packet that [`Packet::parse`] looks at. No header is longer; the longest in
 /// use is that of ACK, the rest is room to grow.

@@ -98,3 +98,52 @@ fn no_table_gets_room_beyond_its_limit() {
     // Memory comes in chunks; that for acks has a limit of its own.
     assert!([0, 1, 3].iter().all(|&table| capacities[table] <= 32));
 }
+
+#[test]
+fn segments_that_follow_each_other_are_one_word_and_what_is_there_is_left_out() {
+    let [mut client, mut server] = pair();
+    let now = Instant::from_nanos(1_000_000_000);
+    let call = Call {
+        path: path(1),
+        dest_port: PORT,
+        length: 14_000,
+        segment_bytes: 1_400,
+        deadline: None,
+        idempotent: false,
+    };
+    client.call(now, call).unwrap();
+    let mut burst = Burst::new().unwrap();
+    assert!(client.poll_transmit(now, &mut burst));
+    let headers: Vec<wire::DataHeader> = burst
+        .packets()
+        .map(|packet| *packet.header.first_chunk().unwrap())
+        .collect();
+    let one = |count: u32| wire::DATA_HEADER_BYTES as u32 + count * 1_400;
+    let from = path(1);
+
+    // The sixth is there, and with it a gap of five.
+    let placement = server
+        .handle_packet(now, from, &headers[5], one(1))
+        .unwrap();
+    let rpc = placement.place().rpc;
+    placement.commit();
+    assert_eq!(server.unreached(rpc), Some(8_400..14_000));
+    for missing in [0..7_000, 8_400..14_000] {
+        let placement = server.handle_segments(now, from, &headers[0], one(10), 1);
+        let placement = placement.unwrap();
+        let place = placement.place();
+        assert_eq!(place.offset..place.offset + place.length, missing);
+        let skipped = place.header_bytes - wire::DATA_HEADER_BYTES;
+        assert_eq!(skipped as u32, missing.start);
+        placement.commit();
+    }
+    assert_eq!(server.unreached(rpc), None);
+    assert!(matches!(server.poll_event(), Some(Event::Request { .. })));
+    let before = server.counters().packets_received;
+    assert!(
+        server
+            .handle_segments(now, from, &headers[0], one(10), 10)
+            .is_none()
+    );
+    assert_eq!(server.counters().packets_received, before + 10);
+}
