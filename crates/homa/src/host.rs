@@ -97,6 +97,8 @@ impl Host {
             return Err(ConfigError::Invalid(rule).into());
         }
         fit_to_receive_buffer(&mut config, receive_buffer_bytes(builder)?);
+        // They are cut on their way to the links.
+        config.joins_segments = true;
         // One seed, so that peers see one life; one clock, so that reports can be compared.
         let (seed, clock) = (seed()?, Clock::new());
         let alarms = (0..count).map(|_| Alarm::new().map(Arc::new));
@@ -164,7 +166,8 @@ impl Host {
     }
 
     /// What the engine runs with: the configuration asked for, with `unscheduled_bytes` and
-    /// `max_incoming_bytes` reduced to what the sockets' receive buffers hold.
+    /// `max_incoming_bytes` reduced to what the sockets' receive buffers hold, and `joins_segments`,
+    /// which is the host's affair.
     ///
     /// Of a receive buffer half may be payload, because the system charges each packet the memory
     /// it lies in. Half of that half is for granted bytes. The other half is for unscheduled

@@ -1,5 +1,5 @@
 //! From the engine's bursts to the links: several bursts in one call, headers and payload gathered
-//! where they lie.
+//! where they lie, and long messages cut into packets.
 //!
 //! It keeps what a full link did not take. It does not decide what is sent, or in which order.
 
@@ -7,7 +7,7 @@ use core::ops::Range;
 use std::io::IoSlice;
 
 use homa_net::{Refusal, Transmit, Undeliverable, Unreachable};
-use homa_proto::wire::Priority;
+use homa_proto::wire::{DATA_HEADER_BYTES, Priority, move_to};
 use homa_proto::{Burst, BurstPacket, Engine, Instant};
 
 use crate::counters::HostCounters;
@@ -26,6 +26,15 @@ const ROUNDS_MAX: usize = 2;
 /// Packets up to this size are copied one behind the other: that is faster than for the kernel to
 /// fetch header and payload of each from where they lie.
 const SMALL_PACKET_BYTES: usize = 600;
+
+/// What became of an attempt to send a burst the short way.
+enum Lone {
+    /// It is no single short packet, or its link is not there.
+    Other,
+    Sent,
+    /// The link has no room.
+    Full,
+}
 
 /// Bursts on their way to the links.
 pub(crate) struct Outbox {
@@ -82,13 +91,19 @@ impl Outbox {
                     return false;
                 }
                 self.ready = 0..1;
-                if engine.is_quiet() && self.send_lone(links, messages) {
-                    counters.bursts_sent += 1;
-                    let is_all = self.refusals.is_empty();
-                    self.report_refusals(now, engine, routes, counters);
-                    self.ready = 0..0;
-                    if is_all {
-                        return false;
+                if engine.is_quiet() {
+                    match self.send_lone(links, messages) {
+                        Lone::Sent => {
+                            counters.bursts_sent += 1;
+                            let is_all = self.refusals.is_empty();
+                            self.report_refusals(now, engine, routes, counters);
+                            self.ready = 0..0;
+                            if is_all {
+                                return false;
+                            }
+                        }
+                        Lone::Full => return false,
+                        Lone::Other => {}
                     }
                 }
             }
@@ -98,20 +113,22 @@ impl Outbox {
         self.transmit_many(now, engine, links, routes, messages, counters)
     }
 
-    /// Sends the first burst, if it is one short packet; `false`: it is ready as before. Nearly all
-    /// that a host with one message at a time sends goes this way.
-    fn send_lone(&mut self, links: &mut Links, messages: &Messages) -> bool {
+    /// Sends the first burst, if it is one short packet; unless it was sent it is ready as before.
+    /// Nearly all that a host with one message at a time sends goes this way.
+    fn send_lone(&mut self, links: &mut Links, messages: &Messages) -> Lone {
         let burst = &self.bursts[0];
-        let (Some(packet), true) = (burst.packet(0), burst.len() == 1 && is_small(burst)) else {
-            return false;
+        let is_lone = burst.segments() == 1 && is_small(burst);
+        let (Some(packet), true) = (burst.packet(0), is_lone) else {
+            return Lone::Other;
         };
         let payload = packet.payload.map(|payload| messages.bytes(&payload));
-        let socket = links.get_mut(burst.path().socket);
-        let (Some(payload), Some(socket)) = (payload.unwrap_or(Some(&[])), socket) else {
-            return false;
+        let id = burst.path().socket;
+        let (Some(payload), Some(socket)) = (payload.unwrap_or(Some(&[])), links.get_mut(id))
+        else {
+            return Lone::Other;
         };
         if socket.full {
-            return false;
+            return Lone::Other;
         }
         self.copied.clear();
         self.copied.extend_from_slice(packet.header);
@@ -119,10 +136,12 @@ impl Outbox {
         let slices = [IoSlice::new(&self.copied)];
         let refusals = &mut self.refusals;
         let mut refuse = |index, refusal| refusals.push((index, refusal));
-        socket
-            .link
-            .send(&[transmit_of(burst, &slices)], &mut refuse)
-            == 1
+        let transmit = [transmit_of(burst, &slices)];
+        if socket.link.send(&transmit, &mut refuse) == 0 {
+            links.set_full(id, true);
+            return Lone::Full;
+        }
+        Lone::Sent
     }
 
     /// Sends what is ready and what else there is.
@@ -233,7 +252,7 @@ impl Outbox {
         self.copied.clear();
         let mut slices = recycle_slices(core::mem::take(&mut self.slices));
         let mut transmits = recycle_transmits(core::mem::take(&mut self.transmits));
-        copy_small(batch, messages, &mut self.copied, &mut self.ends);
+        lay_out(batch, messages, &mut self.copied, &mut self.ends);
         gather(batch, messages, &self.copied, &mut self.ends, &mut slices);
         let mut start = 0;
         for (burst, &end) in batch.iter().zip(&self.ends) {
@@ -289,14 +308,43 @@ fn is_small(burst: &Burst) -> bool {
     burst.segment_bytes() <= SMALL_PACKET_BYTES
 }
 
-/// Copies the packets of the small bursts; `ends` says where each burst's end.
-fn copy_small(batch: &[Burst], messages: &Messages, copied: &mut Vec<u8>, ends: &mut Vec<usize>) {
+/// Whether the only packet of a burst is to be cut.
+fn is_joined(burst: &Burst) -> bool {
+    burst.segments() > burst.len()
+}
+
+/// Copies the packets of small bursts and those that others are to be cut into; `ends` says where each
+/// burst's end.
+fn lay_out(batch: &[Burst], messages: &Messages, copied: &mut Vec<u8>, ends: &mut Vec<usize>) {
     ends.clear();
     for burst in batch {
-        if is_small(burst) {
+        if is_joined(burst) {
+            cut(burst, messages, copied);
+        } else if is_small(burst) {
             copy_packets(burst, messages, copied);
         }
         ends.push(copied.len());
+    }
+}
+
+/// Copies the only packet of a burst as those that it makes: one behind the other, since the kernel
+/// takes longer to fetch header and payload of each from where they lie than both copies take (by a
+/// seventh, where packets cross one by one).
+fn cut(burst: &Burst, messages: &Messages, copied: &mut Vec<u8>) {
+    let first = burst.packet(0).and_then(|packet| packet.payload);
+    let (Some(place), Some((header, payload))) = (first, live_packets(burst, messages).next())
+    else {
+        return;
+    };
+    let Some(mut header) = header.first_chunk().copied() else {
+        return;
+    };
+    let piece_bytes = burst.segment_bytes() - DATA_HEADER_BYTES;
+    let offsets = (place.offset..).step_by(piece_bytes);
+    for (piece, offset) in payload.chunks(piece_bytes).zip(offsets) {
+        move_to(&mut header, offset);
+        copied.extend_from_slice(&header);
+        copied.extend_from_slice(piece);
     }
 }
 
@@ -308,7 +356,7 @@ fn copy_packets(burst: &Burst, messages: &Messages, copied: &mut Vec<u8>) {
 }
 
 /// The bytes of a batch in the order in which they go on the wire. `ends` comes from
-/// [`copy_small`], and afterwards says where the slices of each burst end.
+/// [`lay_out`], and afterwards says where the slices of each burst end.
 fn gather<'a>(
     batch: &'a [Burst],
     messages: &'a Messages,
@@ -318,7 +366,7 @@ fn gather<'a>(
 ) {
     let mut start = 0;
     for (burst, end) in batch.iter().zip(ends) {
-        if is_small(burst) {
+        if is_joined(burst) || is_small(burst) {
             slices.push(IoSlice::new(&copied[start..*end]));
         } else {
             for (header, payload) in live_packets(burst, messages) {
@@ -345,7 +393,7 @@ fn live_packets<'a>(
 
 fn transmit_of<'a>(burst: &Burst, slices: &'a [IoSlice<'a>]) -> Transmit<'a> {
     let path = burst.path();
-    let several = burst.len() > 1;
+    let several = burst.segments() > 1;
     Transmit {
         to: path.peer.to_socket_addr(),
         from: from_local(path.local),
