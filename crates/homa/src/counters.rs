@@ -34,6 +34,10 @@ pub struct HostCounters {
     pub receive_errors: u64,
     /// Reports about undelivered packets of a kind that says nothing.
     pub reports_ignored: u64,
+    /// Bytes of long messages, with their headers, that were received straight into where they belong.
+    pub bytes_in_place: u64,
+    /// Bytes that were expected to be of another message than they were, and copied once more for that.
+    pub bytes_out_of_place: u64,
     /// Packets that arrived at another engine of this host than they belong to, and were handed
     /// over.
     pub handed_over: u64,
@@ -57,6 +61,8 @@ impl HostCounters {
             refused_other,
             receive_errors,
             reports_ignored,
+            bytes_in_place,
+            bytes_out_of_place,
             handed_over,
             hand_over_full,
             background_failures,
@@ -71,6 +77,8 @@ impl HostCounters {
             ("host_refused_other", refused_other),
             ("host_receive_errors", receive_errors),
             ("host_reports_ignored", reports_ignored),
+            ("host_bytes_in_place", bytes_in_place),
+            ("host_bytes_out_of_place", bytes_out_of_place),
             ("host_handed_over", handed_over),
             ("host_hand_over_full", hand_over_full),
             ("host_background_failures", background_failures),

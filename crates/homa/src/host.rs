@@ -17,6 +17,7 @@ use crate::counters::Counters;
 use crate::driver;
 use crate::error::{BindError, ConfigError};
 use crate::group::{Group, Member};
+use crate::incoming::Ahead;
 use crate::inspect::Door;
 use crate::links::Socket;
 use crate::options::{Builder, default_config};
@@ -291,6 +292,7 @@ pub(crate) fn add_link(
         id,
         server,
         full: false,
+        ahead: Ahead::default(),
     };
     if let Err(error) = state.links.insert(socket) {
         state.close_socket_now(id);

@@ -3,6 +3,9 @@
 //!
 //! It decides nothing about them.
 
+mod ahead;
+mod runs;
+
 use core::net::{IpAddr, SocketAddr};
 use std::io;
 
@@ -16,6 +19,9 @@ use crate::links::{Links, Socket};
 use crate::messages::Messages;
 use crate::routes::{Routes, to_local};
 use crate::stock::Stock;
+
+pub(crate) use ahead::Ahead;
+use ahead::Expectations;
 
 /// Takes what has arrived on every link, up to one batch each, and what the host's other engines
 /// handed over; returns whether there was anything.
@@ -36,15 +42,10 @@ pub(crate) fn receive(
         stock,
     };
     for socket in links.iter_mut() {
-        let (id, server) = (socket.id, socket.server);
-        let outcome = match member.filter(|_| server.is_some()) {
+        let outcome = match member.filter(|_| socket.server.is_some()) {
             Some(member) => receive_shared(socket, member, &mut placer, counters),
-            None => socket.link.receive(&mut |received: Received<'_>| {
-                let path = path(id, received.from, received.to);
-                for packet in received.segments() {
-                    placer.place(server, path, packet);
-                }
-            }),
+            None if socket.ahead.expects() => ahead::receive(socket, &mut placer, counters),
+            None => receive_own(socket, &mut placer),
         };
         match outcome {
             Ok(count) => any |= count > 0,
@@ -56,6 +57,20 @@ pub(crate) fn receive(
         any |= take_mail(member, links, &mut placer);
     }
     any
+}
+
+/// Takes what has arrived on a link that nobody else has a share in.
+#[inline]
+fn receive_own(socket: &mut Socket, placer: &mut Placer<'_>) -> io::Result<usize> {
+    let (id, server, expected) = (socket.id, socket.server, &mut socket.ahead.expected);
+    socket.link.receive(&mut |received: Received<'_>| {
+        placer.place_all(
+            server,
+            path(id, received.from, received.to),
+            &received,
+            expected,
+        );
+    })
 }
 
 /// Takes what has arrived on a link that the host's engines share a port with.
@@ -123,6 +138,27 @@ struct Placer<'a> {
 }
 
 impl Placer<'_> {
+    /// Places the packets of one buffer.
+    #[inline]
+    fn place_all(
+        &mut self,
+        server: Option<u32>,
+        path: Path,
+        received: &Received<'_>,
+        expected: &mut Expectations,
+    ) {
+        if received.bytes.len() <= received.segment_bytes {
+            // Mostly there is one.
+            self.place(server, path, received.bytes);
+        } else if received.segment_bytes < runs::LONG_PACKET_BYTES {
+            for packet in received.segments() {
+                self.place(server, path, packet);
+            }
+        } else {
+            self.place_runs(server, path, received, expected);
+        }
+    }
+
     fn place(&mut self, server: Option<u32>, path: Path, packet: &[u8]) {
         let header = &packet[..packet.len().min(MAX_HEADER_BYTES)];
         let Ok(packet_length) = u32::try_from(packet.len()) else {
@@ -134,13 +170,22 @@ impl Placer<'_> {
         let Some(placement) = placement else {
             return;
         };
-        if self
+        let place = placement.place();
+        let payload = packet.get(place.header_bytes..place.header_bytes + place.length as usize);
+        let Some(payload) = payload else {
+            debug_assert!(
+                false,
+                "the engine placed bytes that the packet does not have"
+            );
+            return placement.refuse();
+        };
+        let fill = |target: &mut [u8]| target.copy_from_slice(payload);
+        match self
             .messages
-            .store(self.now, &placement.place(), packet, self.stock, server)
+            .store(self.now, &place, self.stock, server, fill)
         {
-            placement.commit();
-        } else {
-            placement.refuse();
+            true => placement.commit(),
+            false => placement.refuse(),
         }
     }
 }

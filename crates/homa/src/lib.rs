@@ -99,8 +99,8 @@ pub use client::{Client, Pending};
 pub use counters::{Counters, HostCounters};
 pub use error::{BindError, Blame, CallError, RecvError, ReplyError};
 pub use homa_net::{
-    Capabilities, Counters as LinkCounters, Framing, Link, LinkKind, Received, Refusal, Transmit,
-    Undeliverable, Unreachable, faults, memory, sniff, udp,
+    Ahead, Capabilities, Counters as LinkCounters, Framing, Laid, Link, LinkKind, Received,
+    Refusal, Transmit, Undeliverable, Unreachable, faults, memory, sniff, udp,
 };
 pub use homa_proto::{Config, Counters as EngineCounters, Usage};
 pub use host::Host;

@@ -16,6 +16,7 @@ use homa_proto::SocketId;
 use rustix::event::epoll;
 
 use crate::counters::add;
+use crate::incoming::Ahead;
 
 /// One socket.
 pub(crate) struct Socket {
@@ -25,6 +26,8 @@ pub(crate) struct Socket {
     pub(crate) server: Option<u32>,
     /// Whether the link was full at the last send.
     pub(crate) full: bool,
+    /// What is expected to arrive next of long messages.
+    pub(crate) ahead: Ahead,
 }
 
 /// All sockets of a host.

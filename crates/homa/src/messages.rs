@@ -123,25 +123,19 @@ impl Messages {
         });
     }
 
-    /// Copies the payload of a DATA packet to where it belongs; `server` is who takes requests on
-    /// the socket it came in by. Returns `false` if there is no memory for the message.
+    /// Has `fill` write the payload of DATA where it belongs; `server` is who takes requests on the
+    /// socket it came in by. Returns `false` if there is no memory for the message.
+    #[inline]
     pub(crate) fn store(
         &mut self,
         now: Instant,
         place: &Place,
-        packet: &[u8],
         stock: &mut Stock,
         server: Option<u32>,
+        fill: impl FnOnce(&mut [u8]),
     ) -> bool {
         let start = place.offset as usize;
         let length = place.length as usize;
-        let Some(payload) = packet.get(place.header_bytes..place.header_bytes + length) else {
-            debug_assert!(
-                false,
-                "the engine placed bytes that the packet does not have"
-            );
-            return false;
-        };
         let Some(slot) = self.receiving(now, place, stock, server) else {
             return false;
         };
@@ -153,11 +147,20 @@ impl Messages {
             debug_assert!(false, "the engine placed bytes outside of their message");
             return false;
         };
-        target.copy_from_slice(payload);
+        fill(target);
         if let Some(watcher) = watcher {
             self.stirred.push(watcher);
         }
         true
+    }
+
+    /// The bytes `range` of a message that comes in, of which none are there yet; `None`: it has no
+    /// buffer, or none that long.
+    pub(crate) fn room(&mut self, key: RpcKey, range: Range<u32>) -> Option<&mut [u8]> {
+        let buffer = self.get_mut(key)?.inbound.as_mut()?;
+        buffer
+            .bytes_mut()
+            .get_mut(range.start as usize..range.end as usize)
     }
 
     fn receiving(
