@@ -335,6 +335,9 @@ pub(crate) struct Peers {
     /// Peers that nothing needed once, in the order in which they became so: one that was needed
     /// again since then is found out when its turn comes.
     idle: Queue<Peer, ByIdleness>,
+    /// Since when the first of them has been idle: a question after every packet, to a peer that
+    /// nobody else looks at.
+    first_idle: Stamp,
     /// The latest moment that it was told, by which stamps are read.
     latest: Instant,
     /// Peers ever made: no two of them begin their ids alike.
@@ -383,6 +386,7 @@ impl Peers {
             key,
             table_key: TableKey::new(key),
             idle: Queue::new(),
+            first_idle: Stamp::of(Instant::ZERO),
             latest: Instant::ZERO,
             made: 0,
             trusts,
@@ -454,7 +458,6 @@ impl Peers {
         let index = self.slab.insert(Peer {
             address: *address,
             idle_since: Stamp::of(now),
-            queued_since: Stamp::of(now),
             next_id: self.key.hash([hash, 2, self.made]) as u32,
             heard: now,
             version_changed: Stamp::long_before(now),
@@ -471,7 +474,7 @@ impl Peers {
         let (slab, key) = (&self.slab, self.table_key);
         let hash_of = |index| self::hash(key, &slab[index].address);
         self.index.insert(hash, index, hash_of);
-        self.idle.push(&mut self.slab, index);
+        self.queue(index);
         Ok(index)
     }
 
@@ -500,16 +503,36 @@ impl Peers {
         let peer = &mut self.slab[index];
         self.latest = self.latest.max(now);
         peer.idle_since = Stamp::of(now);
-        if Queue::<_, ByIdleness>::enter(peer) {
-            peer.queued_since = Stamp::of(now);
-            self.idle.append(&mut self.slab, index);
+        self.queue(index);
+    }
+
+    /// Queues an idle peer, unless it is still queued.
+    fn queue(&mut self, index: u32) {
+        let peer = &mut self.slab[index];
+        if !Queue::<_, ByIdleness>::enter(peer) {
+            return;
         }
+        let since = peer.idle_since;
+        peer.queued_since = since;
+        self.idle.append(&mut self.slab, index);
+        if self.idle.first() == Some(index) {
+            self.first_idle = since;
+        }
+    }
+
+    /// The peer that was queued first, whether idle or not.
+    fn pop_idle(&mut self) -> Option<u32> {
+        let index = self.idle.pop(&mut self.slab)?;
+        if let Some(first) = self.idle.first() {
+            self.first_idle = self.slab[first].queued_since;
+        }
+        Some(index)
     }
 
     /// Forgets the peer idle for longest.
     fn forget_first(&mut self) {
         for _ in 0..LOOKS {
-            let Some(index) = self.idle.pop(&mut self.slab) else {
+            let Some(index) = self.pop_idle() else {
                 return;
             };
             if self.forget_if_idle(index) {
@@ -527,8 +550,7 @@ impl Peers {
             return false;
         }
         if peer.queued_since != peer.idle_since {
-            peer.queued_since = peer.idle_since;
-            self.idle.push(&mut self.slab, index);
+            self.queue(index);
             return false;
         }
         self.owed.forget(&mut self.slab[index].debt);
@@ -540,8 +562,8 @@ impl Peers {
 
     /// When the peer idle for longest may be forgotten.
     pub(crate) fn next_expiry(&self, config: &Config) -> Option<Instant> {
-        let first = self.idle.first()?;
-        Some(self.slab[first].queued_since.moment(self.latest) + config.peer_idle)
+        self.idle.first()?;
+        Some(self.first_idle.moment(self.latest) + config.peer_idle)
     }
 
     /// Looks at one peer whose turn has come; `None`: there was none, else whether it was forgotten.
@@ -550,7 +572,7 @@ impl Peers {
         if self.next_expiry(config)? > now {
             return None;
         }
-        let index = self.idle.pop(&mut self.slab)?;
+        let index = self.pop_idle()?;
         Some(self.forget_if_idle(index))
     }
 

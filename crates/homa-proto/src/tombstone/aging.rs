@@ -61,6 +61,9 @@ pub(super) struct Aging<T> {
     /// Places whose entry nothing needed once, in the order in which they are looked at: an entry that
     /// was needed again since then, or another one at that place, is found out when the turn comes.
     old: Queue<T, ByAge>,
+    /// When the first of them is looked at: a question after every packet, to an entry that nobody
+    /// else looks at.
+    first_turn: Instant,
 }
 
 impl<T: Aged> Aging<T> {
@@ -69,6 +72,7 @@ impl<T: Aged> Aging<T> {
             slab: Slab::new(limit),
             index: HashIndex::new()?,
             old: Queue::new(),
+            first_turn: Instant::ZERO,
         })
     }
 
@@ -123,18 +127,38 @@ impl<T: Aged> Aging<T> {
     /// Nothing needs an entry any more; it may go at `end`.
     #[inline]
     pub(super) fn keep_until(&mut self, index: u32, end: Instant) {
+        self.slab[index].age_mut().expires = end;
+        self.queue(index);
+    }
+
+    /// Has an entry looked at when it may go, unless it has its turn already.
+    #[inline]
+    fn queue(&mut self, index: u32) {
         let entry = &mut self.slab[index];
-        entry.age_mut().expires = end;
-        if Queue::<_, ByAge>::enter(entry) {
-            entry.age_mut().turn = end;
-            self.old.append(&mut self.slab, index);
+        if !Queue::<_, ByAge>::enter(entry) {
+            return;
         }
+        let turn = entry.age().expires;
+        entry.age_mut().turn = turn;
+        self.old.append(&mut self.slab, index);
+        if self.old.first() == Some(index) {
+            self.first_turn = turn;
+        }
+    }
+
+    /// The place whose turn comes first.
+    fn pop(&mut self) -> Option<u32> {
+        let index = self.old.pop(&mut self.slab)?;
+        if let Some(first) = self.old.first() {
+            self.first_turn = self.slab.lies_at(first).age().turn;
+        }
+        Some(index)
     }
 
     /// When the next entry is looked at.
     pub(super) fn next_turn(&self) -> Option<Instant> {
-        let first = self.old.first()?;
-        Some(self.slab.lies_at(first).age().turn)
+        self.old.first()?;
+        Some(self.first_turn)
     }
 
     /// Looks at the place whose turn has come, and forgets what lies there if it may go; `None`: it is
@@ -143,17 +167,15 @@ impl<T: Aged> Aging<T> {
         if self.next_turn()? > now {
             return None;
         }
-        let index = self.old.pop(&mut self.slab)?;
+        let index = self.pop()?;
         let entry = self.slab.used(index).map(|(_, entry)| entry);
         let Some(entry) = entry.filter(|entry| !entry.is_live()) else {
             // It comes back when nothing needs it.
             return Some(None);
         };
         let peer = entry.peer();
-        let age = entry.age_mut();
-        if age.expires > now {
-            age.turn = age.expires;
-            self.old.push(&mut self.slab, index);
+        if entry.age().expires > now {
+            self.queue(index);
             return Some(None);
         }
         self.remove(index);
