@@ -341,11 +341,7 @@ impl Tombstones {
         block.rpcs[place(id)] = if ran { OVER } else { NEVER };
         block.live -= 1;
         block.over += u16::from(ran);
-        if block.is_full() {
-            self.shrink(now, peer, index);
-        } else if block.live == 0 {
-            self.blocks.keep_until(index, now.after(self.lifetime));
-        }
+        self.settle(now, peer, index);
     }
 
     /// A request that was never accepted counts as over: no copy of it may run.
@@ -353,6 +349,13 @@ impl Tombstones {
         let block = &mut self.blocks[index];
         block.rpcs[place(id)] = OVER;
         block.over += 1;
+        self.settle(now, peer, index);
+    }
+
+    /// What is left of a block when a request of it is over.
+    #[inline(always)]
+    fn settle(&mut self, now: Instant, peer: &mut Peer, index: u32) {
+        let block = &self.blocks[index];
         if block.is_full() {
             self.shrink(now, peer, index);
         } else if block.live == 0 {
