@@ -63,7 +63,8 @@ impl Core {
 pub(crate) struct Host {
     pub(crate) config: HostConfig,
     pub(crate) cores: Vec<Core>,
-    sockets: Vec<SocketId>,
+    /// By port, in the order of [`HostConfig::sockets`].
+    sockets: Vec<(u16, SocketId)>,
     pub(crate) nic: Link,
     /// Nanoseconds that a packet waits for the cable at most.
     pub(crate) wait_max: u64,
@@ -109,9 +110,9 @@ impl Host {
             // All engines of a host get the same seed, so that peers see one life.
             let mut engine = Engine::new(config_of_it, seed)?;
             let open = |socket: &SocketConfig| {
-                engine
-                    .open_socket(socket.port, socket.accepts_requests)
-                    .map_err(|_| ConfigError::OutOfMemory)
+                let opened = engine.open_socket(socket.port, socket.accepts_requests);
+                let id = opened.map_err(|_| ConfigError::OutOfMemory)?;
+                Ok((socket.port, id))
             };
             sockets = config.sockets.iter().map(open).collect::<Result<_, _>>()?;
             cores.push(Core {
@@ -136,8 +137,8 @@ impl Host {
 
     /// The socket with this port.
     pub(crate) fn socket(&self, port: u16) -> Option<SocketId> {
-        let number = self.config.sockets.iter().position(|it| it.port == port)?;
-        self.sockets.get(number).copied()
+        let mut sockets = self.sockets.iter();
+        sockets.find_map(|&(own, socket)| (own == port).then_some(socket))
     }
 
     /// The engine that a packet belongs to: at the client by the number in the id, at the server
@@ -231,14 +232,14 @@ pub struct Context<'a> {
     /// Which of its engines.
     pub engine: usize,
     pub(crate) core: &'a mut Core,
-    pub(crate) sockets: &'a [SocketId],
+    pub(crate) sockets: &'a [(u16, SocketId)],
     pub(crate) queue: &'a mut Queue,
 }
 
 impl Context<'_> {
     /// The host's socket of this number in [`HostConfig::sockets`].
     pub fn socket(&self, number: usize) -> SocketId {
-        self.sockets[number]
+        self.sockets[number].1
     }
 
     /// A request of `length` bytes from the host's first socket to port `port` of host `to`, without
