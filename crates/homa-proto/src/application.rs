@@ -100,7 +100,7 @@ impl Engine {
         self.counters.requests_marked += u64::from(incast);
         let index = self.vacancy().map_err(|Full| CallError::Full)?;
         let unasked = self.unasked(peer, call.length, call.segment_bytes);
-        let (entry, chain) = self.peers.join(&mut self.rpcs.slab, peer, index, true);
+        let entry = self.peers.join(&mut self.rpcs.of_peers, peer, index, true);
         self.births += 1;
         let limit = entry.sending.of(unasked);
         let request = Outbound::new(call.length, call.segment_bytes, limit, self.births);
@@ -113,7 +113,7 @@ impl Engine {
         let id = self.rpcs.id_at(index, entry.next_id());
         let (key, place) = self.rpcs.occupy(index, true);
         let ports = [local_port, call.dest_port];
-        place.begin(now, id, (&call.path, ports), (peer, chain));
+        place.begin(now, id, (&call.path, ports), peer);
         place.state = State::Client(ClientRpc {
             request,
             response: None,

@@ -43,9 +43,7 @@ impl Engine {
         if rpc.is_aside {
             self.granter.leave(&self.rules, index);
         }
-        if !message.is_lossy {
-            entry.granting.recover();
-        }
+        let is_whole_again = !message.is_lossy && entry.recover();
         let makes_room = rpc.lands(entry);
         let arrival = Arrival {
             length,
@@ -96,6 +94,9 @@ impl Engine {
             if is_news {
                 self.rpcs.tell(index);
             }
+        }
+        if is_whole_again {
+            self.peers.granted_all();
         }
         if has_learned {
             self.learn(now);

@@ -71,7 +71,7 @@ impl Engine {
     fn end_earlier_life(&mut self, now: Instant, peer: u32) {
         let mut next = self.peers[peer].rpcs.first();
         while let Some(index) = next {
-            next = self.rpcs[index].chain.next();
+            next = self.peers[peer].rpcs.next(&self.rpcs.of_peers, index);
             if matches!(&self.rpcs[index].state, State::Client(client) if client.request.sent > 0) {
                 self.outlived(now, index);
             }

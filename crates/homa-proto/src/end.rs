@@ -96,7 +96,7 @@ pub(crate) fn part(
     if !is_ours {
         tombstones.end(now, peer, parting.tombstone, parting.id, parting.ran);
     }
-    peer.leave(&mut rpcs.slab, parting.chain, is_ours);
+    peer.leave(&mut rpcs.of_peers, index, is_ours);
     if parting.is_news {
         rpcs.tell(index);
     }

@@ -121,7 +121,7 @@ impl Engine {
                 key(1),
                 config.stripped_peers,
             )?,
-            rpcs: Rpcs::new(rpc_limit, config.engine),
+            rpcs: Rpcs::new(rpc_limit, config.engine)?,
             tombstones: Tombstones::new(
                 config.max_tombstone_blocks,
                 key(2),
@@ -189,6 +189,7 @@ impl Engine {
 
     #[cold]
     fn make_room_at(&mut self, index: u32) -> Result<(), Full> {
+        self.rpcs.of_peers.ensure(index)?;
         self.budget.ensure(index)?;
         self.granter.ensure(index)?;
         self.send.ensure(index)?;
@@ -352,10 +353,9 @@ impl Engine {
             self.counters.dropped_no_socket += 1;
             return;
         }
-        let peer = self.peers.find(&path.peer);
         match body {
             Body::Freeze => self.counters.freezes_received += 1,
-            _ => self.handle_control(now, path, peer, &common, &body, packet_length),
+            _ => self.handle_control(now, path, &common, &body, packet_length),
         }
     }
 
@@ -363,24 +363,24 @@ impl Engine {
         &mut self,
         now: Instant,
         path: Path,
-        peer: Option<u32>,
         common: &Common,
         body: &Body,
         packet_length: u32,
     ) {
         if let Body::Ack(acks) = body {
+            let peer = self.peers.find(&path.peer);
             if let Some(peer) = peer {
                 self.peers[peer].hear(now, packet_length);
             }
             self.handle_acks(now, common, acks, &path.peer, peer);
             return;
         }
-        let Ok(found) = self.find_checked(&path, peer, common) else {
+        let Ok(found) = self.find_checked(&path, common) else {
             self.counters.dropped_wrong_peer += 1;
             return;
         };
         let Some(index) = found else {
-            self.handle_stray(path, peer, common, body);
+            self.handle_stray(path, common, body);
             return;
         };
         let peer = self.rpcs[index].peer;
@@ -403,12 +403,16 @@ impl Engine {
         self.tombstones.find(&self.peers, (peer, latest), id).1
     }
 
-    /// The live RPC that `peer` means by `id`, our view of it.
+    /// The live RPC that whoever is at `from` means by `id`, our view of it.
     #[inline]
-    fn find(&self, peer: u32, id: RpcId) -> Option<u32> {
+    fn find(&self, from: &Address, id: RpcId) -> Option<u32> {
         if id.is_client() {
-            return self.rpcs.find(peer, id);
+            // Ours are found by their ids, and know their peers: nothing is searched for.
+            let index = self.rpcs.find(id)?;
+            let peer = &self.peers[self.rpcs[index].peer];
+            return (peer.address == *from).then_some(index);
         }
+        let peer = self.peers.find(from)?;
         let latest = self.peers[peer].latest_block;
         let index = self.tombstones.find_live(&self.peers, (peer, latest), id)?;
         // Tombstones do not look at all bits of an id.
@@ -419,11 +423,9 @@ impl Engine {
     pub(crate) fn find_checked(
         &self,
         path: &Path,
-        peer: Option<u32>,
         common: &Common,
     ) -> Result<Option<u32>, WrongPeer> {
-        let id = common.sender_id.flipped();
-        match peer.and_then(|peer| self.find(peer, id)) {
+        match self.find(&path.peer, common.sender_id.flipped()) {
             Some(index) if self.rpcs[index].is_on(path, common) => Ok(Some(index)),
             Some(_) => Err(WrongPeer),
             None => Ok(None),
@@ -431,7 +433,8 @@ impl Engine {
     }
 
     /// A control packet names no live RPC of ours.
-    fn handle_stray(&mut self, path: Path, peer: Option<u32>, common: &Common, body: &Body) {
+    fn handle_stray(&mut self, path: Path, common: &Common, body: &Body) {
+        let peer = self.peers.find(&path.peer);
         let ours = common.sender_id.flipped();
         let answer = match body {
             Body::Resend(_) => {
@@ -479,14 +482,14 @@ impl Engine {
             .get(20..28)
             .and_then(|bytes| bytes.try_into().ok());
         if let Some(id) = named.map(|bytes| RpcId::new(u64::from_be_bytes(bytes))) {
-            if let Some(index) = self.find(peer, id) {
+            if let Some(index) = self.find(&to, id) {
                 self.undeliverable(now, index, what, wire::begins_data(offending));
             }
             return;
         }
         let mut next = self.peers[peer].rpcs.first();
         while let Some(index) = next {
-            next = self.rpcs[index].chain.next();
+            next = self.peers[peer].rpcs.next(&self.rpcs.of_peers, index);
             self.undeliverable(now, index, what, false);
         }
     }

@@ -1,6 +1,7 @@
 //! Lists through links: O(1) to append, pop and remove, and no allocation. The links of what is often
-//! in a list lie in the entries themselves ([`Queue`], [`Chain`]), those of the rest in an array
-//! beside the table ([`Links`], [`Fifo`]). An entry is in at most one list of a kind.
+//! in a list lie in the entries themselves ([`Queue`], [`Chain`]), those of the rest, and those that
+//! are changed for others, in an array beside the table ([`Links`], [`Fifo`], [`Group`]). An entry is
+//! in at most one list of a kind.
 
 use core::marker::PhantomData;
 
@@ -234,11 +235,6 @@ impl ChainLink {
         prev: NONE,
         next: NONE,
     };
-
-    /// The entry behind this one.
-    pub(crate) fn next(self) -> Option<u32> {
-        (self.next != NONE).then_some(self.next)
-    }
 }
 
 /// Where the entries of a table keep their links of one kind of [`Chain`].
@@ -294,6 +290,73 @@ impl<L> Chain<L> {
             self.list.tail = prev;
         } else {
             L::of(table.at(next)).prev = prev;
+        }
+    }
+}
+
+/// The neighbours of all entries that may be in a [`Group`]. They lie apart from the entries, which are
+/// long: whoever comes or goes changes two others, and eight of these share a line of the cache.
+pub(crate) struct Neighbours(Chunks<Link>);
+
+impl Neighbours {
+    pub(crate) const fn new() -> Self {
+        Self(Chunks::new())
+    }
+
+    /// Makes room for entry `index`.
+    pub(crate) fn ensure(&mut self, index: u32) -> Result<(), Full> {
+        let nobody = Link {
+            prev: NONE,
+            next: NONE,
+        };
+        self.0.ensure(index, nobody)
+    }
+}
+
+/// A list from which each entry can be removed. Neither the first one has a neighbour before it nor
+/// the last one behind it, whatever is written there: to come or go alone, as most do, touches no
+/// neighbours.
+#[derive(Clone, Copy)]
+pub(crate) struct Group {
+    list: List,
+}
+
+impl Group {
+    pub(crate) const EMPTY: Self = Self { list: List::EMPTY };
+
+    pub(crate) fn first(&self) -> Option<u32> {
+        self.list.first()
+    }
+
+    /// The entry behind `index`, which is in it.
+    pub(crate) fn next(&self, all: &Neighbours, index: u32) -> Option<u32> {
+        (index != self.list.tail).then(|| all.0[index].next)
+    }
+
+    /// Appends an entry, which is in no group.
+    #[inline(always)]
+    pub(crate) fn append(&mut self, all: &mut Neighbours, index: u32) {
+        let last = core::mem::replace(&mut self.list.tail, index);
+        if last == NONE {
+            self.list.head = index;
+        } else {
+            all.0[last].next = index;
+            all.0[index].prev = last;
+        }
+    }
+
+    /// Removes an entry, which is in it.
+    #[inline(always)]
+    pub(crate) fn remove(&mut self, all: &mut Neighbours, index: u32) {
+        match (index == self.list.head, index == self.list.tail) {
+            (true, true) => self.list = List::EMPTY,
+            (true, false) => self.list.head = all.0[index].next,
+            (false, true) => self.list.tail = all.0[index].prev,
+            (false, false) => {
+                let Link { prev, next } = all.0[index];
+                all.0[prev].next = next;
+                all.0[next].prev = prev;
+            }
         }
     }
 }
@@ -392,9 +455,43 @@ mod tests {
         let mut next = chain.first();
         let order = core::iter::from_fn(|| {
             let index = next?;
-            next = table[index].chain.next();
+            next = Some(table[index].chain.next).filter(|&next| next != NONE);
             Some(index)
         });
         assert_eq!(order.collect::<Vec<u32>>(), [1, 4, 9, 2]);
+    }
+
+    #[test]
+    fn a_group_agrees_with_a_list_whoever_comes_and_goes() {
+        let mut all = Neighbours::new();
+        all.ensure(99).unwrap();
+        let mut groups = [Group::EMPTY; 4];
+        let mut model: [Vec<u32>; 4] = Default::default();
+        let mut random = 5_u32;
+        for _ in 0..20_000 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let index = (random >> 8) % 100;
+            let number = (random >> 30) as usize;
+            match model.iter().position(|it| it.contains(&index)) {
+                Some(number) => {
+                    model[number].retain(|&it| it != index);
+                    groups[number].remove(&mut all, index);
+                }
+                None if model[number].len() < 5 => {
+                    model[number].push(index);
+                    groups[number].append(&mut all, index);
+                }
+                None => {}
+            }
+            for (group, model) in groups.iter().zip(&model) {
+                let mut next = group.first();
+                let order = core::iter::from_fn(|| {
+                    let index = next?;
+                    next = group.next(&all, index);
+                    Some(index)
+                });
+                assert!(order.eq(model.iter().copied()));
+            }
+        }
     }
 }

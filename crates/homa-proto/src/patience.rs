@@ -49,24 +49,25 @@ impl Estimate {
     }
 }
 
-/// What a peer took lately, and how it was asked.
+/// What a peer took lately, and how it was asked; first what every packet of its changes.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct Patience {
+    /// The last of the questions that follow each other since the peer was last heard, and the first;
+    /// `Instant::NEVER`: none was asked.
+    last_unanswered: Instant,
+    /// Packets heard since `asking_since`.
+    heard: u16,
+    /// Questions that may still be asked in the interval that began then.
+    questions: u16,
+    asking_since: Stamp,
     /// From a question to its answer: the path, and the peer's readiness.
     pub(crate) round_trip: Estimate,
     /// From a request to the first bytes of its response: the path, the queue and the service.
     pub(crate) response: Estimate,
     /// From a response to its ack.
     pub(crate) ack: Estimate,
-    /// Questions that may still be asked in the interval that began at `asking_since`.
-    questions: u16,
-    asking_since: Stamp,
-    /// Packets heard since then.
-    heard: u16,
-    /// The first and the last of the questions that follow each other since the peer was last
-    /// heard; `Instant::NEVER`: none was asked.
     first_unanswered: Instant,
-    last_unanswered: Instant,
 }
 
 impl Patience {

@@ -1,6 +1,8 @@
 //! Peers: what they told us, what we owe them, whether they proved their address. Decides who is
 //! remembered; what is said to them is decided elsewhere.
 
+mod share;
+
 use core::net::Ipv6Addr;
 
 use crate::address::Address;
@@ -8,22 +10,18 @@ use crate::chunks::Full;
 use crate::config::Config;
 use crate::flight::Flight;
 use crate::hash::{HashIndex, Key, TableKey};
-use crate::list::{Chain, ChainLink, Queue, QueueLink, UNLINKED};
+use crate::list::{Group, Neighbours, Queue, QueueLink, UNLINKED};
 use crate::owed::{Debt, Owed};
 use crate::patience::Patience;
-use crate::rpc::{ByPeer, Rpc};
 use crate::slab::{NONE, Slab, Vacant};
 use crate::time::{Instant, Stamp};
 use crate::wire::{Acks, Cutoffs};
 
+use share::Share;
+
 /// Bits of a cutoff version that tell the life of the engine that made it; the rest is the
 /// revision of its cutoffs. Versions without them come from engines that do not tell.
 const LIFE_MASK: u16 = 0xfff0;
-
-/// Full share of the configured unscheduled bytes and window.
-const SHARE_FULL: u16 = 1024;
-/// Least share that loss leaves.
-const SHARE_LEAST: u16 = SHARE_FULL / 16;
 
 /// Wrong guesses of our version that a peer has before its proof waits for `GUESS_PAUSE`.
 const GUESSES: u8 = 8;
@@ -44,92 +42,56 @@ pub(crate) const fn life(version: u16) -> u16 {
     version & LIFE_MASK
 }
 
-/// Part of the unscheduled bytes and of the window in use, in 1024ths: halved by loss, recovered
-/// by what arrives (design: congestion that is not at the last hop).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Share {
-    part: u16,
-    halved: Stamp,
-}
-
-impl Share {
-    const FULL: Self = Self {
-        part: SHARE_FULL,
-        halved: Stamp::of(Instant::ZERO),
-    };
-
-    #[inline]
-    pub(crate) fn of(self, bytes: u32) -> u32 {
-        let part = u64::from(bytes) * u64::from(self.part) / u64::from(SHARE_FULL);
-        u32::try_from(part).unwrap_or(bytes)
-    }
-
-    /// Halves the share, at most once in `interval` nanoseconds; returns whether it did.
-    pub(crate) fn halve(&mut self, now: Instant, interval: u64) -> bool {
-        if self.part == SHARE_LEAST || self.halved.nanos_until(now) < interval {
-            return false;
-        }
-        self.part = (self.part / 2).max(SHARE_LEAST);
-        self.halved = Stamp::of(now);
-        true
-    }
-
-    /// A message arrived without loss.
-    #[inline]
-    pub(crate) fn recover(&mut self) {
-        if self.part < SHARE_FULL {
-            self.part = (self.part + SHARE_FULL / 64).min(SHARE_FULL);
-        }
-    }
-}
-
 /// Another end, as this engine knows it.
+///
+/// In the order in which it matters: every packet touches the first lines of the cache, every RPC those
+/// behind them, and the last ones are seldom looked at. A table of many peers stays in no cache.
+#[repr(C)]
 pub(crate) struct Peer {
     pub(crate) address: Address,
+    /// When its last packet came.
+    pub(crate) heard: Instant,
+    /// The version of the cutoffs that it published, which we echo.
+    pub(crate) version: u16,
+    /// The life part of the versions that it should echo.
+    life: u16,
+    proven: bool,
+    /// Wrong versions that it sent lately; which came last, and when that came first, is further below.
+    guesses: u8,
+    /// Share of the window that it is granted.
+    pub(crate) granting: Share,
+    /// The block that remembers its latest request.
+    pub(crate) latest_block: u32,
+    /// Acks it is owed.
+    pub(crate) debt: Debt,
+    pub(crate) patience: Patience,
+
+    /// All RPCs with this peer.
+    pub(crate) rpcs: Group,
+    /// How many there are, and how many of them we serve.
+    pub(crate) rpc_count: u32,
+    pub(crate) server_rpcs: u32,
+    next_id: u32,
     /// Blocks of tombstones that remember its requests, and spans of them.
     pub(crate) blocks: u32,
+    /// Requests on their way to it.
+    pub(crate) flight: Flight,
+    /// Share of unscheduled bytes that we send it.
+    pub(crate) sending: Share,
+    has_cutoffs: bool,
+    /// Those of level 1 and up, if it published any: the lowest level is for every message.
+    cutoffs: [u32; 7],
+
     idle_since: Stamp,
     /// When it was idle as it was entered into the queue of idle peers.
     queued_since: Stamp,
     /// Its place in that queue.
     idle: u32,
-    /// All RPCs with this peer.
-    pub(crate) rpcs: Chain<ByPeer>,
-    /// How many there are, and how many of them we serve.
-    pub(crate) rpc_count: u32,
-    pub(crate) server_rpcs: u32,
-    next_id: u32,
-    /// The block that remembers its latest request.
-    pub(crate) latest_block: u32,
-
-    /// The version of the cutoffs that it published, which we echo.
-    pub(crate) version: u16,
-    /// Those of level 1 and up, if it published any: the lowest level is for every message.
-    cutoffs: [u32; 7],
-    has_cutoffs: bool,
-    /// Version of its life before, and when it changed: late packets may still carry it.
-    pub(crate) version_before: u16,
-    pub(crate) version_changed: Stamp,
-    /// Acks it is owed.
-    pub(crate) debt: Debt,
-
-    /// When its last packet came.
-    pub(crate) heard: Instant,
-    pub(crate) patience: Patience,
-    /// Requests on their way to it.
-    pub(crate) flight: Flight,
-    /// Share of unscheduled bytes that we send it.
-    pub(crate) sending: Share,
-    /// Share of the window that it is granted.
-    pub(crate) granting: Share,
-
-    /// The life part of the versions that it should echo.
-    life: u16,
-    proven: bool,
     /// Bytes it may still be sent without proof.
     credit: u32,
-    /// Wrong versions that it sent lately, the last of them, and when that came first.
-    guesses: u8,
+    /// When its version changed, and that of its life before: late packets may still carry it.
+    pub(crate) version_changed: Stamp,
+    pub(crate) version_before: u16,
     guess: u16,
     guessed: Stamp,
     cutoffs_told: Stamp,
@@ -166,7 +128,7 @@ impl Vacant for Peer {
         idle_since: Stamp::of(Instant::ZERO),
         queued_since: Stamp::of(Instant::ZERO),
         idle: UNLINKED,
-        rpcs: Chain::EMPTY,
+        rpcs: Group::EMPTY,
         rpc_count: 0,
         server_rpcs: 0,
         next_id: 0,
@@ -222,12 +184,18 @@ impl Peer {
         self.rpc_count > 0 || self.blocks > 0
     }
 
+    /// A message of it arrived without loss. Returns whether [`Peers::granted_all`] is to be told.
+    #[inline]
+    pub(crate) fn recover(&mut self) -> bool {
+        self.granting.recover()
+    }
+
     /// An RPC with it is over.
     #[inline(always)]
-    pub(crate) fn leave(&mut self, rpcs: &mut Slab<Rpc>, link: ChainLink, is_ours: bool) {
+    pub(crate) fn leave(&mut self, all: &mut Neighbours, rpc: u32, is_ours: bool) {
         self.rpc_count -= 1;
         self.server_rpcs -= u32::from(!is_ours);
-        self.rpcs.remove(rpcs, link);
+        self.rpcs.remove(all, rpc);
     }
 
     /// A keyed hash of the peer's host.
@@ -340,6 +308,8 @@ pub(crate) struct Peers {
     first_idle: Stamp,
     /// The latest moment that it was told, by which stamps are read.
     latest: Instant,
+    /// Peers that are granted less than a whole window: mostly none, and then nobody has to be asked.
+    cut_short: u32,
     /// Peers ever made: no two of them begin their ids alike.
     made: u64,
     /// Whether addresses are believed without proof.
@@ -388,6 +358,7 @@ impl Peers {
             idle: Queue::new(),
             first_idle: Stamp::of(Instant::ZERO),
             latest: Instant::ZERO,
+            cut_short: 0,
             made: 0,
             trusts,
         })
@@ -484,6 +455,31 @@ impl Peers {
         (&mut self.slab[index], &mut self.owed)
     }
 
+    /// The part of a window that loss leaves a peer, if it leaves less than all to any.
+    #[inline]
+    pub(crate) fn share_of(&self, peer: impl FnOnce() -> u32, window: u32) -> u32 {
+        match self.cut_short {
+            0 => window,
+            _ => self.slab[peer()].granting.of(window),
+        }
+    }
+
+    /// Packets of a peer were lost: it is granted half as much, at most once in `interval`
+    /// nanoseconds. Returns whether it is.
+    pub(crate) fn grant_less(&mut self, now: Instant, index: u32, interval: u64) -> bool {
+        let share = &mut self.slab[index].granting;
+        let was_whole = share.is_whole();
+        let is_halved = share.halve(now, interval);
+        self.cut_short += u32::from(is_halved && was_whole);
+        is_halved
+    }
+
+    /// The share of a peer that was granted less is whole again, or the peer is forgotten.
+    #[cold]
+    pub(crate) fn granted_all(&mut self) {
+        self.cut_short -= 1;
+    }
+
     /// The oldest acks that the peer is owed, for an ACK packet.
     pub(crate) fn take_acks(&mut self, index: u32) -> Acks {
         self.owed.pop_packet(&mut self.slab[index].debt)
@@ -553,6 +549,9 @@ impl Peers {
             self.queue(index);
             return false;
         }
+        if !self.slab[index].granting.is_whole() {
+            self.granted_all();
+        }
         self.owed.forget(&mut self.slab[index].debt);
         self.index
             .remove(self.hash(&self.slab[index].address), index);
@@ -576,20 +575,20 @@ impl Peers {
         Some(self.forget_if_idle(index))
     }
 
-    /// An RPC with the peer begins at `rpc`; its link is to be stored in it.
+    /// An RPC with the peer begins at `rpc`.
     #[inline(always)]
     pub(crate) fn join(
         &mut self,
-        rpcs: &mut Slab<Rpc>,
+        all: &mut Neighbours,
         index: u32,
         rpc: u32,
         is_ours: bool,
-    ) -> (&mut Peer, ChainLink) {
+    ) -> &mut Peer {
         let peer = &mut self.slab[index];
         peer.rpc_count += 1;
         peer.server_rpcs += u32::from(!is_ours);
-        let link = peer.rpcs.append(rpcs, rpc);
-        (peer, link)
+        peer.rpcs.append(all, rpc);
+        peer
     }
 }
 

@@ -361,7 +361,7 @@ impl Engine {
         }
         let peer = self.rpcs[index].peer;
         let patience = self.peers[peer].patience.for_bytes(&self.config);
-        if self.shows_loss(index) && self.peers[peer].granting.halve(now, patience) {
+        if self.shows_loss(index) && self.peers.grant_less(now, peer, patience) {
             self.counters.shares_halved += 1;
         }
     }

@@ -20,7 +20,7 @@ use crate::rpc::{ServerRpc, State};
 use crate::time::Instant;
 use crate::tombstone::Known;
 use crate::wire::{
-    Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, DataHeader, RpcUnknown, UnknownReason,
+    Body, Common, Cutoffs, DATA_HEADER_BYTES, Data, DataHeader, RpcId, RpcUnknown, UnknownReason,
 };
 
 /// Where the payload of a DATA packet belongs.
@@ -190,22 +190,32 @@ impl Engine {
         packet_length: u32,
         accepts: bool,
     ) -> Option<(RpcKey, bool)> {
-        let peer = self.peers.find(&path.peer);
-        let and_latest = peer.map(|peer| (peer, self.peers[peer].latest_block));
-        if let Some(ack) = data.ack {
-            self.handle_ack(now, ack, &path.peer, and_latest);
-        }
         let id = common.sender_id.flipped();
-        let (block, known) = match and_latest {
-            Some(peer) => self.tombstones.find(&self.peers, peer, id),
-            None => (None, Known::Never),
-        };
-        // Tombstones do not look at all bits of an id.
-        let Some(index) = known.live().filter(|&index| self.rpcs[index].id == id) else {
-            self.may_admit(now, path, common, data, accepts)?;
-            let request = (peer, block, known);
-            let key = self.admit(now, path, request, common, data, packet_length)?;
-            return Some((key, true));
+        let is_part = data.payload_length < data.message_length;
+        let index = match self.find_again(path, id, is_part && data.ack.is_none()) {
+            Some(index) => index,
+            None => {
+                let peer = self.peers.find(&path.peer);
+                let and_latest = peer.map(|peer| (peer, self.peers[peer].latest_block));
+                if let Some(ack) = data.ack {
+                    self.handle_ack(now, ack, &path.peer, and_latest);
+                }
+                let (block, known) = match and_latest {
+                    Some(peer) => self.tombstones.find(&self.peers, peer, id),
+                    None => (None, Known::Never),
+                };
+                // Tombstones do not look at all bits of an id.
+                let Some(index) = known.live().filter(|&index| self.rpcs[index].id == id) else {
+                    self.may_admit(now, path, common, data, accepts)?;
+                    let request = (peer, block, known);
+                    let key = self.admit(now, path, request, common, data, packet_length)?;
+                    return Some((key, true));
+                };
+                if is_part {
+                    self.rpcs.expect_again(id, index);
+                }
+                index
+            }
         };
         let (key, rpc) = self.rpcs.keyed(index);
         if !rpc.is_on(path, common) {
@@ -218,6 +228,17 @@ impl Engine {
             self.greet(now, peer, *path, *common, version);
         }
         Some((key, false))
+    }
+
+    /// The request that a packet is one of many of, if one before came lately.
+    #[inline]
+    fn find_again(&self, path: &Path, id: RpcId, is_one_of_many: bool) -> Option<u32> {
+        if !is_one_of_many {
+            return None;
+        }
+        let index = self.rpcs.find_again(id)?;
+        let peer = &self.peers[self.rpcs[index].peer];
+        (peer.address == path.peer).then_some(index)
     }
 
     /// What the version that DATA echoes says of its sender; one that has not got ours is told.
@@ -301,11 +322,11 @@ impl Engine {
             return None;
         };
         self.tombstones.begin(tombstone, id, index);
-        let (entry, chain) = self.peers.join(&mut self.rpcs.slab, peer, index, false);
+        let entry = self.peers.join(&mut self.rpcs.of_peers, peer, index, false);
         entry.latest_block = tombstone;
         let (key, place) = self.rpcs.occupy(index, false);
         let ports = [common.dest_port, common.source_port];
-        place.begin(now, id, (path, ports), (peer, chain));
+        place.begin(now, id, (path, ports), peer);
         place.state = State::Server(ServerRpc::Receiving(Inbound::new(data.message_length)));
         place.incast = data.incast;
         place.tombstone = tombstone;

@@ -9,7 +9,7 @@ use crate::address::{Path, SocketId};
 use crate::api::{Event, Failure, RpcKey};
 use crate::config::Config;
 use crate::inbound::Inbound;
-use crate::list::{ChainLink, Chained, Queue, QueueLink, UNLINKED};
+use crate::list::{Queue, QueueLink, UNLINKED};
 use crate::outbound::Outbound;
 use crate::peer::Peer;
 use crate::progress::Progress;
@@ -20,7 +20,8 @@ use crate::wire::{Ack, Common, Data, RpcId, UnknownReason};
 
 pub(crate) use table::{RPCS_MAX, Rpcs};
 
-/// What happens in an RPC.
+/// What happens in an RPC. What tells that comes first, beside what else is looked at.
+#[repr(u8)]
 pub(crate) enum State {
     /// We asked.
     Client(ClientRpc),
@@ -122,7 +123,6 @@ impl Pending {
 /// What is to be told of an RPC that is over.
 pub(crate) struct Parting {
     pub(crate) id: RpcId,
-    pub(crate) chain: ChainLink,
     pub(crate) tombstone: u32,
     /// Its application may have seen the request.
     pub(crate) ran: bool,
@@ -131,51 +131,43 @@ pub(crate) struct Parting {
 }
 
 /// One RPC, ours or a client's.
+///
+/// In the order in which it matters: whoever sends a short message or tells of one looks at the first
+/// lines of the cache and writes to the others, for which nobody waits.
+#[repr(C)]
 pub(crate) struct Rpc {
     /// Our view of the id: even where we are the client.
     pub(crate) id: RpcId,
     pub(crate) peer: u32,
-    pub(crate) socket: SocketId,
-    /// Our address, to send from.
-    pub(crate) local: Ipv6Addr,
+    /// Bytes of its message, if that is short and waits to be sent; else 0.
+    pub(crate) due_bytes: u32,
     pub(crate) local_port: u16,
     pub(crate) remote_port: u16,
-    pub(crate) state: State,
+    pub(crate) socket: SocketId,
     pub(crate) pending: Pending,
-    pub(crate) progress: Progress,
-    /// When the application loses interest; `Instant::NEVER`: not before the protocol gives up.
-    pub(crate) deadline: Instant,
+    /// It may be in a queue other than that of short messages, or known to granter or budget.
+    pub(crate) is_aside: bool,
+    /// Its place in the queue of events.
+    pub(crate) event: u32,
+    /// Its place in the queue of short messages, in which it may have stayed from the RPC that lay here
+    /// before.
+    pub(crate) short: u32,
     /// What it counts among the requests on their way; 0: it is none.
     pub(crate) in_flight: u32,
     /// The request is marked: its response sends little unasked.
     pub(crate) incast: bool,
     /// The request may run twice. It lies here and not with the request, since here is a byte free.
     pub(crate) idempotent: bool,
+    pub(crate) state: State,
+    /// When it is looked at; the RPC that lay here before may have left it.
+    pub(crate) timer: Timer,
+    pub(crate) progress: Progress,
+    /// Our address, to send from.
+    pub(crate) local: Ipv6Addr,
     /// Block that remembers the request, at the server.
     pub(crate) tombstone: u32,
-    /// Bytes of its message, if that is short and waits to be sent; else 0.
-    pub(crate) due_bytes: u32,
-    /// It may be in a queue other than that of short messages, or known to granter or budget.
-    pub(crate) is_aside: bool,
-    /// Its place in the list of its peer's RPCs.
-    pub(crate) chain: ChainLink,
-    /// Its place in the queue of events.
-    pub(crate) event: u32,
-    /// Its place in the queue of short messages, in which it may have stayed from the RPC that lay here
-    /// before.
-    pub(crate) short: u32,
-    /// When it is looked at, of which the same holds.
-    pub(crate) timer: Timer,
-}
-
-/// The RPCs with one peer.
-pub(crate) struct ByPeer;
-
-impl Chained<Rpc> for ByPeer {
-    #[inline]
-    fn of(rpc: &mut Rpc) -> &mut ChainLink {
-        &mut rpc.chain
-    }
+    /// When the application loses interest; `Instant::NEVER`: not before the protocol gives up.
+    pub(crate) deadline: Instant,
 }
 
 impl Timed for Rpc {
@@ -223,7 +215,6 @@ impl Vacant for Rpc {
         tombstone: NONE,
         due_bytes: 0,
         is_aside: false,
-        chain: ChainLink::NONE,
         event: UNLINKED,
         short: UNLINKED,
         timer: Timer::NONE,
@@ -231,16 +222,16 @@ impl Vacant for Rpc {
 }
 
 impl Rpc {
-    /// An RPC begins in this place: goes this way, from our port to theirs, and has this link among the
-    /// RPCs of its peer. What is not the same for all of them is left to whoever begins it. The place
-    /// stays in the queues in which it waits for its turn.
+    /// An RPC with a peer begins in this place: goes this way, from our port to theirs. What is not the
+    /// same for all of them is left to whoever begins it. The place stays in the queues in which it
+    /// waits for its turn.
     #[inline(always)]
     pub(crate) fn begin(
         &mut self,
         now: Instant,
         id: RpcId,
         (path, [local_port, remote_port]): (&Path, [u16; 2]),
-        (peer, chain): (u32, ChainLink),
+        peer: u32,
     ) {
         self.id = id;
         self.peer = peer;
@@ -257,7 +248,6 @@ impl Rpc {
         self.tombstone = NONE;
         self.due_bytes = 0;
         self.is_aside = false;
-        self.chain = chain;
         self.event = UNLINKED;
     }
 
@@ -349,7 +339,6 @@ impl Rpc {
         self.due_bytes = 0;
         Parting {
             id: self.id,
-            chain: self.chain,
             tombstone: self.tombstone,
             ran,
             is_news: Queue::<_, ByEvent>::enter(self),
@@ -440,6 +429,11 @@ impl Rpc {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_entry_has_no_gaps_that_its_order_brings() {
+        assert_eq!((size_of::<State>(), size_of::<Rpc>()), (104, 224));
+    }
 
     #[test]
     fn what_is_pending_is_taken_out_one_by_one() {

@@ -135,13 +135,13 @@ impl Engine {
 
     fn next_grant(&mut self, now: Instant) -> Option<Decision> {
         let (rpcs, peers) = (&self.rpcs, &self.peers);
-        let share = |rpc: u32, window: u32| peers[rpcs[rpc].peer].granting.of(window);
+        let share = |rpc: u32, window: u32| peers.share_of(|| rpcs[rpc].peer, window);
         self.granter.decide(now, &self.rules, share)
     }
 
     /// Bytes missing of the message that would be granted next, if any.
     pub(crate) fn wants_grant(&self) -> Option<u32> {
-        let share = |rpc: u32, window: u32| self.peers[self.rpcs[rpc].peer].granting.of(window);
+        let share = |rpc: u32, window: u32| self.peers.share_of(|| self.rpcs[rpc].peer, window);
         self.granter.wants(&self.rules, share)
     }
 
@@ -453,7 +453,7 @@ impl Engine {
     pub(crate) fn release_unproven(&mut self, now: Instant, peer: u32) {
         let mut next = self.peers[peer].rpcs.first();
         while let Some(index) = next {
-            next = self.rpcs[index].chain.next();
+            next = self.peers[peer].rpcs.next(&self.rpcs.of_peers, index);
             self.believe(index);
             if let State::Server(ServerRpc::Sending(_)) = self.rpcs[index].state {
                 self.enqueue(index);

@@ -1,31 +1,5 @@
 use super::*;
 
-#[test]
-fn a_share_is_halved_once_an_interval_down_to_a_sixteenth() {
-    let mut share = Share::FULL;
-    let mut now = Instant::from_nanos(1_000_000_000);
-    assert_eq!(share.of(40_000), 40_000);
-    for expected in [20_000, 10_000, 5_000, 2_500] {
-        assert!(share.halve(now, 1_000_000));
-        assert!(!share.halve(now, 1_000_000));
-        assert_eq!(share.of(40_000), expected);
-        now = Instant::from_nanos(now.as_nanos() + 1_003_000);
-    }
-    assert!(!share.halve(now, 1_000_000));
-    assert_eq!(share.of(40_000), 2_500);
-}
-
-#[test]
-fn a_share_recovers_by_a_sixty_fourth_for_each_message_up_to_the_whole() {
-    let mut share = Share::FULL;
-    assert!(share.halve(Instant::from_nanos(1_000_000_000), 1_000));
-    share.recover();
-    assert_eq!(share.of(64_000), 33_000);
-    (0..31).for_each(|_| share.recover());
-    assert_eq!(share.of(64_000), 64_000);
-    share.recover();
-    assert_eq!(share.of(64_000), 64_000);
-}
 fn peers() -> Peers {
     Peers::new(100, 100, Key([1, 2]), false).unwrap()
 }
@@ -84,17 +58,32 @@ fn what_begins_with_a_peer_and_ends_is_counted() {
     let mut peers = peers();
     let now = Instant::from_nanos(1_000_000_000);
     let index = peers.make(now, &address(1, 0)).unwrap();
-    let mut rpcs = Slab::new(3);
+    let mut all = Neighbours::new();
+    all.ensure(2).unwrap();
     for rpc in 0..3 {
-        rpcs.insert(Rpc::VACANT).unwrap();
-        let (_, link) = peers.join(&mut rpcs, index, rpc, rpc > 0);
-        rpcs[rpc].chain = link;
+        peers.join(&mut all, index, rpc, rpc > 0);
     }
     assert_eq!((peers[index].rpc_count, peers[index].server_rpcs), (3, 1));
-    let link = rpcs[0].chain;
-    peers[index].leave(&mut rpcs, link, false);
+    peers[index].leave(&mut all, 0, false);
     assert_eq!((peers[index].rpc_count, peers[index].server_rpcs), (2, 0));
-    let link = rpcs[1].chain;
-    peers[index].leave(&mut rpcs, link, true);
+    peers[index].leave(&mut all, 1, true);
     assert_eq!(peers[index].rpc_count, 1);
+}
+
+#[test]
+fn shares_are_looked_at_only_while_a_peer_is_granted_less_than_a_whole_window() {
+    let mut peers = peers();
+    let start = Instant::from_nanos(1_000_000_000);
+    let [one, other] = [1, 2].map(|port| peers.make(start, &address(port, 0)).unwrap());
+    let nobody = || panic!("no share is to be looked at");
+    assert_eq!(peers.share_of(nobody, 10_000), 10_000);
+    assert!(peers.grant_less(start, one, 0) && peers.grant_less(start, one, 0));
+    let shares = [one, other].map(|peer| peers.share_of(|| peer, 10_000));
+    assert_eq!(shares, [2_500, 10_000]);
+    while !peers[one].recover() {}
+    peers.granted_all();
+    assert_eq!(peers.share_of(nobody, 10_000), 10_000);
+    assert!(peers.grant_less(start, one, 0));
+    peers.forget_first();
+    assert_eq!(peers.share_of(nobody, 10_000), 10_000);
 }

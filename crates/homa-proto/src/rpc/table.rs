@@ -1,10 +1,12 @@
 //! The table of RPCs: where one lies, by its id or its key. Decides what the ids of ours are.
 
+use alloc::boxed::Box;
+
 use super::{ByEvent, Rpc};
 use crate::api::RpcKey;
-use crate::chunks::Full;
-use crate::list::Queue;
-use crate::slab::Slab;
+use crate::chunks::{Full, boxed};
+use crate::list::{Neighbours, Queue};
+use crate::slab::{NONE, Slab};
 use crate::wire::RpcId;
 
 /// Most RPCs in the table: an id of ours has 24 bits that say which.
@@ -23,16 +25,31 @@ const fn index_of(id: RpcId) -> u32 {
     (id.get() >> 32) as u32 & (RPCS_MAX - 1)
 }
 
+/// Long requests of which the packets arrive in turns, more or less: as many as hosts grant at a time,
+/// and as many again that go unasked, so that few are in each other's way.
+const LATELY: usize = 32;
+
+/// Where such a request is remembered.
+const fn place_of(id: RpcId) -> usize {
+    (id.get() >> 1) as usize % LATELY
+}
+
 /// The table of RPCs. Those that are over keep their place until the application was told, but no
 /// packet finds them: ours are found by their ids, those that we serve by their tombstones.
 pub(crate) struct Rpcs {
     pub(crate) slab: Slab<Rpc>,
     /// Those of which the application is to be told.
     pub(crate) events: Queue<Rpc, ByEvent>,
+    /// Each among those with the same peer.
+    pub(crate) of_peers: Neighbours,
     /// This engine's number.
     engine: u8,
     clients: u32,
     servers: u32,
+    /// Where requests lie of which a packet came lately, by a part of their ids. The others of a long
+    /// request, which mostly take turns with those of few others, find it here, and neither their peer
+    /// nor the tombstone are searched for.
+    lately: Box<[u32; LATELY]>,
 }
 
 impl core::ops::Index<u32> for Rpcs {
@@ -51,14 +68,16 @@ impl core::ops::IndexMut<u32> for Rpcs {
 }
 
 impl Rpcs {
-    pub(crate) const fn new(limit: u32, engine: u8) -> Self {
-        Self {
+    pub(crate) fn new(limit: u32, engine: u8) -> Result<Self, Full> {
+        Ok(Self {
             slab: Slab::new(limit),
             events: Queue::new(),
+            of_peers: Neighbours::new(),
             engine,
             clients: 0,
             servers: 0,
-        }
+            lately: boxed(|| NONE)?,
+        })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -75,11 +94,27 @@ impl Rpcs {
         self.servers
     }
 
-    /// The live RPC of ours that `peer` means by `id`.
-    pub(crate) fn find(&self, peer: u32, id: RpcId) -> Option<u32> {
-        let index = index_of(id);
+    /// The live RPC of ours with this id.
+    pub(crate) fn find(&self, id: RpcId) -> Option<u32> {
+        self.live_at(index_of(id), id)
+    }
+
+    fn live_at(&self, index: u32, id: RpcId) -> Option<u32> {
         let rpc = self.slab.get(index)?;
-        (rpc.id == id && rpc.peer == peer && !rpc.is_over()).then_some(index)
+        (rpc.id == id && !rpc.is_over()).then_some(index)
+    }
+
+    /// The live RPC with this id that we serve, if a packet of it came lately. Another client may have
+    /// the same id.
+    #[inline]
+    pub(crate) fn find_again(&self, id: RpcId) -> Option<u32> {
+        self.live_at(self.lately[place_of(id)], id)
+    }
+
+    /// Another packet of an RPC that we serve may come soon.
+    #[inline]
+    pub(crate) fn expect_again(&mut self, id: RpcId, index: u32) {
+        self.lately[place_of(id)] = index;
     }
 
     /// The live RPC of ours with this id, whoever says so, and its key.
