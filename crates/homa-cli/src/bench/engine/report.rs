@@ -7,7 +7,7 @@ use plotters::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
-use super::point::{Instrument, Memory};
+use super::point::{Instrument, Memory, tunables};
 use super::world::{MESSAGE_BYTES, Scale};
 use crate::bench::statistics::{median, range};
 use crate::failure::Failure;
@@ -72,12 +72,13 @@ impl Pace {
         let mut text = format!(
             "Round trips of {MESSAGE_BYTES} bytes each way between two engines on one core, \
              {outstanding} outstanding, {peers} peers;\nmedian and range of {} rounds, in seconds of processor time.\n\n\
-             {:.2} million RPCs a second ({:.2}–{:.2}), {:.0} ns each\n",
+             {:.2} million RPCs a second ({:.2}–{:.2}), {:.0} ns each, with GLIBC_TUNABLES={}\n",
             rates.len(),
             middle / 1e6,
             least / 1e6,
             most / 1e6,
             1e9 / middle,
+            tunables(),
         );
         say_instructions(&mut text, self.instrument, self.instructions);
         let json = json!({
@@ -90,6 +91,7 @@ impl Pace {
             "rpcs_per_second_max": most,
             "instructions_per_rpc": self.instructions,
             "instructions_counted_by": self.instrument.map(Instrument::name),
+            "glibc_tunables": tunables(),
         });
         let page = document("The engine alone", &format!("<pre>{text}</pre>"));
         Ok((text, pretty(&json)?, page))
@@ -131,8 +133,9 @@ impl Sweep {
         let mut text = format!(
             "Round trips of {MESSAGE_BYTES} bytes each way between two engines on one core, \
              completed in random order;\nmedians and ranges of processor time over {} rounds \
-             in which the scales alternate.\n\n{:>11}{:>9}{:>9}{:>18}{:>14}\n",
+             in which the scales alternate, with GLIBC_TUNABLES={}.\n\n{:>11}{:>9}{:>9}{:>18}{:>14}\n",
             self.rows[0].nanos_per_rpc.len(),
+            tunables(),
             "outstanding",
             "peers",
             "ns/RPC",
@@ -176,6 +179,7 @@ impl Sweep {
             "rows": self.rows,
             "memory": self.memory,
             "instructions_counted_by": self.instrument.map(Instrument::name),
+            "glibc_tunables": tunables(),
             "ratios": ratios,
         });
         let graph = self
