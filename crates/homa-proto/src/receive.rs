@@ -117,9 +117,9 @@ impl Placement<'_> {
 }
 
 impl Engine {
-    /// DATA arrived in `segments` packets that [follow](crate::wire::follows) each other: `header` is that of the
-    /// first, `packet_length` counts it and the payload of all. As [`handle_packet`](Self::handle_packet),
-    /// which would be called for each; where some of the bytes are there already the answer is about the
+    /// DATA arrived in `segments` packets that [follow](crate::wire::follows) each other: `header` is
+    /// that of the first, `packet_length` counts it and the payload of all. As
+    /// [`handle_packet`](Self::handle_packet), which would be called for each; where some of the bytes are there already the answer is about the
     /// first that are missing, and calling again tells of the next.
     pub fn handle_segments(
         &mut self,

@@ -5,8 +5,9 @@
 //!
 //! # Design
 //!
-//! *A look at the first header tells where a buffer belongs*, for one system call more. Guessing without was tried: two messages of one client that are granted together take
-//! turns in an order that their receiver does not know, and a wrong guess costs a copy more.
+//! *A look at the first header tells where a buffer belongs*, for one system call more. Guessing
+//! without was tried: two messages of one client that are granted together take turns in an order that
+//! their receiver does not know, and a wrong guess costs a copy more.
 //!
 //! *A packet is what it seems if its header says so*, all of it: it must be that of a segment that was
 //! handled the usual way, moved to its place. The others of its buffer are seen only when they lie
