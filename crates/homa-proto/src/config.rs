@@ -445,7 +445,7 @@ impl Config {
 type Rule = (bool, &'static str);
 
 /// Less than a packet is not worth a grant, and nothing at all would never end.
-const LEAST_GRANT_BYTES: u32 = 1_500;
+pub(crate) const LEAST_GRANT_BYTES: u32 = 1_500;
 
 fn demand(rules: &[Rule]) -> Result<(), ConfigError> {
     match rules.iter().find(|(holds, _)| !holds) {

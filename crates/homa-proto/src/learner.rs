@@ -65,13 +65,19 @@ const OTHERS_LEAST_COUNT: usize = 3;
 const OTHER_LEAST_PART: u64 = 256;
 const GROUP_MOST_PART: u64 = 4;
 
-/// Cutoffs that are in force at a host, told to peers with their revision.
+/// A ratio of 1.
+pub(crate) const ONE: u16 = 256;
+
+/// What is learned and in force at a host: cutoffs, told to peers with their revision, and a ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Published {
     /// For each level, lowest first, as on the wire: the lowest is for every message, levels that
     /// the network does not have are for none.
     pub(crate) cutoffs: [u32; 8],
     pub(crate) revision: u16,
+    /// Bytes that wait for grants over those that come unasked, in 256ths and at most 1. Peers are not
+    /// told.
+    pub(crate) granted_ratio: u16,
 }
 
 impl Published {
@@ -83,6 +89,7 @@ impl Published {
         Self {
             cutoffs,
             revision: 1,
+            granted_ratio: ONE,
         }
     }
 }
@@ -243,6 +250,23 @@ impl Learner {
         ((changed || worth) && better != *present).then_some(better)
     }
 
+    /// Bytes that wait for grants over those that come unasked, in 256ths and at most 1. Of fewer messages
+    /// than a round has, chance decides: one long one may bring half of the bytes.
+    fn granted_ratio(&self) -> u16 {
+        let Sample {
+            messages,
+            unscheduled,
+            all,
+            ..
+        } = self.memory;
+        if messages < ROUND_MESSAGES {
+            return ONE;
+        }
+        let granted = all.saturating_sub(unscheduled);
+        let ratio = granted * u64::from(ONE) / unscheduled.max(1);
+        u16::try_from(ratio).map_or(ONE, |ratio| ratio.min(ONE))
+    }
+
     /// Levels in proportion to the unscheduled bytes, at least one for them and for the others.
     fn deserved_levels(&self) -> u8 {
         let all = self.memory.all.max(1);
@@ -328,15 +352,19 @@ impl Engine {
     /// A round of the learner is over.
     #[cold]
     pub(crate) fn learn(&mut self, now: Instant) {
-        let present = self.published;
-        let learner = self.learner.as_mut();
-        if let Some(cutoffs) = learner.and_then(|it| it.end_round(now, &present.cutoffs)) {
+        let Some(learner) = &mut self.learner else {
+            return;
+        };
+        let mut published = self.published;
+        if let Some(cutoffs) = learner.end_round(now, &published.cutoffs) {
             self.counters.cutoffs_learned += 1;
-            self.publish(Published {
-                cutoffs,
-                revision: present.revision.wrapping_add(1),
-            });
+            published.cutoffs = cutoffs;
+            published.revision = published.revision.wrapping_add(1);
         }
+        if !learner.follows {
+            published.granted_ratio = learner.granted_ratio();
+        }
+        self.publish(published);
     }
 
     /// Takes over what the host's leading engine learned, if another one leads.
@@ -354,7 +382,7 @@ impl Engine {
     }
 
     fn publish(&mut self, published: Published) {
-        self.rules.set_cutoffs(&published.cutoffs);
+        self.rules.follow(&published);
         self.published = published;
     }
 }

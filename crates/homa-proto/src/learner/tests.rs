@@ -317,3 +317,26 @@ fn a_border_lies_at_the_edge_that_is_nearer_to_the_even_share() {
     assert_eq!(border([100, 500, 400]), last_length(11));
     assert_eq!(border([400, 500, 100]), last_length(10));
 }
+
+#[test]
+fn the_ratio_of_granted_to_unasked_bytes_is_known_after_a_thousand_messages() {
+    let mut learner = Learner::new(&Config::default()).unwrap();
+    let mut now = Instant::ZERO;
+    let mut ratio_after = |messages| {
+        for _ in 0..messages {
+            now = now.after(ROUND_LEAST_NANOS);
+            let arrival = Arrival {
+                length: 3_000,
+                unscheduled: 2_000,
+                host: 1,
+            };
+            if learner.count(now, arrival) {
+                learner.end_round(now, &[UNLIMITED, 0, 0, 0, 0, 0, 0, 0]);
+            }
+        }
+        learner.granted_ratio()
+    };
+    assert_eq!(ratio_after(500), ONE);
+    // Of three packets two came unasked.
+    assert_eq!(ratio_after(2_000), ONE / 2);
+}
