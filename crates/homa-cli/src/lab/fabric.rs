@@ -20,10 +20,13 @@ use super::wire::{Label, PACKET_MAX_BYTES, mark, wire_bytes};
 /// this kind, some twenty full packets.
 pub(super) const MARK_BYTES: u64 = 30_000;
 
-/// What waits for an uplink: a hundred full packets of one level, and those of other levels while half
-/// of what is left has room for them.
+/// Packets that may wait in a host's device.
+pub(super) const DEVICE_QUEUE_PACKETS: u32 = 100;
+
+/// What waits for an uplink: as many full packets of one level, and those of other levels while half of
+/// what is left has room for them.
 pub(super) const UPLINK_BUFFER: BufferConfig = BufferConfig {
-    bytes: 2 * 100 * 1_538,
+    bytes: 2 * (DEVICE_QUEUE_PACKETS * wire_bytes(PACKET_MAX_BYTES)) as u64,
     alpha_eighths: 8,
 };
 
@@ -214,29 +217,30 @@ impl Fabric {
 
     /// Has the next packet of an uplink leave, or sees to it that it does later.
     fn ascend(&mut self, at: u64, host: usize) {
-        let (departure, idle) = self.uplinks[host].depart(at, 0);
-        if let Some(Departure {
-            packet, arrives_at, ..
-        }) = departure
-        {
-            self.expect(arrives_at, What::Arrives { packet });
-        }
-        if let Some(idle) = idle {
-            self.expect(idle, What::UplinkIsIdle { host });
-        }
+        let left = self.uplinks[host].depart(at, 0);
+        let arrives = |packet| What::Arrives { packet };
+        self.follow(left, arrives, What::UplinkIsIdle { host });
     }
 
     /// The same for a downlink.
     fn depart(&mut self, at: u64, port: usize) {
-        let (departure, idle) = self.downlinks.depart(at, port);
-        if let Some(Departure {
-            packet, arrives_at, ..
-        }) = departure
-        {
-            self.expect(arrives_at, What::Delivered { packet });
+        let left = self.downlinks.depart(at, port);
+        let delivered = |packet| What::Delivered { packet };
+        self.follow(left, delivered, What::PortIsIdle { port });
+    }
+
+    /// Expects what becomes of a packet that left, and the port to be idle.
+    fn follow(
+        &mut self,
+        (departure, idle_at): (Option<Departure<usize>>, Option<u64>),
+        becomes: impl FnOnce(usize) -> What,
+        idle: What,
+    ) {
+        if let Some(it) = departure {
+            self.expect(it.arrives_at, becomes(it.packet));
         }
-        if let Some(idle) = idle {
-            self.expect(idle, What::PortIsIdle { port });
+        if let Some(at) = idle_at {
+            self.expect(at, idle);
         }
     }
 

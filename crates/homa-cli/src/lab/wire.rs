@@ -14,7 +14,7 @@ const CHECKSUM_BYTES: usize = 4;
 pub(super) const PACKET_MAX_BYTES: usize = 1500;
 
 /// The shortest frame on the wire.
-const FRAME_MIN_BYTES: u32 = 84;
+pub(super) const FRAME_MIN_BYTES: u32 = 84;
 
 /// What an IP header says to a switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +61,13 @@ pub(super) fn mark(packet: &mut [u8]) {
 }
 
 /// Bytes that an IP packet takes on the wire.
-pub(super) fn wire_bytes(packet_bytes: usize) -> u32 {
-    (packet_bytes as u32 + FRAME_BYTES).max(FRAME_MIN_BYTES)
+pub(super) const fn wire_bytes(packet_bytes: usize) -> u32 {
+    let frame = packet_bytes as u32 + FRAME_BYTES;
+    if frame < FRAME_MIN_BYTES {
+        FRAME_MIN_BYTES
+    } else {
+        frame
+    }
 }
 
 /// Headers of IP, UDP and Homa's DATA.
