@@ -108,6 +108,14 @@ fn measure(
     let short_max = arguments.short_max as usize;
     let bins = Bins::with_first(&workload, short_max);
     let timetable = Timetable::of(arguments, &workload, &bins, &rates);
+    let progress = Progress::start(timetable.length(protocols));
+    let unloaded = match unloaded {
+        Some(known) => known,
+        None => {
+            progress.say("unloaded round trips");
+            unloaded.insert(cluster.unloaded()?)
+        }
+    };
     let load = Load {
         slice: 0,
         bytes_per_second: rates.payload,
@@ -116,16 +124,7 @@ fn measure(
         window: timetable.window,
         cool_down: COOL_DOWN,
         drain: rates.drain(),
-        unloaded: Vec::new(),
-    };
-    let progress = Progress::start(timetable.length(protocols));
-    if unloaded.is_none() {
-        progress.say("unloaded round trips");
-        *unloaded = Some(cluster.unloaded()?);
-    }
-    let load = Load {
-        unloaded: unloaded.clone().unwrap_or_default(),
-        ..load
+        unloaded: unloaded.clone(),
     };
     let rounds = timetable.rounds;
     let mut case = Case::new(name, buffer_bytes, &rates, &load, rounds);
