@@ -14,7 +14,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use running::{HOMA, Running, children_of, processes};
+use running::{HOMA, Running, children_of, processes, typed};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
@@ -234,19 +234,9 @@ fn a_virtual_cable_is_laid_or_the_missing_right_is_named() {
 #[test]
 fn nothing_is_left_of_a_run_that_is_interrupted() {
     for over in ["loopback", "veth"] {
-        // Shells start what runs in the background with the signal ignored, and such a command keeps
-        // it so; this one is to be as if started at a terminal.
-        let mut command = Command::new("env");
-        command.arg("--default-signal=INT").args([
-            HOMA,
-            "bench",
-            "rtt",
-            "--rounds",
-            "100",
-            "--allow-dirty",
-            "--over",
-            over,
-        ]);
+        let mut command = typed();
+        command.args(["bench", "rtt", "--rounds", "100", "--allow-dirty"]);
+        command.args(["--over", over]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut bench = Running(command.spawn().unwrap());
         let pid = bench.pid();

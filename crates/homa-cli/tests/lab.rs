@@ -5,6 +5,8 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod running;
+
 use core::time::Duration;
 use std::fs;
 use std::path::Path;
@@ -15,11 +17,13 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use running::{HOMA, typed};
+
 #[test]
 fn the_lab_measures_its_own_network_or_names_what_is_missing() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("lab.json");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_homa"));
+    let mut command = Command::new(HOMA);
     command.args([
         "lab", "check", "--hosts", "3", "--rate", "5", "--buffer", "60000", "--share", "--json",
     ]);
@@ -28,7 +32,7 @@ fn the_lab_measures_its_own_network_or_names_what_is_missing() {
     let text = String::from_utf8(output.stdout).unwrap();
     if text.is_empty() {
         assert_eq!(output.status.code(), Some(1), "{errors}");
-        assert!(errors.contains("cannot run the lab: "), "{errors}");
+        assert!(errors.contains("cannot lay the network: "), "{errors}");
         return;
     }
     let json: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
@@ -50,7 +54,7 @@ fn the_lab_measures_its_own_network_or_names_what_is_missing() {
 fn the_lab_compares_protocols_or_names_what_is_missing() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("lab.json");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_homa"));
+    let mut command = Command::new(HOMA);
     command.args([
         "lab",
         "--workload",
@@ -120,12 +124,13 @@ fn figures(arguments: &[&str]) -> Option<Value> {
 }
 
 fn slow_lab(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_homa"));
-    let usual = "lab --workload w1 --hosts 3 --rate 4 --load 0.2 --buffer 256000 --rounds 1 \
-                 --allow-late";
-    command.args(usual.split_whitespace()).args(arguments);
+    let mut command = typed();
+    command.args(SLOW.split_whitespace()).args(arguments);
     command
 }
+
+const SLOW: &str = "lab --workload w1 --hosts 3 --rate 4 --load 0.2 --buffer 256000 --rounds 1 \
+                    --allow-late";
 
 fn names(json: &Value) -> Vec<&str> {
     let rows = json["cases"][0]["rows"].as_array().unwrap();
@@ -172,9 +177,63 @@ fn in_an_incast_one_host_is_called_by_all_others() {
 }
 
 #[test]
+fn the_kernel_s_own_switch_is_checked_and_compared_or_what_it_lacks_is_named() {
+    let check = "lab check --switch htb --hosts 3 --rate 5 --buffer 60000";
+    let output = typed().args(check.split(' ')).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let protocols = "homa,tcp_cubic_pair,tcp_cubic_ecn_pair";
+    let Some(json) = figures(&["--switch", "htb", "--protocols", protocols]) else {
+        assert!(errors.contains("cannot lay the network: "), "{errors}");
+        return;
+    };
+    // How well it keeps them while other tests run is not the question here.
+    assert_eq!(text.lines().count(), 4, "{text}{errors}");
+    assert_eq!(names(&json), ["homa", "tcp_cubic_pair", "homa_virtual"]);
+    assert_eq!(
+        (&json["switch"], &json["cases"][0]["standing"]),
+        (&"htb".into(), &"kernel".into())
+    );
+    let left_out = json["left_out"].as_array().unwrap();
+    assert!(
+        left_out
+            .iter()
+            .any(|it| it.as_str().unwrap().contains("HTB marks")),
+        "{json}"
+    );
+    for row in json["cases"][0]["rows"].as_array().unwrap() {
+        assert!(row["delivered"].as_f64().unwrap() > 0.5, "{row}");
+    }
+}
+
+#[test]
+fn without_root_the_lab_runs_in_namespaces_of_the_user_s_or_tells_what_it_lacks() {
+    let mut command = Command::new("unshare");
+    command.args(["-Urn", HOMA]).args(SLOW.split_whitespace());
+    command.args("--share --seconds 1 --protocols homa".split(' '));
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        // Either the system forbids such namespaces, or the device is missing.
+        let told = errors.contains("cannot lay the network: ") && errors.contains("; ");
+        assert!(told || errors.contains("unshare: "), "{errors}");
+        return;
+    }
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("WITHOUT real-time priority"), "{text}");
+    assert!(text.contains("w1/256k/homa/delivered"), "{text}");
+}
+
+#[test]
 fn nothing_is_left_of_a_lab_that_is_interrupted_or_killed() {
-    for signal in [Signal::INT, Signal::KILL] {
+    for (signal, switch) in [
+        (Signal::INT, "exact"),
+        (Signal::KILL, "exact"),
+        (Signal::INT, "htb"),
+        (Signal::KILL, "htb"),
+    ] {
         let mut command = slow_lab(&["--share", "--seconds", "60", "--protocols", "homa"]);
+        command.args(["--switch", switch]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut lab = command.spawn().unwrap();
         let hosts = hosts_of(&mut lab);

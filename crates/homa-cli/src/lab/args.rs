@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::network::SwitchKind;
 use super::protocol::Protocol;
 use crate::network::star::HOSTS_MAX;
 use crate::workload;
@@ -85,6 +86,10 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) seed: u64,
 
+    /// What joins the hosts.
+    #[arg(long, value_name = "exact|htb", default_value = "exact")]
+    pub(crate) switch: SwitchKind,
+
     /// Let other programs run on the switch's processor, too. Otherwise all threads of the machine are
     /// kept off it for the time of the run, as far as this user may.
     #[arg(long)]
@@ -133,6 +138,10 @@ pub(crate) struct Check {
     /// Bytes of the switch's buffer, which all its ports share.
     #[arg(long, value_name = "BYTES", default_value = "1500000", value_parser = clap::value_parser!(u32).range(20_000..=100_000_000))]
     pub(crate) buffer: u32,
+
+    /// What joins the hosts.
+    #[arg(long, value_name = "exact|htb", default_value = "exact")]
+    pub(crate) switch: SwitchKind,
 
     /// Let other programs run on the switch's processor, too. Otherwise all threads of the machine are
     /// kept off it for the time of the run, as far as this user may.

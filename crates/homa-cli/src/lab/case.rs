@@ -353,11 +353,17 @@ impl Case {
                 "{moved} threads of the machine were kept off the switch's processor, {left} could not be."
             )?;
         }
-        if self.standing == Standing::Any {
-            writeln!(
+        match self.standing {
+            Standing::Any => writeln!(
                 f,
                 "The switch ran WITHOUT real-time priority, which is not allowed here."
-            )?;
+            )?,
+            Standing::Kernel => writeln!(
+                f,
+                "The switch was the kernel's HTB: how late it was, what it held and what it took of \
+                 the processors is not known."
+            )?,
+            Standing::Alone | Standing::First => {}
         }
         for name in &self.always_late {
             writeln!(

@@ -3,19 +3,18 @@
 use homa_sim::{BufferConfig, LinkConfig};
 
 use super::args::Compare;
-use super::check::{BUSY_MAX, DEVICE_QUEUE_PACKETS, LATE_MAX_US};
-use super::fabric::Fabric;
+use super::check::{BUSY_MAX, LATE_MAX_US};
 use super::host::{Found, Job, Load};
+use super::network::{Layout, Network};
 use super::placement::Placement;
 use super::protocol::{Carrier, Part, Protocol};
-use super::running::{Running, Span, Standing};
-use super::shield::{Shield, Shielded};
+use super::running::{Span, Standing};
+use super::shield::Shielded;
 use super::wire::message_wire_bytes;
 use crate::awake::Awake;
 use crate::child::ChildProcess;
 use crate::failure::Failure;
 use crate::network::namespace::Namespace;
-use crate::network::star;
 use crate::traffic::plan::spread;
 use crate::workload;
 
@@ -24,10 +23,8 @@ const TRIES_MAX: u32 = 6;
 
 /// A cluster that runs.
 pub(super) struct Cluster {
-    hosts: Vec<Namespace>,
-    running: Running,
+    network: Network,
     _awake: Awake,
-    shield: Shield,
     job: Job,
     processes: u16,
 }
@@ -55,17 +52,17 @@ impl Cluster {
         buffer: BufferConfig,
     ) -> Result<Self, Failure> {
         let placement = Placement::of_machine();
-        let laid = star::lay(arguments.hosts, DEVICE_QUEUE_PACKETS, &placement.hosts);
-        let (hosts, tuns) = laid.map_err(Failure::work("cannot lay the network"))?;
-        let fabric = Fabric::new(arguments.hosts, link, buffer);
-        let shield = Shield::raise(&placement, arguments.share)?;
-        let running = Running::start(fabric, tuns, &placement, shield.is_alone())
-            .map_err(Failure::work("cannot start the switch"))?;
+        let layout = Layout {
+            switch: arguments.switch,
+            hosts: arguments.hosts,
+            link,
+            buffer,
+            is_shared: arguments.share,
+        };
+        let network = Network::lay(&layout, &placement)?;
         Ok(Self {
             _awake: Awake::keep(&placement.hosts),
-            shield,
-            hosts,
-            running,
+            network,
             job: Job {
                 host: 0,
                 hosts: arguments.hosts,
@@ -85,12 +82,12 @@ impl Cluster {
 
     /// How the switch has its processor.
     pub(super) const fn standing(&self) -> Standing {
-        self.running.standing
+        self.network.standing()
     }
 
     /// Who was kept off it; `None` if that was not tried.
     pub(super) fn shielded(&self) -> Option<Shielded> {
-        self.shield.shielded()
+        self.network.shielded()
     }
 
     /// The fastest round trip of each size, whichever of Homa and TCP makes it, in nanoseconds.
@@ -132,7 +129,7 @@ impl Cluster {
     fn turn(&self, protocol: Protocol, load: &Load) -> Result<Turn, Failure> {
         let count = self.job.hosts;
         let mut hosts = self.start_hosts(&protocol.parts(), Some(load), count)?;
-        self.running.settle().map_err(Failure::work("the switch"))?;
+        self.network.settle()?;
         hosts.iter_mut().try_for_each(|(_, host)| host.say_go())?;
         let found = hosts.iter_mut().map(|(part, host)| {
             let found = host.hear()?;
@@ -142,7 +139,7 @@ impl Cluster {
             }
         });
         let found = found.collect::<Result<_, Failure>>()?;
-        let span = self.running.span().map_err(Failure::work("the switch"))?;
+        let span = self.network.span()?;
         Ok(Turn { found, span })
     }
 
@@ -173,7 +170,7 @@ impl Cluster {
     ) -> Result<Vec<(usize, ChildProcess<()>)>, Failure> {
         let processes = load.map_or(1, |_| self.processes);
         let mut started = Vec::new();
-        for (host, namespace) in (0..count).zip(&self.hosts) {
+        for (host, namespace) in (0..count).zip(&self.network.hosts) {
             for (index, part) in parts.iter().enumerate() {
                 for number in 0..processes {
                     let sends = !self.job.incast || host > 0;

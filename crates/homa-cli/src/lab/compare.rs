@@ -11,6 +11,7 @@ use super::args::Compare;
 use super::case::Case;
 use super::cluster::{Cluster, Turn};
 use super::host::{Found, Load, RTO_MIN_SETTING, config, seed_of};
+use super::network::SwitchKind;
 use super::placement::Placement;
 use super::protocol::{Carrier, LEVELS, Protocol};
 use super::rates::Rates;
@@ -41,7 +42,7 @@ pub(super) const VIRTUAL: &str = "homa_virtual";
 pub(super) fn run(arguments: &Compare) -> Result<(), Failure> {
     let mut json_file = OutputFile::create(arguments.json.as_deref())?;
     let mut html_file = OutputFile::create(arguments.html.as_deref())?;
-    let (protocols, left_out) = available(&arguments.protocols);
+    let (protocols, left_out) = available(arguments);
     let mut report = Report::new(arguments, left_out);
     for name in &arguments.workload {
         let mut unloaded = None;
@@ -63,14 +64,17 @@ pub(super) fn run(arguments: &Compare) -> Result<(), Failure> {
     report.verdict()
 }
 
-/// Those of `wanted` that this kernel can do, and what to say of the others.
-fn available(wanted: &[Protocol]) -> (Vec<Protocol>, Vec<String>) {
+/// Those protocols that this kernel and switch can do, and what to say of the others.
+fn available(arguments: &Compare) -> (Vec<Protocol>, Vec<String>) {
     let listed = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control");
     let listed = listed.unwrap_or_default();
     let has_rto_min = Path::new(RTO_MIN_SETTING).exists();
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
-    for protocol in wanted {
+    for protocol in &arguments.protocols {
         let lacks = protocol.parts().iter().find_map(|part| match part.carrier {
+            Carrier::Tcp(tcp) if tcp.ecn && arguments.switch == SwitchKind::Htb => {
+                Some("HTB marks no packets")
+            }
             Carrier::Tcp(tcp) if tcp.rto_min_us.is_some() && !has_rto_min => {
                 Some("kernels from 6.11 on have the setting net.ipv4.tcp_rto_min_us")
             }

@@ -11,6 +11,8 @@ mod compare;
 mod counts;
 mod fabric;
 pub(crate) mod host;
+mod htb;
+mod network;
 mod placement;
 mod protocol;
 mod rates;

@@ -10,6 +10,7 @@ use super::case::Case;
 use super::check::BUSY_MAX;
 use super::compare;
 use super::fabric::MARK_BYTES;
+use super::network::SwitchKind;
 use super::ratios;
 use crate::failure::Failure;
 use crate::page::{document, escape, paragraph};
@@ -23,6 +24,7 @@ pub(super) struct Report {
     short_max_bytes: u32,
     incast: bool,
     processes: u16,
+    switch: SwitchKind,
     /// Protocols that this kernel lacks something for.
     left_out: Vec<String>,
     pub(super) cases: Vec<Case>,
@@ -39,6 +41,7 @@ impl Report {
             short_max_bytes: arguments.short_max,
             incast: arguments.incast,
             processes: arguments.processes,
+            switch: arguments.switch,
             left_out,
             cases: Vec::new(),
             ratios: BTreeMap::new(),
@@ -71,22 +74,35 @@ impl Report {
                 format!("Each of {many} processes of every host calls its like, open loop,")
             }
         };
+        let marks = format!(
+            ", and the switch marks packets of TCP with ECN when more than {MARK_BYTES} bytes wait"
+        );
+        let (switch, marks) = match self.switch {
+            SwitchKind::Exact => (
+                "one switch with eight strict priorities and a shared buffer with dynamic thresholds",
+                marks.as_str(),
+            ),
+            SwitchKind::Htb => (
+                "the kernel's bridge, with HTB at every port and host: eight strict priorities, each \
+                 with a queue of half the buffer",
+                "",
+            ),
+        };
         format!(
-            "{} hosts, each in a network namespace of its own, joined by one switch with eight \
-             strict priorities and a shared buffer with dynamic thresholds; {}. {whom} at load {} of \
-             {} link, headers and responses included; all in turns, without their warm-up; seed {}. The processes of all protocols run first come first served, before all others \
-             of the machine, where that is allowed, and their processors do what arriving packets \
+            "{} hosts, each in a network namespace of its own, joined by {switch}; {}. {whom} at \
+             load {} of {} link, headers and responses included; all in turns, without their \
+             warm-up; seed {}. The processes of all protocols run first come first served, before all \
+             others of the machine, where that is allowed, and their processors do what arriving packets \
              cause. Short messages are the smallest tenth, up to {} bytes. Slowdown is latency over \
              the fastest round trip of Homa or TCP on the idle network, reckoned from shorter ones \
-             for the longest messages. Homa is told the rate of the links; TCP sends without delay, \
-             and the switch marks packets of TCP with ECN when more than {} bytes wait.",
+             for the longest messages. Homa is told the rate of the links; TCP sends without \
+             delay{marks}.",
             self.hosts,
             compare::placement(),
             self.load,
             if self.incast { "its" } else { "every" },
             self.seed,
             self.short_max_bytes,
-            MARK_BYTES,
         )
     }
 
@@ -183,6 +199,7 @@ mod tests {
             short_max_bytes: 1_500,
             incast: false,
             processes: 1,
+            switch: SwitchKind::Exact,
             left_out: Vec::new(),
             cases: vec![case],
             ratios: BTreeMap::new(),

@@ -61,8 +61,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(5);
 /// A look that takes longer makes packets late.
 const STALL: Duration = Duration::from_micros(100);
 
-/// What the fabric did in a span of time.
-#[derive(Clone, Debug, Serialize)]
+/// What the switch did in a span of time; the kernel's own has 0 for what it does not tell.
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Span {
     pub(super) forwarded: u64,
     pub(super) dropped: u64,
@@ -101,6 +101,8 @@ pub(super) enum Standing {
     First,
     /// As any other.
     Any,
+    /// It is no thread, but the kernel itself.
+    Kernel,
 }
 
 /// A running fabric. Dropping it ends the thread.
@@ -140,14 +142,6 @@ impl Running {
         let ask = self.ask.as_ref().expect("it is there until the end");
         ask.send(tell).map_err(io::Error::other)?;
         told.recv().map_err(io::Error::other)
-    }
-
-    /// Waits until nothing waits in the switch; counting begins anew.
-    pub(super) fn settle(&self) -> io::Result<()> {
-        while self.span()?.held_bytes > 0 {
-            thread::sleep(SLEEP_MAX);
-        }
-        Ok(())
     }
 }
 

@@ -55,6 +55,11 @@ pub(super) struct Shield {
 }
 
 impl Shield {
+    /// Nobody is kept away.
+    pub(super) const fn none() -> Self {
+        Self { keeper: None }
+    }
+
     /// Keeps others off the switch's processor if it has one; they have the hosts' instead. With
     /// `is_shared` nothing is done.
     ///
@@ -62,7 +67,7 @@ impl Shield {
     /// The process cannot be started.
     pub(super) fn raise(placement: &Placement, is_shared: bool) -> Result<Self, Failure> {
         if is_shared || !placement.is_apart() {
-            return Ok(Self { keeper: None });
+            return Ok(Self::none());
         }
         let job = serde_json::to_string(placement).map_err(Failure::work("JSON"))?;
         let keeper = ChildProcess::start_apart(&["internal-lab-shield", &job])?;

@@ -24,11 +24,11 @@ pub(super) const NAME: &str = "cable";
 const MTU_BYTES: u32 = 1500;
 
 // Attributes of linux/if_link.h and linux/veth.h.
-const IFLA_IFNAME: u16 = 3;
+pub(super) const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
-const IFLA_LINKINFO: u16 = 18;
+pub(super) const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
-const IFLA_INFO_KIND: u16 = 1;
+pub(super) const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 
@@ -58,7 +58,7 @@ impl Cable {
         ] {
             end.enter(|| {
                 if wire {
-                    offload::as_on_a_wire(NAME)?;
+                    offload::as_on_a_wire(NAME, true)?;
                 }
                 bring_up(addresses)
             })??;
@@ -71,20 +71,25 @@ impl Cable {
 
 /// Makes the cable, from the server's end.
 fn plug_in(client: &Namespace) -> io::Result<()> {
-    let client = client.as_fd().as_raw_fd();
-    let link = Request::new(RTM_NEWLINK, CREATE, &link_header(INDEX, 0))
-        .text(IFLA_IFNAME, NAME)
+    let cable = request([(INDEX, NAME), (INDEX, NAME)], client);
+    Socket::route()?.ask(cable).map(drop)
+}
+
+/// What to ask for a cable from this namespace to `other`: the number and the name of each end's device.
+pub(super) fn request([near, far]: [(u32, &str); 2], other: &Namespace) -> Request {
+    let other = other.as_fd().as_raw_fd();
+    Request::new(RTM_NEWLINK, CREATE, &link_header(near.0, 0))
+        .text(IFLA_IFNAME, near.1)
         .attribute(IFLA_MTU, &MTU_BYTES.to_ne_bytes())
         .nested(IFLA_LINKINFO, |info| {
             info.text(IFLA_INFO_KIND, "veth")
                 .nested(IFLA_INFO_DATA, |data| {
                     data.nested(VETH_INFO_PEER, |peer| {
-                        peer.bytes(&link_header(INDEX, 0))
-                            .text(IFLA_IFNAME, NAME)
+                        peer.bytes(&link_header(far.0, 0))
+                            .text(IFLA_IFNAME, far.1)
                             .attribute(IFLA_MTU, &MTU_BYTES.to_ne_bytes())
-                            .attribute(IFLA_NET_NS_FD, &client.to_ne_bytes())
+                            .attribute(IFLA_NET_NS_FD, &other.to_ne_bytes())
                     })
                 })
-        });
-    Socket::route()?.ask(link).map(drop)
+        })
 }

@@ -49,7 +49,13 @@ pub(super) fn bring_up(addresses: &[Ipv4Addr]) -> io::Result<()> {
             .attribute(IFA_ADDRESS, &address.octets());
         socket.ask(request)?;
     }
-    for index in [LOOPBACK_INDEX, INDEX] {
+    take_into_service([LOOPBACK_INDEX, INDEX])
+}
+
+/// Takes devices into service.
+pub(super) fn take_into_service(devices: impl IntoIterator<Item = u32>) -> io::Result<()> {
+    let socket = Socket::route()?;
+    for index in devices {
         socket.ask(Request::new(RTM_NEWLINK, 0, &link_header(index, IFF_UP)))?;
     }
     Ok(())

@@ -4,6 +4,7 @@
 //! lives as long as a process is in it or holds it open. So nothing is left behind, however this
 //! program ends, and there is nothing to clean up after a crash.
 
+pub(crate) mod bridge;
 mod cable;
 mod device;
 pub(crate) mod namespace;

@@ -35,22 +35,22 @@ const ETHTOOL_A_BITSET_BIT_VALUE: u16 = 3;
 /// Command, version and two unused bytes.
 const GENERIC_HEADER_BYTES: usize = 4;
 
-/// Makes `device` cut messages before it sends them, and join what arrives.
+/// Makes `device` cut messages before it sends them, and join what arrives if it `joins`.
 ///
 /// # Errors
 /// The rights are missing, or the kernel does not let a feature be changed.
-pub(super) fn as_on_a_wire(device: &str) -> io::Result<()> {
+pub(super) fn as_on_a_wire(device: &str, joins: bool) -> io::Result<()> {
     let ethtool = Ethtool::open()?;
     ethtool.change(device, |bits| {
         let bits = SEGMENTATION
             .iter()
             .fold(bits, |bits, name| feature(bits, name, false));
-        feature(bits, JOINING, true)
+        feature(bits, JOINING, joins)
     })?;
     let active = ethtool.active(device)?;
     let still_cutting = SEGMENTATION.iter().find(|name| is_in(&active, name));
     match still_cutting {
-        None if is_in(&active, JOINING) => Ok(()),
+        None if is_in(&active, JOINING) == joins => Ok(()),
         None => Err(stuck(device, JOINING)),
         Some(name) => Err(stuck(device, name)),
     }

@@ -16,7 +16,7 @@ pub(crate) const DEVICE: &str = "host";
 pub(crate) const HOSTS_MAX: u8 = 64;
 
 /// Which processors receive for devices made from then on; kernels before 6.3 have no such setting.
-const RECEIVING_SETTING: &str = "/proc/sys/net/core/rps_default_mask";
+pub(super) const RECEIVING_SETTING: &str = "/proc/sys/net/core/rps_default_mask";
 
 /// Makes so many hosts. What a host sends comes out of its TUN device, and what goes in there arrives
 /// at the host. In each, `queue_packets` wait for the process at most; more are dropped, as

@@ -10,6 +10,14 @@ use rustix::process::{Pid, Signal, kill_process};
 /// The command.
 pub(crate) const HOMA: &str = env!("CARGO_BIN_EXE_homa");
 
+/// The command as if typed at a terminal. Shells start what runs in the background of a script with
+/// SIGINT ignored, and what is started so keeps it ignored, as the signal is not meant for it.
+pub(crate) fn typed() -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", HOMA]);
+    command
+}
+
 /// A process that is killed when dropped, if it has not ended by then.
 pub(crate) struct Running(pub(crate) Child);
 
