@@ -43,7 +43,8 @@ pub struct Config {
     /// most responses of RPCs that come by the thousand are no longer.
     pub incast_unscheduled_bytes: u32,
     /// Bytes granted and not yet received, over all messages. Too low: the link idles while
-    /// grants travel; too high: queues in the network. Reference: 400,000.
+    /// grants travel; too high: queues in the network. With one level of priority it falls in the ratio
+    /// of what is granted to what comes unasked, where that was learned and is below 1. Reference: 400,000.
     pub max_incoming_bytes: u32,
     /// The part of `max_incoming_bytes` that is granted only ahead of what holds the rest: a message
     /// takes of it what fewer bytes than `max_incoming_bytes` without it are outstanding of messages

@@ -8,7 +8,7 @@
 //! All of it is gone with the namespaces.
 
 use core::cell::Cell;
-use std::fmt::Write as _;
+use core::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
 use std::{env, thread};
