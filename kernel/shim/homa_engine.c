@@ -51,6 +51,7 @@ void homa_bursts_exit(void)
 }
 
 void homa_engine_lock(struct homa_engine *engine)
+	__acquires(&engine->lock)
 {
 	spin_lock_bh(&engine->lock);
 }
@@ -175,6 +176,7 @@ static void homa_turn_finish(struct homa_turn *turn)
  * section left to be done.
  */
 void homa_engine_unlock(struct homa_engine *engine, struct homa_turn *turn)
+	__releases(&engine->lock)
 {
 	spin_unlock_bh(&engine->lock);
 	homa_turn_finish(turn);
@@ -220,6 +222,7 @@ void homa_engine_ask(struct homa_engine *engine, struct homa_core_ask *ask)
  * to be done.
  */
 void homa_engine_finish(struct homa_engine *engine, struct homa_turn *turn)
+	__releases(&engine->lock)
 {
 	struct homa_sender *sender = this_cpu_ptr(&homa_senders);
 	struct homa_core_turn *wanted = &sender->wanted;
@@ -259,6 +262,7 @@ void homa_engine_finish(struct homa_engine *engine, struct homa_turn *turn)
 
 /* Ends a locked section in which the core was told something by other calls. */
 void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn)
+	__releases(&engine->lock)
 {
 	struct homa_core_ask ask;
 

@@ -448,11 +448,15 @@ static inline bool homa_is_client(u64 id)
 struct homa_engine *homa_engine_create(struct net *net, enum homa_link link,
 				       const struct homa_core_settings *settings);
 void homa_engine_destroy(struct homa_engine *engine);
-void homa_engine_lock(struct homa_engine *engine);
+void homa_engine_lock(struct homa_engine *engine)
+	__acquires(&engine->lock);
 void homa_engine_ask(struct homa_engine *engine, struct homa_core_ask *ask);
-void homa_engine_finish(struct homa_engine *engine, struct homa_turn *turn);
-void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn);
-void homa_engine_unlock(struct homa_engine *engine, struct homa_turn *turn);
+void homa_engine_finish(struct homa_engine *engine, struct homa_turn *turn)
+	__releases(&engine->lock);
+void homa_engine_settle(struct homa_engine *engine, struct homa_turn *turn)
+	__releases(&engine->lock);
+void homa_engine_unlock(struct homa_engine *engine, struct homa_turn *turn)
+	__releases(&engine->lock);
 int homa_bursts_init(void);
 void homa_bursts_exit(void);
 
@@ -500,7 +504,8 @@ u64 homa_pool_free_bytes(struct homa_pool *pool);
 
 /* homa_port.c */
 struct homa_sock *homa_sock_lookup(struct homa_engine *engine, u16 port);
-void homa_sock_lock(struct homa_sock *hs);
+void homa_sock_lock(struct homa_sock *hs)
+	__acquires(&hs->engine->lock);
 int homa_port_claim(struct homa_sock *hs, u16 port);
 void homa_port_close(struct homa_sock *hs);
 int homa_port_bind(struct homa_sock *hs, u16 port);

@@ -25,6 +25,7 @@ struct homa_sock *homa_sock_lookup(struct homa_engine *engine, u16 port)
 
 /* Takes the lock of the socket's engine, which stays the same from then on. */
 void homa_sock_lock(struct homa_sock *hs)
+	__acquires(&hs->engine->lock)
 {
 	struct homa_engine *engine;
 
