@@ -210,10 +210,49 @@ static void failed_allocations_are_survived(void)
 	socket_close(&s);
 }
 
+/* Responses that have come when their RPC fails, which nobody will read. */
+static void fail_after_responses(struct homa_socket *s,
+				 const struct address *to, unsigned int count)
+{
+	uint8_t *bytes = calloc(1, LENGTH);
+	struct homa_abort_args why = { .error = EIO };
+	uint64_t id;
+
+	while (count--) {
+		CHECK(!send_request(s, to, bytes, LENGTH, 0, 0, &id));
+		while (!waiting(s))
+			usleep(100);
+		why.id = id;
+		CHECK(!ioctl(s->fd, HOMAIOCABORT, &why));
+		CHECK_ERRNO(receive(s, 0, 0), EIO);
+	}
+	free(bytes);
+}
+
+static void what_came_of_an_rpc_that_failed_is_freed(void)
+{
+	struct address to = address_of(FAR_V4, 713);
+	const unsigned int count = 100;
+	unsigned long before, after;
+	struct homa_socket s;
+
+	start_far_echo(AF_INET, 713);
+	socket_open(&s, AF_INET, 0);
+	/* From then on nobody takes memory that stays. */
+	fail_after_responses(&s, &to, 10);
+	before = memory_used();
+	fail_after_responses(&s, &to, count);
+	after = memory_used();
+	if (after > before + count * (LENGTH / 1024) / 4)
+		FAIL("memory grew from %lu to %lu kB", before, after);
+	socket_close(&s);
+}
+
 const struct test charge_tests[] = {
 #define TEST(name) { #name, name }
 	TEST(a_socket_receives_no_more_than_its_limit),
 	TEST(a_control_group_pays_for_what_its_sockets_received),
 	TEST(failed_allocations_are_survived),
+	TEST(what_came_of_an_rpc_that_failed_is_freed),
 	{},
 };

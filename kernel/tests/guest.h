@@ -76,7 +76,11 @@ bool unload(const char *name);
 /* As modprobe would; an exit status. */
 int load_by_alias(const char *alias);
 
-/* soak.c: mixed traffic with losses, for so many minutes. */
+/*
+ * soak.c: kilobytes that are neither free nor of the file cache; and mixed
+ * traffic with losses, for so many minutes.
+ */
+unsigned long memory_used(void);
 void soak(unsigned int minutes);
 
 /* charge.c: of so many allocations of the module one fails; "0": none. */

@@ -138,8 +138,7 @@ static unsigned long memory_field(const char *name)
 	FAIL("no %s in /proc/meminfo", name);
 }
 
-/* Kilobytes that are neither free nor of the file cache. */
-static unsigned long memory_used(void)
+unsigned long memory_used(void)
 {
 	return memory_field("MemTotal") - memory_field("MemFree") -
 	       memory_field("Buffers") - memory_field("Cached");
