@@ -159,14 +159,23 @@ static void print_file(const char *name, bool as_line)
 		fclose(file);
 }
 
+static const char *word_of(const char *name)
+{
+	const char *word = getenv(name);
+
+	return word ? word : "";
+}
+
 /* `homa bench WHAT --link kernel`, and a line "bench WHAT " with its figures. */
 static void run_bench(const char *what)
 {
-	const char *const words[] = { "homa",	   "bench",   what,
-				      "--link",	   "kernel",  "--over",
-				      "veth",	   "--rounds", "3",
-				      "--seconds", "0.05",    "--allow-dirty",
-				      "--json",	   "/figures", NULL };
+	const char *const words[] = {
+		"homa",	     "bench",		 what,
+		"--link",    "kernel",		 "--over",
+		"veth",	     "--rounds",	 word_of("rounds"),
+		"--seconds", word_of("seconds"), "--allow-dirty",
+		"--json",    "/figures",	 NULL
+	};
 	int status = 0;
 	pid_t child = fork();
 
@@ -280,8 +289,8 @@ static void run_mission(void)
 
 /*
  * The kernel hands words on that it does not know: "bench" asks for figures;
- * "soak=MINUTES", "fuzz=SECONDS", "seed=NUMBER" and "patience=TIMES" stand in
- * the environment.
+ * "rounds=NUMBER" and "seconds=NUMBER" of that, "soak=MINUTES", "fuzz=SECONDS",
+ * "seed=NUMBER", "patience=TIMES" and "end=off" stand in the environment.
  */
 int main(int argc, char **argv)
 {
@@ -303,7 +312,7 @@ int main(int argc, char **argv)
 	printf("guest: %u passed, %u failed\n", passed, failed);
 	fflush(stdout);
 	sync();
-	/* The emulator ends there; not every kernel can switch it off. */
-	reboot(RB_AUTOBOOT);
+	/* An emulator ends there, which not every kernel can switch off. */
+	reboot(getenv("end") ? RB_POWER_OFF : RB_AUTOBOOT);
 	return 0;
 }

@@ -1,6 +1,7 @@
 //! What CI and developers run: `cargo xtask test`; the kernel module, `cargo xtask kernel`,
-//! `cargo xtask kernel-test` and `cargo xtask kernel-package`; and what takes long, on demand:
-//! `cargo xtask kernel-test --bench` or `--soak`, `cargo xtask kernel-debug` and `cargo xtask mutants`.
+//! `cargo xtask kernel-test` and `kernel-package`; and what takes long, on demand:
+//! `cargo xtask kernel-test --bench` or `--soak`, `cargo xtask kernel-debug`, `cargo xtask kernel-uml` and
+//! `cargo xtask mutants`.
 //!
 //! `test` decides which steps this machine allows, runs them all, and ends with what was left out
 //! and why. It does not say what a step checks: that stands in the table of `steps.rs`.
@@ -25,6 +26,7 @@ const USAGE: &str = "type: cargo xtask test [STEP]...   (no step means all of th
 const KERNEL_TEST_USAGE: &str =
     "type: cargo xtask kernel-test [--bench | --soak MINUTES]   (1 to 600)";
 const KERNEL_DEBUG_USAGE: &str = "type: cargo xtask kernel-debug [--seed NUMBER]";
+const KERNEL_UML_USAGE: &str = "type: cargo xtask kernel-uml [--bench]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -36,6 +38,13 @@ fn main() -> ExitCode {
         Some(("kernel-debug", [])) => tell(kernel::debug(1)),
         Some(("kernel-debug", [option, seed])) if option == "--seed" => fuzz(seed),
         Some(("kernel-debug", _)) => wrong_usage("kernel-debug takes no step", KERNEL_DEBUG_USAGE),
+        Some(("kernel-uml", [])) => tell(kernel::user_mode()),
+        Some(("kernel-uml", [option])) if option == "--bench" => tell(
+            steps::BUILD_RELEASE
+                .run()
+                .and_then(|()| kernel::user_mode_bench()),
+        ),
+        Some(("kernel-uml", _)) => wrong_usage("kernel-uml takes no step", KERNEL_UML_USAGE),
         Some(("kernel-test", [option])) if option == "--bench" => {
             tell(steps::BUILD_RELEASE.run().and_then(|()| kernel::bench()))
         }
@@ -44,8 +53,8 @@ fn main() -> ExitCode {
         Some(("kernel-test", [option, minutes])) if option == "--soak" => soak(minutes),
         Some(("kernel-test", _)) => wrong_usage("kernel-test takes no step", KERNEL_TEST_USAGE),
         _ => wrong_usage(
-            "xtask knows `test`, `mutants`, `kernel`, `kernel-test`, `kernel-debug` and \
-             `kernel-package`",
+            "xtask knows `test`, `mutants`, `kernel`, `kernel-test`, `kernel-package`, \
+             `kernel-debug` and `kernel-uml`",
             USAGE,
         ),
     }

@@ -1,16 +1,17 @@
-//! An emulated machine of two processors that boots a stock kernel with one program, which loads the
-//! module and runs the tests of `kernel/tests`, or traffic for minutes.
+//! A machine that boots a kernel with one program, which loads the module and runs the tests of
+//! `kernel/tests`, or traffic for minutes.
 
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use super::archive::Archive;
+use super::machine::Machine;
 use super::module::Module;
-use super::{at, directory, source};
+use super::{Kernel, Kind, at, directory, source};
 use crate::needs::Need;
 use crate::paths;
 
@@ -23,8 +24,11 @@ const NARROW_NEED: Need = Need::Packages(&["gcc-multilib", "libc6-dev-i386"]);
 /// Tables of tests that programs of 32 bits run, too.
 const NARROW_TABLES: [&str; 4] = ["calls.c", "surface.c", "exposure.c", "ways.c"];
 
-/// How many times longer a guest may take whose kernel checks what it does.
+/// How many times longer a test may take in a kernel that checks what it does.
 const PATIENCE: u32 = 8;
+
+/// Seconds that such a guest may take, which needs ten minutes of a processor, and may get few.
+const CHECKED_SECONDS: u32 = 3600;
 
 /// Seconds of calls of chance.
 const FUZZ_SECONDS: u32 = 120;
@@ -52,41 +56,38 @@ const ALWAYS: [&str; 3] = [
 pub(super) enum Mission {
     /// Every test once.
     Tests,
-    /// The same in a kernel that checks what it does.
-    Checked,
-    /// Calls of chance there, which `seed` chooses, while allocations fail.
+    /// Calls of chance, which `seed` chooses, while allocations fail.
     Fuzz { seed: u32 },
     /// Mixed traffic with losses, for so many minutes.
     Soak(u32),
 }
 
 impl Mission {
-    /// What kernel and first program are told, and the seconds that it may take.
-    fn order(self) -> (String, u32) {
-        // Each kind of object has slabs of its own, so that what is left behind is seen. What kernels
-        // do not know of themselves stands in the environment of the first program.
-        match self {
-            Self::Tests => ("slab_nomerge".to_owned(), GUEST_SECONDS),
-            Self::Checked => (
-                format!("slab_nomerge patience={PATIENCE}"),
-                PATIENCE * GUEST_SECONDS,
-            ),
-            Self::Fuzz { seed } => (
-                format!("patience={PATIENCE} fuzz={FUZZ_SECONDS} seed={seed}"),
-                PATIENCE * GUEST_SECONDS + FUZZ_SECONDS,
-            ),
-            Self::Soak(minutes) => (
-                format!("slab_nomerge soak={minutes}"),
-                GUEST_SECONDS + 60 * minutes,
+    /// What a kernel of this kind and its first program are told, and the seconds that it may take.
+    fn order(self, kind: Kind) -> (String, u32) {
+        // What kernels do not know of themselves stands in the environment of the first program.
+        let (words, more) = match self {
+            Self::Tests => (String::new(), 0),
+            Self::Fuzz { seed } => (format!("fuzz={FUZZ_SECONDS} seed={seed}"), FUZZ_SECONDS),
+            Self::Soak(minutes) => (format!("soak={minutes}"), 60 * minutes),
+        };
+        // Each kind of object has slabs of its own, so that what is left behind is seen.
+        match kind {
+            Kind::Stock | Kind::UserMode => (format!("slab_nomerge {words}"), GUEST_SECONDS + more),
+            Kind::Checking => (
+                format!("slab_nomerge patience={PATIENCE} {words}"),
+                CHECKED_SECONDS + more,
             ),
         }
     }
 
     /// The machine that it takes. Shadows and histories of objects are memory, too.
-    fn machine(self) -> [&'static str; 8] {
-        match self {
-            Self::Tests | Self::Soak(_) => parallel("768"),
-            Self::Checked | Self::Fuzz { .. } => parallel("2048"),
+    fn machine(self, kind: Kind) -> Machine {
+        match (kind, self) {
+            (Kind::Stock, _) => Machine::Parallel(768),
+            (Kind::Checking, Self::Tests) => Machine::Steady(2048),
+            (Kind::Checking, _) => Machine::Parallel(2048),
+            (Kind::UserMode, _) => Machine::Process,
         }
     }
 
@@ -96,11 +97,6 @@ impl Mission {
             Self::Fuzz { .. } => "fuzz",
             _ => "guest",
         }
-    }
-
-    /// Whether the kernel knows of memory that nobody refers to.
-    fn finds_leaks(self) -> bool {
-        matches!(self, Self::Checked | Self::Fuzz { .. })
     }
 }
 
@@ -118,7 +114,7 @@ const SOAK: &str = "minutes of traffic leave the memory as it was";
 /// The one test of a fuzzer's run.
 const FUZZ: &str = "calls of chance do no harm";
 
-/// What a kernel is asked in the end that knows.
+/// What a kernel is asked in the end that knows of memory that nobody refers to.
 const LEAKS: [&str; 2] = [
     "nothing leaks while the module is there",
     "no memory is left without an owner",
@@ -126,7 +122,6 @@ const LEAKS: [&str; 2] = [
 
 /// Compiles them.
 pub(super) fn compile() -> Result<Programs, String> {
-    fs::create_dir_all(directory()).map_err(at(&directory()))?;
     let narrow = match NARROW_NEED.meet() {
         Ok(()) => Some(compile_to("init32", &["-m32", "-Wno-psabi"])?),
         Err(why) => {
@@ -138,7 +133,14 @@ pub(super) fn compile() -> Result<Programs, String> {
     Ok(Programs { init, narrow })
 }
 
+/// Compiles them for a kernel that runs no programs of 32 bits.
+pub(super) fn compile_wide() -> Result<Programs, String> {
+    let init = compile_to("init", &[])?;
+    Ok(Programs { init, narrow: None })
+}
+
 fn compile_to(name: &str, options: &[&str]) -> Result<PathBuf, String> {
+    fs::create_dir_all(directory()).map_err(at(&directory()))?;
     let program = directory().join(name);
     let mut gcc = Command::new("gcc");
     gcc.args([
@@ -174,7 +176,7 @@ pub(super) fn run(
     system: &Path,
     mission: Mission,
 ) -> Result<String, String> {
-    let release = &module.kernel.release;
+    let Kernel { release, kind, .. } = &module.kernel;
     let began = Instant::now();
     let guest = Guest {
         module,
@@ -182,10 +184,10 @@ pub(super) fn run(
         system,
         homa: &paths::homa_for_tests(),
     };
-    let (words, seconds) = mission.order();
-    let (said, log) = guest.boot(&mission.machine(), mission.name(), &words, seconds)?;
+    let (words, seconds) = mission.order(*kind);
+    let (said, log) = guest.boot(mission.machine(*kind), mission.name(), &words, seconds)?;
     let seconds = began.elapsed().as_secs();
-    let tests = expected(mission, programs.narrow.is_some())?;
+    let tests = expected(mission, *kind, programs.narrow.is_some())?;
     judge(&said, &tests).map_err(|why| format!("{release}: {why}; see {}", log.display()))?;
     let version = value_of(&said, "kernel").unwrap_or(release);
     let count = tests.len();
@@ -240,26 +242,12 @@ pub(super) struct Guest<'a> {
     pub(super) homa: &'a Path,
 }
 
-/// A machine of two processors and so many megabytes, as fast as it can be.
-const fn parallel(megabytes: &'static str) -> [&'static str; 8] {
-    [
-        "-accel",
-        "tcg,thread=multi",
-        "-cpu",
-        "max",
-        "-smp",
-        "2",
-        "-m",
-        megabytes,
-    ]
-}
-
 impl Guest<'_> {
     /// Everything that the guest says until it switches itself off, and the file that has it too,
     /// called after `name`. `words` tell kernel and first program what is wanted.
     pub(super) fn boot(
         &self,
-        machine: &[&str],
+        machine: Machine,
         name: &str,
         words: &str,
         seconds: u32,
@@ -267,24 +255,11 @@ impl Guest<'_> {
         let release = &self.module.kernel.release;
         let archive = directory().join(format!("guest-{release}.cpio"));
         fs::write(&archive, self.pack()?).map_err(at(&archive))?;
-        let mut emulator = Command::new("timeout");
-        emulator
-            .arg(seconds.to_string())
-            .arg("qemu-system-x86_64")
-            .args(machine)
-            .args(["-nodefaults", "-serial", "stdio"])
-            .args(["-display", "none", "-no-reboot", "-kernel"])
-            .arg(self.system.join(format!("boot/vmlinuz-{release}")))
-            .arg("-initrd")
-            .arg(&archive)
-            .args([
-                "-append",
-                &format!("console=ttyS0 panic=-1 oops=panic no_timer_check quiet {words}"),
-            ])
-            .stdin(Stdio::null());
-        let output = emulator
+        let image = self.system.join(format!("boot/vmlinuz-{release}"));
+        let output = machine
+            .boot(&image, &archive, words, seconds)
             .output()
-            .map_err(|error| format!("qemu-system-x86_64 did not start: {error}"))?;
+            .map_err(|error| format!("the machine did not start: {error}"))?;
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said).replace('\r', "");
         let log = directory().join(format!("{name}-{release}.log"));
@@ -353,13 +328,13 @@ fn inside(path: &Path) -> String {
 }
 
 /// The names of the tests of a mission, by the tables in the sources.
-fn expected(mission: Mission, narrow: bool) -> Result<BTreeSet<String>, String> {
+fn expected(mission: Mission, kind: Kind, narrow: bool) -> Result<BTreeSet<String>, String> {
     let mut names: BTreeSet<String> = ALWAYS.iter().map(ToString::to_string).collect();
-    if mission.finds_leaks() {
+    if kind == Kind::Checking {
         names.extend(LEAKS.map(str::to_owned));
     }
     let only = match mission {
-        Mission::Tests | Mission::Checked => None,
+        Mission::Tests => None,
         Mission::Soak(_) => Some(SOAK),
         Mission::Fuzz { .. } => Some(FUZZ),
     };
@@ -428,7 +403,7 @@ mod tests {
 
     #[test]
     fn every_table_of_the_guest_is_found() {
-        let expected = expected(Mission::Tests, true).unwrap();
+        let expected = expected(Mission::Tests, Kind::Stock, true).unwrap();
         for name in [
             "all_lengths_survive_losses",
             "options_are_checked",

@@ -7,9 +7,12 @@ mod calls;
 mod checkpatch;
 mod debug;
 mod guest;
+mod machine;
 mod module;
 mod object;
+mod own;
 mod package;
+mod uml;
 
 use std::env;
 use std::fs;
@@ -33,10 +36,14 @@ const BUILD_PACKAGES: &[&str] = &[
     "linux-headers-6.12-amd64",
 ];
 
+/// What tests are compiled with.
+const TEST_PROGRAMS: Need = Need::Packages(&["libc6-dev"]);
+
 /// What building and testing take.
 pub(crate) const TEST_NEEDS: &[Need] = &[
     Need::Packages(BUILD_PACKAGES),
-    Need::Packages(&["qemu-system-x86", "libc6-dev"]),
+    Need::Packages(&["qemu-system-x86"]),
+    TEST_PROGRAMS,
 ];
 
 /// `cargo xtask kernel`: the module for every kernel.
@@ -61,9 +68,7 @@ pub(crate) fn test() -> Result<(), String> {
 
 /// Builds the module and measures it in every kernel.
 pub(crate) fn bench() -> Result<(), String> {
-    for need in TEST_NEEDS {
-        need.meet()?;
-    }
+    meet(TEST_NEEDS)?;
     in_every_kernel(bench::run)
 }
 
@@ -87,27 +92,53 @@ pub(crate) const PACKAGE_NEEDS: &[Need] = &[
 
 /// `cargo xtask kernel-test --soak MINUTES`: traffic for so long in every kernel, one after another.
 pub(crate) fn soak(minutes: u32) -> Result<(), String> {
-    prepare()?;
+    prepare(TEST_NEEDS)?;
     try_in_every_kernel(Mission::Soak(minutes))
 }
 
 /// `cargo xtask kernel-debug`: the tests, and calls of chance, in a kernel that checks what it does.
 pub(crate) fn debug(seed: u32) -> Result<(), String> {
-    prepare()?;
-    debug::NEED.meet()?;
+    prepare(TEST_NEEDS)?;
+    own::NEED.meet()?;
     let programs = guest::compile()?;
-    let (module, system) = debug::build()?;
-    for mission in [Mission::Checked, Mission::Fuzz { seed }] {
+    let (module, system) = debug::KERNEL.build()?;
+    for mission in [Mission::Tests, Mission::Fuzz { seed }] {
         println!("   {}", guest::run(&module, &programs, &system, mission)?);
     }
     Ok(())
 }
 
+/// What User-Mode Linux takes.
+const USER_MODE_NEEDS: &[Need] = &[Need::Packages(BUILD_PACKAGES), TEST_PROGRAMS, own::NEED];
+
+/// `cargo xtask kernel-uml`: the tests in a kernel that is a program of this system.
+pub(crate) fn user_mode() -> Result<(), String> {
+    prepare(USER_MODE_NEEDS)?;
+    let programs = guest::compile_wide()?;
+    let (module, system) = uml::KERNEL.build()?;
+    println!(
+        "   {}",
+        guest::run(&module, &programs, &system, Mission::Tests)?
+    );
+    Ok(())
+}
+
+/// `cargo xtask kernel-uml --bench`: figures in time.
+pub(crate) fn user_mode_bench() -> Result<(), String> {
+    meet(USER_MODE_NEEDS)?;
+    let programs = guest::compile_wide()?;
+    let (module, system) = uml::KERNEL.build()?;
+    println!("   {}", bench::run(&module, &programs, &system)?);
+    Ok(())
+}
+
+fn meet(needs: &[Need]) -> Result<(), String> {
+    needs.iter().try_for_each(Need::meet)
+}
+
 /// What the step `kernel` of `cargo xtask test` has done when it comes to [`test()`].
-fn prepare() -> Result<(), String> {
-    for need in TEST_NEEDS {
-        need.meet()?;
-    }
+fn prepare(needs: &[Need]) -> Result<(), String> {
+    meet(needs)?;
     let mut cargo = Command::new("cargo");
     cargo
         .args(["build", "--package", "homa-cli", "--quiet"])
@@ -156,8 +187,25 @@ struct Kernel {
     /// What `uname -r` says.
     release: String,
     headers: PathBuf,
-    /// Whether people run it: for those the module has to be small.
-    is_stock: bool,
+    kind: Kind,
+}
+
+/// What a kernel is, and where it runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// One that people run: for those the module has to be small.
+    Stock,
+    /// One of ours that checks what it does.
+    Checking,
+    /// One of ours that is a program of this system.
+    UserMode,
+}
+
+impl Kind {
+    /// What make has to be told of the machine that it is for.
+    fn architecture(self) -> Option<&'static str> {
+        (self == Self::UserMode).then_some("ARCH=um")
+    }
 }
 
 /// Names the one series that is wanted, as 6.12; without it all are.
@@ -195,7 +243,7 @@ fn all_kernels() -> Result<Vec<Kernel>, String> {
         let kernel = Kernel {
             release: release.to_owned(),
             headers: entry.path(),
-            is_stock: true,
+            kind: Kind::Stock,
         };
         let series = |kernel: &Kernel| numbers(&kernel.release)[..2].to_vec();
         match found.iter_mut().find(|old| series(old) == series(&kernel)) {

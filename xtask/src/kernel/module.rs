@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Kernel, at, directory, run, source};
+use super::{Kernel, Kind, at, directory, run, source};
 
 /// A module that is built.
 pub(super) struct Module {
@@ -34,7 +34,8 @@ pub(super) fn build(kernel: Kernel, object: &Path) -> Result<Module, String> {
     let mut make = Command::new("make");
     make.args(["-s", "W=1", "-C"])
         .arg(&place)
-        .arg(format!("KERNEL={}", kernel.headers.display()));
+        .arg(format!("KERNEL={}", kernel.headers.display()))
+        .args(kernel.kind.architecture());
     quiet(&run(&mut make)?)?;
     let stripped = place.join("stripped/homa.ko");
     fs::create_dir_all(place.join("stripped")).map_err(at(&place))?;
@@ -46,7 +47,7 @@ pub(super) fn build(kernel: Kernel, object: &Path) -> Result<Module, String> {
         .arg(&stripped)
         .arg(place.join("homa.ko")))?;
     let bytes = fs::metadata(&stripped).map_err(at(&stripped))?.len();
-    if kernel.is_stock && bytes >= BYTES_MAX {
+    if kernel.kind == Kind::Stock && bytes >= BYTES_MAX {
         return Err(format!(
             "the module has {bytes} bytes, and may have {BYTES_MAX}"
         ));
@@ -67,6 +68,7 @@ fn build_taker(kernel: &Kernel, place: &Path) -> Result<PathBuf, String> {
     make.args(["-s", "-C"])
         .arg(&kernel.headers)
         .arg(format!("M={}", place.display()))
+        .args(kernel.kind.architecture())
         .arg("modules");
     quiet(&run(&mut make)?)?;
     let module = place.join("taker.ko");

@@ -17,28 +17,36 @@ use std::process::Command;
 use super::{at, calls, directory, run};
 use crate::paths;
 
-/// Kernel addresses, no red zone, no vector registers, and the guards against speculation that
-/// Debian's kernels have. Frame pointers, which the kernels do without, since each register that is
-/// saved before one is set up is a line in the tables of whoever walks the stack: an eighth of the
-/// module. Functions are copied into their callers up to half the length that is usual (225): the
-/// copies, and the tables about the calls in them, were a fortieth of it, for which there was no room.
-const FLAGS: [&str; 15] = [
+/// No red zone, nothing that a loader of modules does not know. Frame pointers, which the kernels do
+/// without, since each register that is saved before one is set up is a line in the tables of whoever
+/// walks the stack: an eighth of the module. Functions are copied into their callers up to half the
+/// length that is usual (225): the copies, and the tables about the calls in them, were a fortieth of
+/// it, for which there was no room.
+const FLAGS: [&str; 9] = [
     "-Cforce-frame-pointers=yes",
     "-Crelocation-model=static",
-    "-Ccode-model=kernel",
     "-Cno-redzone=yes",
     "-Cforce-unwind-tables=no",
     "-Cjump-tables=no",
     "-Csymbol-mangling-version=v0",
     "-Zplt=yes",
+    "-Zmin-function-alignment=16",
+    "-Cllvm-args=-inline-threshold=120",
+];
+
+/// Kernel addresses, and the guards against speculation that Debian's kernels have.
+const GUARDS: [&str; 7] = [
+    "-Ccode-model=kernel",
     "-Zretpoline-external-thunk",
     "-Zindirect-branch-cs-prefix",
     "-Zfunction-return=thunk-extern",
     "-Zcf-protection=branch",
     "-Zpatchable-function-entry=16,16",
-    "-Zmin-function-alignment=16",
-    "-Cllvm-args=-inline-threshold=120",
+    "-Ctarget-feature=+harden-sls-ijmp,+harden-sls-ret",
 ];
+
+/// A kernel that is a program lies where programs do, and its modules anywhere.
+const ANYWHERE: [&str; 1] = ["-Ccode-model=large"];
 
 /// Has each access to memory ask the kernel's map of what may be accessed (KASAN): by a call, and not
 /// for stacks, whose frames a panic leaves without a word.
@@ -57,10 +65,21 @@ pub(super) enum Engine {
     Shipped,
     /// One whose accesses to memory a kernel with KASAN checks.
     Checked,
+    /// One for User-Mode Linux.
+    UserMode,
 }
 
-/// Guards that are features of the target.
-const TARGET_FEATURES: &str = "-Ctarget-feature=+harden-sls-ijmp,+harden-sls-ret";
+impl Engine {
+    /// What the compiler is told.
+    fn flags(self) -> Vec<&'static str> {
+        let own: &[&[&str]] = match self {
+            Self::Shipped => &[&GUARDS],
+            Self::Checked => &[&GUARDS, &CHECKS],
+            Self::UserMode => &[&ANYWHERE],
+        };
+        [&FLAGS, own.concat().as_slice()].concat()
+    }
+}
 
 /// Stands in front of the compiler. Cargo tells it to mix the directory of a crate into the names of
 /// functions, by which the compiler orders some of them; our crates get a constant.
@@ -103,6 +122,7 @@ pub(super) fn build(engine: Engine) -> Result<PathBuf, String> {
     let place = match engine {
         Engine::Shipped => directory(),
         Engine::Checked => directory().join("debug"),
+        Engine::UserMode => directory().join("uml"),
     };
     build_from(Path::new(paths::ROOT), &place, engine)
 }
@@ -144,11 +164,8 @@ fn compile(root: &Path, place: &Path, engine: Engine) -> Result<PathBuf, String>
     fs::set_permissions(&wrapper, Permissions::from_mode(0o755)).map_err(at(&wrapper))?;
     // Panics tell their place in the sources.
     let anywhere = format!("--remap-path-prefix={}=homa", root.display());
-    let mut flags = FLAGS.to_vec();
-    if engine == Engine::Checked {
-        flags.extend(CHECKS);
-    }
-    flags.extend([TARGET_FEATURES, &anywhere]);
+    let mut flags = engine.flags();
+    flags.push(&anywhere);
     let target = place.join("rust");
     let mut cargo = system("/usr/bin/cargo");
     cargo
