@@ -1,5 +1,5 @@
 //! What CI and developers run: `cargo xtask test`; the kernel module, `cargo xtask kernel`,
-//! `cargo xtask kernel-test` and `kernel-package`; and what takes long, on demand:
+//! `cargo xtask kernel-test`, `kernel-lint` and `kernel-package`; and what takes long, on demand:
 //! `cargo xtask kernel-test --bench` or `--soak`, `cargo xtask kernel-debug`, `cargo xtask kernel-uml` and
 //! `cargo xtask mutants`.
 //!
@@ -48,12 +48,13 @@ fn main() -> ExitCode {
         Some(("kernel-test", [option])) if option == "--bench" => {
             tell(steps::BUILD_RELEASE.run().and_then(|()| kernel::bench()))
         }
+        Some(("kernel-lint", [])) => test(&["kernel-lint".to_owned()]),
         Some(("kernel-package", [])) => test(&["kernel-package".to_owned()]),
         Some(("kernel-test", [])) => test(&["kernel".to_owned()]),
         Some(("kernel-test", [option, minutes])) if option == "--soak" => soak(minutes),
         Some(("kernel-test", _)) => wrong_usage("kernel-test takes no step", KERNEL_TEST_USAGE),
         _ => wrong_usage(
-            "xtask knows `test`, `mutants`, `kernel`, `kernel-test`, `kernel-package`, \
+            "xtask knows `test`, `mutants`, `kernel`, `kernel-test`, `kernel-lint`, `kernel-package`, \
              `kernel-debug` and `kernel-uml`",
             USAGE,
         ),

@@ -173,6 +173,15 @@ pub(crate) const STEPS: &[Step] = &[
         ],
     },
     Step {
+        name: "kernel-lint",
+        checks: "the kernel's own judges have nothing against the module's C",
+        needs: kernel::LINT_NEEDS,
+        work: &[Work::Function(
+            "sparse, for every kernel whose headers are here, and checkpatch",
+            kernel::lint,
+        )],
+    },
+    Step {
         name: "metrics",
         checks: "the OpenMetrics parser of Prometheus' own library reads what a server tells",
         needs: &[Need::Packages(&["python3-prometheus-client"])],

@@ -4,9 +4,9 @@
 mod archive;
 mod bench;
 mod calls;
-mod checkpatch;
 mod debug;
 mod guest;
+mod lint;
 mod machine;
 mod module;
 mod object;
@@ -49,7 +49,6 @@ pub(crate) const TEST_NEEDS: &[Need] = &[
 /// `cargo xtask kernel`: the module for every kernel.
 pub(crate) fn build() -> Result<(), String> {
     Need::Packages(BUILD_PACKAGES).meet()?;
-    checkpatch::check()?;
     for module in build_all()? {
         println!(
             "   {}: {} ({} bytes)",
@@ -60,6 +59,19 @@ pub(crate) fn build() -> Result<(), String> {
     }
     Ok(())
 }
+
+/// `cargo xtask kernel-lint`: what sparse, for every kernel, and checkpatch say of the module's C.
+pub(crate) fn lint() -> Result<(), String> {
+    for module in build_all()? {
+        lint::sparse(&module)?;
+        println!("   {}: sparse", module.kernel.release);
+    }
+    lint::checkpatch()
+}
+
+/// What that takes.
+pub(crate) const LINT_NEEDS: &[Need] =
+    &[Need::Packages(BUILD_PACKAGES), Need::Packages(&["sparse"])];
 
 /// Builds the module and tries it in every kernel.
 pub(crate) fn test() -> Result<(), String> {

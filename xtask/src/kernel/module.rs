@@ -9,11 +9,20 @@ use super::{Kernel, Kind, at, directory, run, source};
 /// A module that is built.
 pub(super) struct Module {
     pub(super) kernel: Kernel,
+    /// Where it was made.
+    place: PathBuf,
     /// Without debugging information.
     pub(super) stripped: PathBuf,
     pub(super) bytes: u64,
     /// The module of a test that has Homa's protocol.
     pub(super) taker: PathBuf,
+}
+
+impl Module {
+    /// Makes it again, where more is asked of that than a module.
+    pub(super) fn make(&self) -> Command {
+        make(&self.kernel, &self.place)
+    }
 }
 
 /// Where a module for a stock kernel, without debugging information, has to stay below, in bytes.
@@ -31,12 +40,7 @@ pub(super) fn build(kernel: Kernel, object: &Path) -> Result<Module, String> {
     copy_sources(&[source("shim"), source("include")], &place)?;
     let core = place.join(CORE);
     copy_if_new(object, &core)?;
-    let mut make = Command::new("make");
-    make.args(["-s", "W=1", "-C"])
-        .arg(&place)
-        .arg(format!("KERNEL={}", kernel.headers.display()))
-        .args(kernel.kind.architecture());
-    quiet(&run(&mut make)?)?;
+    quiet(&run(make(&kernel, &place).arg("W=1"))?)?;
     let stripped = place.join("stripped/homa.ko");
     fs::create_dir_all(place.join("stripped")).map_err(at(&place))?;
     // Names that no relocation needs go, too, and types, and compilers; who wants them in a trace loads what was not
@@ -55,10 +59,21 @@ pub(super) fn build(kernel: Kernel, object: &Path) -> Result<Module, String> {
     let taker = build_taker(&kernel, &place.join("taker"))?;
     Ok(Module {
         kernel,
+        place,
         stripped,
         bytes,
         taker,
     })
+}
+
+fn make(kernel: &Kernel, place: &Path) -> Command {
+    let mut make = Command::new("make");
+    make.arg("-s")
+        .arg("-C")
+        .arg(place)
+        .arg(format!("KERNEL={}", kernel.headers.display()))
+        .args(kernel.kind.architecture());
+    make
 }
 
 /// The module of a test that loads while Homa does not.
@@ -96,7 +111,8 @@ fn copy_if_new(from: &Path, to: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn quiet(said: &str) -> Result<(), String> {
+/// That the kernel's build had nothing to say.
+pub(super) fn quiet(said: &str) -> Result<(), String> {
     let complaints: Vec<&str> = said
         .lines()
         .filter(|line| !line.is_empty() && !line.contains(HARMLESS))
