@@ -382,7 +382,7 @@ impl Engine {
     }
 
     fn publish(&mut self, published: Published) {
-        self.rules.follow(&published);
+        self.rules.follow(&published, &self.config);
         self.published = published;
     }
 }

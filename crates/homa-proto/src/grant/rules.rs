@@ -4,6 +4,7 @@
 use super::SLOTS;
 use crate::config::{Config, LEAST_GRANT_BYTES};
 use crate::learner::{ONE, Published, UNLIMITED_FROM};
+use crate::time::nanos;
 use crate::wire::Priority;
 
 /// The reference's link speed, for the pace of FIFO grants where ours is unknown.
@@ -22,9 +23,6 @@ pub(crate) struct Rules {
     pub(super) fifo_interval: Option<u64>,
     /// Nanoseconds of silence after which outstanding bytes do not count.
     pub(super) patience: Option<u64>,
-    /// `max_incoming` and `patience` as configured, where what is granted shares its level with what
-    /// comes unasked.
-    of_one_level: Option<(u64, Option<u64>)>,
     /// Unscheduled bytes that a sender is believed to send: as many as we would.
     pub(crate) promised_max: u32,
     top_scheduled: u8,
@@ -37,22 +35,19 @@ impl Rules {
             .link_bits_per_second
             .unwrap_or(ASSUMED_LINK_BITS_PER_SECOND);
         let share = u128::from(rate) * u128::from(config.fifo_grant_permille) / 1000;
-        let nanos = u128::from(config.fifo_grant_bytes) * 8_000_000_000;
+        let scaled = u128::from(config.fifo_grant_bytes) * 8_000_000_000;
         let second_highest = config.priorities.saturating_sub(2);
-        let max_incoming = u64::from(config.max_incoming_bytes);
-        let patience = config.grant_patience.map(crate::time::nanos);
         Self {
             engine: config.engine,
             slots: usize::from(config.overcommitment).min(SLOTS),
-            max_incoming,
-            of_one_level: (config.priorities == 1).then_some((max_incoming, patience)),
+            max_incoming: config.max_incoming_bytes.into(),
             spare_incoming: u64::from(config.spare_incoming_bytes),
             window: config.window_bytes,
             fifo_bytes: config.fifo_grant_bytes,
-            fifo_interval: nanos
+            fifo_interval: scaled
                 .checked_div(share)
                 .and_then(|nanos| u64::try_from(nanos).ok()),
-            patience,
+            patience: config.grant_patience.map(nanos),
             promised_max: config
                 .unscheduled_max_bytes
                 .unwrap_or(0)
@@ -70,16 +65,16 @@ impl Rules {
     /// tells the less of its sender: patience grows with it. (At 80 % load W2, of which a fourth is
     /// granted, has a p99 of short messages of 3.0 times that with eight levels. Without this queues and
     /// grants drove each other on until RPCs failed.)
-    pub(crate) fn follow(&mut self, learned: &Published) {
+    pub(crate) fn follow(&mut self, learned: &Published, config: &Config) {
         self.top_scheduled = top_scheduled(&learned.cutoffs);
-        let Some((max_incoming, patience)) = self.of_one_level else {
+        if config.priorities > 1 {
             return;
-        };
+        }
         let (ratio, one) = (u64::from(learned.granted_ratio.max(1)), u64::from(ONE));
-        let shared = max_incoming.saturating_sub(self.spare_incoming);
+        let shared = u64::from(config.max_incoming_bytes).saturating_sub(self.spare_incoming);
         let least = shared.min(u64::from(LEAST_GRANT_BYTES));
         self.max_incoming = (shared * ratio / one).max(least) + self.spare_incoming;
-        self.patience = patience.map(|nanos| nanos * one / ratio);
+        self.patience = config.grant_patience.map(|it| nanos(it) * one / ratio);
     }
 
     /// What may be outstanding whoever holds it.
@@ -163,10 +158,11 @@ mod tests {
                 ..Config::default()
             };
             let mut rules = Rules::new(&config);
-            rules.follow(&Published {
+            let learned = Published {
                 granted_ratio,
                 ..Published::first(&config)
-            });
+            };
+            rules.follow(&learned, &config);
             (rules.max_incoming, rules.patience)
         };
         assert_eq!(learned(1, 0, ONE), (400_000, Some(3_000)));
