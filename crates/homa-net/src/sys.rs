@@ -429,9 +429,9 @@ fn take_lengths(envelope: &mut Envelope, header: &libc::msghdr, length: usize, c
     envelope.length = length.min(capacity);
 }
 
-/// Makes an open /dev/net/tun the process's end of the device `name`, whose packets have no header
-/// of the driver's own.
-pub(crate) fn become_tun(tun: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+/// Makes an open /dev/net/tun the process's end of the device `name` with the number `index`, whose
+/// packets have no header of the driver's own.
+pub(crate) fn become_tun(tun: BorrowedFd<'_>, name: &str, index: u32) -> io::Result<()> {
     // SAFETY: all-zero bytes are a valid `ifreq`: an empty name and no flags.
     let mut request: libc::ifreq = unsafe { zeroed() };
     // The last byte stays zero and ends the name.
@@ -442,6 +442,10 @@ pub(crate) fn become_tun(tun: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         *place = byte as core::ffi::c_char;
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as i16;
+    // SAFETY: the kernel reads one number, which lives until the call returns.
+    let result =
+        unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFINDEX as _, &raw const index) };
+    check(result)?;
     // SAFETY: the kernel reads and writes one `ifreq`, which lives until the call returns.
     let result = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) };
     Ok(check(result).map(drop)?)

@@ -17,18 +17,18 @@ pub struct Tun {
 }
 
 impl Tun {
-    /// Makes the device `name`, which is down. Neither end ever blocks.
+    /// Makes the device `name` with the number `index`, which is down. Neither end ever blocks.
     ///
     /// # Errors
-    /// The right to manage the network is missing, there is no /dev/net/tun, or the name is taken
-    /// or longer than 15 bytes.
-    pub fn create(name: &str) -> io::Result<Self> {
+    /// The right to manage the network is missing, there is no /dev/net/tun, or the name or the
+    /// number is taken, or the name longer than 15 bytes.
+    pub fn create(name: &str, index: u32) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
         let file = options
             .custom_flags(libc::O_NONBLOCK)
             .open("/dev/net/tun")?;
-        sys::become_tun(file.as_fd(), name)?;
+        sys::become_tun(file.as_fd(), name, index)?;
         Ok(Self { file })
     }
 
@@ -62,6 +62,6 @@ mod tests {
     #[test]
     fn a_name_that_is_too_long_is_refused() {
         // Where there is no /dev/net/tun, that is the error.
-        assert!(Tun::create("a-name-of-16-byt").is_err());
+        assert!(Tun::create("a-name-of-16-byt", 100).is_err());
     }
 }

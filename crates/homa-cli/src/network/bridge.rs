@@ -16,7 +16,7 @@ use crate::cpu;
 /// `IFLA_MASTER` of linux/if_link.h: the bridge that a device is a port of.
 const IFLA_MASTER: u16 = 10;
 
-/// The number of the first host's port; the bridge is the namespace's first device.
+/// The number of the first host's port, behind that of the bridge.
 const FIRST_PORT_INDEX: u32 = INDEX + 1;
 
 /// Whether devices made from then on have addresses of IPv6, and packets of their own to make them known.

@@ -1,4 +1,4 @@
-//! The one device of a new namespace, beside loopback.
+//! The device that we make in a new namespace, beside loopback.
 
 use core::net::Ipv4Addr;
 use core::time::Duration;
@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use super::netlink::{CREATE, Request, Socket, find};
 
-/// Its number: a new namespace has device 1, which is loopback, and no other.
-pub(super) const INDEX: u32 = 2;
+/// Its number. A new namespace has device 1, which is loopback, and one for each kind of tunnel that the
+/// kernel has loaded.
+pub(super) const INDEX: u32 = 100;
 const LOOPBACK_INDEX: u32 = 1;
 
 /// The network that all addresses of a namespace are in.

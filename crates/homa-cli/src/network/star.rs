@@ -5,7 +5,7 @@ use std::{fs, io};
 
 use homa_net::tun::Tun;
 
-use super::device::{bring_up, limit_queue};
+use super::device::{INDEX, bring_up, limit_queue};
 use super::namespace::{self, Namespace};
 use crate::cpu;
 
@@ -44,7 +44,7 @@ fn lay_one(host: u8, queue_packets: u32, cpus: &str) -> io::Result<(Namespace, T
     let tun = namespace.enter(|| {
         // Without the setting packets arrive as well, only later.
         let _ = fs::write(RECEIVING_SETTING, cpus);
-        let tun = Tun::create(DEVICE)?;
+        let tun = Tun::create(DEVICE, INDEX)?;
         limit_queue(queue_packets)?;
         bring_up(&[address(host)])?;
         io::Result::Ok(tun)
