@@ -62,7 +62,7 @@ pub(crate) struct Compare {
     pub(crate) seconds: Option<Duration>,
 
     /// Turns that this time is divided into, so that whatever else the machine does hits all
-    /// protocols; without it so many that none takes more than half a minute.
+    /// protocols; without it so many that none takes more than 12 seconds.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: Option<u32>,
 
