@@ -107,8 +107,8 @@ pub(crate) struct Queue {
     /// What is further away, by time and entry.
     far: BinaryHeap<Reverse<(u64, u64, Event)>>,
     far_entered: u64,
-    /// The moment of its first.
-    far_at: Option<u64>,
+    /// The moment of its first; `u64::MAX`: there is none.
+    far_at: u64,
     count: usize,
 }
 
@@ -126,7 +126,7 @@ impl Queue {
             occupied: Occupied::EMPTY,
             far: BinaryHeap::new(),
             far_entered: 0,
-            far_at: None,
+            far_at: u64::MAX,
             count: 0,
         }
     }
@@ -141,7 +141,7 @@ impl Queue {
         } else {
             self.far_entered += 1;
             self.far.push(Reverse((at, self.far_entered, event)));
-            self.far_at = Some(self.far_at.map_or(at, |first| first.min(at)));
+            self.far_at = self.far_at.min(at);
         }
     }
 
@@ -182,7 +182,7 @@ impl Queue {
         let here = position(self.current);
         match self.occupied.next(here) {
             Some(found) => Some(self.current + (found.wrapping_sub(here) as u64) % BUCKETS),
-            None => self.far_at,
+            None => (self.count > 0).then_some(self.far_at),
         }
     }
 
@@ -192,7 +192,7 @@ impl Queue {
     pub(crate) fn pop(&mut self, until: u64) -> Option<(u64, Event)> {
         let at = self.next().filter(|&at| at <= until)?;
         self.current = at;
-        if self.far_at.is_some_and(|far| far - at < BUCKETS) {
+        if self.far_at - at < BUCKETS {
             self.fetch();
         }
         self.count -= 1;
@@ -225,7 +225,8 @@ impl Queue {
             self.far.pop();
             self.enter(position(at), event);
         }
-        self.far_at = self.far.peek().map(|Reverse((at, ..))| *at);
+        let first = self.far.peek();
+        self.far_at = first.map_or(u64::MAX, |Reverse((at, ..))| *at);
     }
 
     pub(crate) fn len(&self) -> usize {

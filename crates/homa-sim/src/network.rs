@@ -11,7 +11,30 @@ use crate::topology::{Spread, Topology};
 /// A switch and where its ports lead.
 struct Site {
     switch: Switch<u32>,
-    leads_to: Vec<u32>,
+    ways: Vec<Way>,
+}
+
+/// Where a port leads, and the nanoseconds that it takes there behind the cable.
+#[derive(Clone, Copy)]
+struct Way {
+    node: u32,
+    delay: u64,
+}
+
+impl Site {
+    /// Has a packet arrive where its port leads.
+    fn depart(&self, port: u32, departure: Departure<u32>, queue: &mut Queue) {
+        let Way { node, delay } = self.ways[port as usize];
+        let packet = departure.packet;
+        queue.push(departure.arrives_at + delay, Event::Arrive { node, packet });
+    }
+
+    /// Comes back to a port where packets wait.
+    fn come_back(&self, switch: u32, port: u32, queue: &mut Queue) {
+        if let Some(at) = self.switch.poll_timeout(port as usize) {
+            queue.push(at, Event::PortFree { switch, port });
+        }
+    }
 }
 
 pub(crate) struct Network {
@@ -35,19 +58,24 @@ impl Network {
         overhead_bytes: u32,
         receive_delays: Vec<u64>,
     ) -> Self {
+        let way = |node: u32| Way {
+            node,
+            delay: receive_delays.get(node as usize).copied().unwrap_or(0),
+        };
         let sites = (0..topology.switches()).map(|switch| {
             let ports = topology.ports(switch);
             let links: Vec<LinkConfig> = ports.iter().map(|&(link, _)| link).collect();
             Site {
                 switch: Switch::new(links, buffer),
-                leads_to: ports.into_iter().map(|(_, node)| node).collect(),
+                ways: ports.into_iter().map(|(_, node)| way(node)).collect(),
             }
         });
+        let sites = sites.collect();
         Self {
             topology,
             hosts: topology.hosts(),
             receive_delays,
-            sites: sites.collect(),
+            sites,
             overhead_bytes,
             spread: 0,
             mark_above: u64::MAX,
@@ -108,38 +136,20 @@ impl Network {
             .forward(now, port as usize, packet.priority, bytes, slot);
         match entered {
             Err(_) => return false,
-            Ok(Some(departure)) => self.depart(switch, port, departure, queue),
+            Ok(Some(departure)) => site.depart(port, departure, queue),
             Ok(None) if waits => {}
-            Ok(None) => self.come_back(switch, port, queue),
+            Ok(None) => site.come_back(switch, port, queue),
         }
         true
     }
 
     /// Has a port send what it can, and come back for the next.
     pub(crate) fn advance(&mut self, now: u64, switch: u32, port: u32, queue: &mut Queue) {
-        let polled = self.sites[switch as usize].switch.poll(now, port as usize);
-        if let Some(departure) = polled {
-            self.depart(switch, port, departure, queue);
+        let site = &mut self.sites[switch as usize];
+        if let Some(departure) = site.switch.poll(now, port as usize) {
+            site.depart(port, departure, queue);
         }
-        self.come_back(switch, port, queue);
-    }
-
-    /// Has a packet arrive where its port leads.
-    fn depart(&self, switch: u32, port: u32, departure: Departure<u32>, queue: &mut Queue) {
-        let node = self.sites[switch as usize].leads_to[port as usize];
-        let packet = departure.packet;
-        let at = departure.arrives_at + self.receive_delay(node);
-        queue.push(at, Event::Arrive { node, packet });
-    }
-
-    /// Comes back to a port where packets wait.
-    fn come_back(&self, switch: u32, port: u32, queue: &mut Queue) {
-        let at = self.sites[switch as usize]
-            .switch
-            .poll_timeout(port as usize);
-        if let Some(at) = at {
-            queue.push(at, Event::PortFree { switch, port });
-        }
+        site.come_back(switch, port, queue);
     }
 
     /// Begins to count anew at `now`.
@@ -162,7 +172,7 @@ impl Network {
 
     /// The ports of a switch that lead to hosts, with the host.
     fn edge_ports<'a>(&'a self, site: &'a Site) -> impl Iterator<Item = (usize, u32)> + 'a {
-        let ports = site.leads_to.iter().copied().enumerate();
+        let ports = site.ways.iter().map(|way| way.node).enumerate();
         ports.filter(|&(_, node)| node < self.hosts)
     }
 

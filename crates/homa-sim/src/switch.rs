@@ -9,8 +9,6 @@
 //! crowded port never takes it all. The same switch runs in virtual and in real time: what goes in
 //! carries its time, what comes out is polled for.
 
-use std::collections::VecDeque;
-
 use crate::link::{Link, LinkConfig};
 
 const LEVELS: usize = 8;
@@ -70,30 +68,93 @@ pub struct Departure<P> {
     pub arrives_at: u64,
 }
 
-/// The packets of one level at a port, and what was counted of them: all that a packet that waits
-/// touches besides the port itself, in a line of the cache.
-#[repr(align(64))]
-struct Level<P> {
-    queue: VecDeque<(P, u32)>,
-    queued_bytes: u64,
-    left_bytes: u64,
+/// "Nobody": no packet waits, or no place is free.
+const NOBODY: u32 = u32::MAX;
+
+/// A packet that waits, in the ring of its level; or a free place, in the list of those.
+#[derive(Clone, Copy)]
+struct Place<P> {
+    packet: P,
+    wire_bytes: u32,
+    /// The one that came next; behind the newest comes the oldest.
+    next: u32,
 }
 
-struct Port<P> {
-    levels: [Level<P>; LEVELS],
+/// The packets that wait at all ports. Places are used again, the last one first, so that they stay
+/// in the cache: an array for each queue is entered where it was last used a turn ago.
+struct Waiting<P> {
+    places: Vec<Place<P>>,
+    free: u32,
+}
+
+impl<P: Copy> Waiting<P> {
+    /// Adds a packet behind the newest of a ring, and answers where it is.
+    fn push(&mut self, newest: u32, packet: P, wire_bytes: u32) -> u32 {
+        let place = self.free;
+        let mut it = Place {
+            packet,
+            wire_bytes,
+            next: place,
+        };
+        if let Some(free) = self.places.get(place as usize) {
+            self.free = free.next;
+            if newest != NOBODY {
+                it.next = core::mem::replace(&mut self.places[newest as usize].next, place);
+            }
+            self.places[place as usize] = it;
+            return place;
+        }
+        let place = self.places.len() as u32;
+        it.next = match newest {
+            NOBODY => place,
+            _ => core::mem::replace(&mut self.places[newest as usize].next, place),
+        };
+        self.places.push(it);
+        place
+    }
+
+    /// Takes the oldest of a ring that has one, and answers it and which is the newest then.
+    fn pop(&mut self, newest: u32) -> (Place<P>, u32) {
+        let oldest = self.places[newest as usize].next;
+        let it = self.places[oldest as usize];
+        let newest = if oldest == newest {
+            NOBODY
+        } else {
+            self.places[newest as usize].next = it.next;
+            newest
+        };
+        self.places[oldest as usize].next = core::mem::replace(&mut self.free, oldest);
+        (it, newest)
+    }
+}
+
+/// *Design*: four lines of the cache. A packet that goes straight through touches the first two, one
+/// that waits the others too.
+#[repr(C, align(64))]
+struct Port {
     link: Link,
     /// Bytes of all queues, and since when so many.
     queued: u64,
     since: u64,
-    queue_max_bytes: u64,
     queue_byte_nanos: u64,
     /// One bit for every queue that is not empty.
     occupied: u8,
+    /// Bytes that left, by level.
+    left_bytes: [u64; LEVELS],
+    /// Bytes that wait, by level, and the packet that came last of those.
+    level_bytes: [u64; LEVELS],
+    newest: [u32; LEVELS],
+    queue_max_bytes: u64,
     /// Bytes by which the lowest level is behind its share, times 1000; below 0: ahead of it.
     debt: i64,
 }
 
-impl<P> Port<P> {
+impl Port {
+    /// Whether the link is idle and nothing waits for it.
+    fn is_idle(&self, now: u64) -> bool {
+        self.occupied == 0 && self.link.idle_at() <= now
+    }
+
     /// Has `queued` bytes wait from `now` on.
     fn set_queued(&mut self, now: u64, queued: u64) {
         self.queue_byte_nanos += self.queued * (now - self.since);
@@ -126,7 +187,8 @@ impl<P> Port<P> {
 
 /// A switch that carries packets known by `P`, a handle.
 pub struct Switch<P> {
-    ports: Vec<Port<P>>,
+    ports: Vec<Port>,
+    waiting: Waiting<P>,
     buffer: BufferConfig,
     used: u64,
     counters: SwitchCounters,
@@ -138,21 +200,23 @@ impl<P: Copy> Switch<P> {
     /// A switch with one port for each link.
     pub fn new(links: impl IntoIterator<Item = LinkConfig>, buffer: BufferConfig) -> Self {
         let ports = links.into_iter().map(|link| Port {
-            levels: core::array::from_fn(|_| Level {
-                queue: VecDeque::new(),
-                queued_bytes: 0,
-                left_bytes: 0,
-            }),
             link: Link::new(link),
             queued: 0,
             since: 0,
-            queue_max_bytes: 0,
             queue_byte_nanos: 0,
             occupied: 0,
+            left_bytes: [0; LEVELS],
+            level_bytes: [0; LEVELS],
+            newest: [NOBODY; LEVELS],
+            queue_max_bytes: 0,
             debt: 0,
         });
         Self {
             ports: ports.collect(),
+            waiting: Waiting {
+                places: Vec::new(),
+                free: NOBODY,
+            },
             buffer,
             used: 0,
             counters: SwitchCounters::default(),
@@ -178,19 +242,31 @@ impl<P: Copy> Switch<P> {
         wire_bytes: u32,
         packet: P,
     ) -> Result<(), P> {
-        let level = usize::from(priority).min(LEVELS - 1);
         let straight = self.is_idle(now, port);
+        self.enter(now, port, priority, wire_bytes, packet, straight)
+    }
+
+    /// A packet waits at a port; `straight`: for nothing, since the port is idle.
+    fn enter(
+        &mut self,
+        now: u64,
+        port: usize,
+        priority: u8,
+        wire_bytes: u32,
+        packet: P,
+        straight: bool,
+    ) -> Result<(), P> {
+        let level = usize::from(priority).min(LEVELS - 1);
         let it = &mut self.ports[port];
         let bytes = u64::from(wire_bytes);
         let free = self.buffer.bytes.saturating_sub(self.used);
         let limit = free * self.buffer.alpha_eighths / 8;
-        let queue = &mut it.levels[level];
-        if !straight && (bytes > free || queue.queued_bytes + bytes > limit) {
+        if !straight && (bytes > free || it.level_bytes[level] + bytes > limit) {
             self.counters.dropped += 1;
             return Err(packet);
         }
-        queue.queue.push_back((packet, wire_bytes));
-        queue.queued_bytes += bytes;
+        it.newest[level] = self.waiting.push(it.newest[level], packet, wire_bytes);
+        it.level_bytes[level] += bytes;
         it.set_queued(now, it.queued + bytes);
         it.occupied |= 1 << level;
         self.used += bytes;
@@ -206,6 +282,7 @@ impl<P: Copy> Switch<P> {
     ///
     /// # Errors
     /// There is no room for it: the packet comes back.
+    #[inline]
     pub fn forward(
         &mut self,
         now: u64,
@@ -215,7 +292,7 @@ impl<P: Copy> Switch<P> {
         packet: P,
     ) -> Result<Option<Departure<P>>, P> {
         if !self.is_idle(now, port) {
-            self.input(now, port, priority, wire_bytes, packet)?;
+            self.enter(now, port, priority, wire_bytes, packet, false)?;
             return Ok(None);
         }
         let level = usize::from(priority).min(LEVELS - 1);
@@ -232,7 +309,7 @@ impl<P: Copy> Switch<P> {
         packet: P,
     ) -> Departure<P> {
         let it = &mut self.ports[port];
-        it.levels[level].left_bytes += u64::from(wire_bytes);
+        it.left_bytes[level] += u64::from(wire_bytes);
         self.counters.forwarded += 1;
         Departure {
             packet,
@@ -249,10 +326,13 @@ impl<P: Copy> Switch<P> {
             return None;
         }
         let level = it.next_level(self.reserved)?;
-        let queue = &mut it.levels[level];
-        let (packet, wire_bytes) = queue.queue.pop_front()?;
-        queue.queued_bytes -= u64::from(wire_bytes);
-        if queue.queue.is_empty() {
+        let (oldest, newest) = self.waiting.pop(it.newest[level]);
+        let Place {
+            packet, wire_bytes, ..
+        } = oldest;
+        it.newest[level] = newest;
+        it.level_bytes[level] -= u64::from(wire_bytes);
+        if newest == NOBODY {
             it.occupied &= !(1 << level);
         }
         if self.reserved > 0 {
@@ -290,7 +370,7 @@ impl<P: Copy> Switch<P> {
     pub fn port_counters(&self, now: u64, port: usize) -> PortCounters {
         let it = &self.ports[port];
         PortCounters {
-            level_bytes: it.levels.each_ref().map(|level| level.left_bytes),
+            level_bytes: it.left_bytes,
             queue_max_bytes: it.queue_max_bytes,
             queue_byte_nanos: it.queue_byte_nanos + it.queued * (now - it.since),
         }
@@ -298,8 +378,7 @@ impl<P: Copy> Switch<P> {
 
     /// Whether a port's link is idle and nothing waits for it.
     pub fn is_idle(&self, now: u64, port: usize) -> bool {
-        let it = &self.ports[port];
-        it.occupied == 0 && it.link.idle_at() <= now
+        self.ports[port].is_idle(now)
     }
 
     /// Begins to count anew at `now`; a port that something came to after that, at that moment.
@@ -308,7 +387,7 @@ impl<P: Copy> Switch<P> {
         for it in &mut self.ports {
             it.set_queued(now.max(it.since), it.queued);
             (it.queue_max_bytes, it.queue_byte_nanos) = (0, 0);
-            it.levels.iter_mut().for_each(|level| level.left_bytes = 0);
+            it.left_bytes = [0; LEVELS];
         }
     }
 
@@ -382,7 +461,7 @@ mod tests {
             let mut of_lowest = 0;
             for _ in 0..packets {
                 for (level, &always) in levels.iter().enumerate() {
-                    let has = switch.ports[0].levels[level].queue.len() as u32;
+                    let has = (switch.ports[0].level_bytes[level] / 500) as u32;
                     (has..always).for_each(|it| {
                         switch.input(now, 0, level as u8, 500, it).unwrap();
                     });
