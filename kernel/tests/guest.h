@@ -130,8 +130,21 @@ int start_far_echo(int family, int port);
 void echo_once(struct homa_socket *s, const struct address *to, size_t length,
 	       unsigned int seed);
 
-/* traffic.c: the packets in which a response of half a megabyte comes. */
+/* lengths.c: lengths of messages, and messages of each of them to a server. */
+#define LENGTHS 14
+extern const size_t lengths[LENGTHS];
+void echo_lengths(int family, const char *far, int port);
+/* A line of /proc/net/homa_metrics, of this namespace. */
+unsigned long metric(const char *name);
+/* The packets in which a response of half a megabyte comes, */
 unsigned long packets_of_a_long_response(int family, const char *far, int port);
+/* which are so many of full length, */
+#define PACKETS_V4 352
+#define PACKETS_V6 357
+/* and tests of how they travel; @port: where a server is started. */
+void long_messages_travel_as_one(int port);
+void long_messages_are_cut(int port);
+void cut_messages_are_joined(int port);
 
 extern const struct test traffic_tests[];
 extern const struct test udp_tests[];

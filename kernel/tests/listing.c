@@ -104,28 +104,11 @@ static void others_see_their_own_sockets_only(void)
 	socket_close(&s);
 }
 
-static unsigned long long metric(const char *name)
-{
-	FILE *file = fopen("/proc/net/homa_metrics", "r");
-	unsigned long long value;
-	char line[256], found[64];
-
-	CHECK(file);
-	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "%63s %llu", found, &value) == 2 &&
-		    !strcmp(found, name)) {
-			fclose(file);
-			return value;
-		}
-	}
-	FAIL("no %s", name);
-}
-
 /* Far more RPCs than there is room for at first: all arrive nevertheless. */
 static void tables_grow_ahead_of_need(void)
 {
 	struct address to = address_of(NEAR_V4, PORT);
-	unsigned long long before = metric("table_refills");
+	unsigned long before = metric("table_refills");
 	struct homa_socket s, client;
 	uint8_t bytes[100] = {};
 	unsigned int i;

@@ -9,23 +9,11 @@
 
 #include "guest.h"
 
-/* A byte, about a packet, what is sent unasked, and pages, and the longest. */
-static const size_t lengths[] = { 1, 100, 1424, 1425, 5000, 39999, 40001,
-				  65536, 65537, 131072, 500000, 1000000 };
-
-#define LENGTHS (sizeof(lengths) / sizeof(lengths[0]))
-
+/* Has messages of every length come back from a server. */
 static void echo_all(int family, const char *far, int port)
 {
-	struct address to = address_of(far, port);
-	struct homa_socket s;
-	size_t i;
-
 	start_far_echo(family, port);
-	socket_open(&s, family, 0);
-	for (i = 0; i < LENGTHS; i++)
-		echo_once(&s, &to, lengths[i], i + 1);
-	socket_close(&s);
+	echo_lengths(family, far, port);
 }
 
 static void all_lengths_go_both_ways_over_ipv4(void)
@@ -175,67 +163,19 @@ static void ready_messages_wait_for_room_in_the_region(void)
 	socket_close(&s);
 }
 
-/* A line of /proc/net/homa_metrics, of this namespace. */
-static unsigned long metric(const char *name)
-{
-	FILE *file = fopen("/proc/net/homa_metrics", "r");
-	char line[200], found[100];
-	unsigned long value = 0;
-
-	CHECK(file);
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "%99s %lu", found, &value) == 2 &&
-		    !strcmp(found, name))
-			break;
-	CHECK(!strcmp(found, name));
-	fclose(file);
-	return value;
-}
-
-unsigned long packets_of_a_long_response(int family, const char *far, int port)
-{
-	struct address to = address_of(far, port);
-	unsigned long before;
-	struct homa_socket s;
-
-	socket_open(&s, family, 0);
-	echo_once(&s, &to, 100, 1);
-	before = metric("packets_received");
-	echo_once(&s, &to, 500000, 2);
-	socket_close(&s);
-	return metric("packets_received") - before;
-}
-
-/* 352 packets of full length; some 40 are grants of the server. */
 static void packets_of_a_message_travel_as_one(void)
 {
-	start_far_echo(AF_INET6, 109);
-	CHECK(packets_of_a_long_response(AF_INET, FAR_V4, 109) < 200);
-	CHECK(packets_of_a_long_response(AF_INET6, FAR_V6, 109) < 200);
+	long_messages_travel_as_one(109);
 }
 
 static void they_are_cut_for_devices_that_cannot_take_them(void)
 {
-	start_far_echo(AF_INET6, 110);
-	net_gso_max(3000);
-	CHECK(packets_of_a_long_response(AF_INET, FAR_V4, 110) >= 352);
-	CHECK(packets_of_a_long_response(AF_INET6, FAR_V6, 110) >= 357);
-	echo_all(AF_INET, FAR_V4, 111);
-	net_gso_max(65536);
+	long_messages_are_cut(110);
 }
 
-/* How many depends on when the device is polled. */
 static void cut_packets_are_joined_on_arrival(void)
 {
-	start_far_echo(AF_INET6, 112);
-	net_gro(true);
-	CHECK(packets_of_a_long_response(AF_INET, FAR_V4, 112) < 352);
-	CHECK(packets_of_a_long_response(AF_INET6, FAR_V6, 112) < 357);
-	echo_all(AF_INET, FAR_V4, 113);
-	net_loss(3);
-	echo_all(AF_INET6, FAR_V6, 114);
-	net_loss(0);
-	net_gro(false);
+	cut_messages_are_joined(112);
 }
 
 /* Packets that this namespace passed on. */
@@ -264,14 +204,15 @@ static void a_host_that_forwards_cuts_what_it_joined(void)
 	net_far();
 	joined = forwarded();
 	net_near();
-	CHECK(packets_of_a_long_response(AF_INET, BEYOND_V4, 115) < 352);
+	CHECK(packets_of_a_long_response(AF_INET, BEYOND_V4, 115) <
+	      PACKETS_V4);
 	net_far();
 	joined = forwarded() - joined;
 	net_beyond();
 	cut = metric("packets_received");
 	net_near();
 	/* Those of the way back were forwarded, too. */
-	CHECK(cut >= 352 && joined < cut);
+	CHECK(cut >= PACKETS_V4 && joined < cut);
 	net_gro(false);
 }
 

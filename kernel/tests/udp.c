@@ -18,33 +18,16 @@
 
 #include "guest.h"
 
-static const size_t lengths[] = { 1,     100,	1416,  1417,   5000,
-				  39999, 40001, 65537, 500000, 1000000 };
-
-#define LENGTHS (sizeof(lengths) / sizeof(lengths[0]))
-
-static void echo_all(int family, const char *far, int port)
-{
-	struct address to = address_of(far, port);
-	struct homa_socket s;
-	size_t i;
-
-	socket_open(&s, family, 0);
-	for (i = 0; i < LENGTHS; i++)
-		echo_once(&s, &to, lengths[i], i + 1);
-	socket_close(&s);
-}
-
 static void the_module_talks_udp_with_itself(void)
 {
 	sockets_use_udp = true;
 	start_far_echo(AF_INET, 400);
-	echo_all(AF_INET, FAR_V4, 400);
+	echo_lengths(AF_INET, FAR_V4, 400);
 	start_far_echo(AF_INET6, 401);
-	echo_all(AF_INET6, FAR_V6, 401);
+	echo_lengths(AF_INET6, FAR_V6, 401);
 	/* A socket for IPv6 serves IPv4, too. */
-	echo_all(AF_INET, FAR_V4, 401);
-	echo_all(AF_INET6, "::ffff:" FAR_V4, 401);
+	echo_lengths(AF_INET, FAR_V4, 401);
+	echo_lengths(AF_INET6, "::ffff:" FAR_V4, 401);
 }
 
 static void the_module_talks_udp_through_losses(void)
@@ -52,42 +35,26 @@ static void the_module_talks_udp_through_losses(void)
 	sockets_use_udp = true;
 	net_loss(3);
 	start_far_echo(AF_INET, 402);
-	echo_all(AF_INET, FAR_V4, 402);
+	echo_lengths(AF_INET, FAR_V4, 402);
 	net_loss(0);
 }
 
 static void packets_of_a_message_travel_as_one_in_udp(void)
 {
 	sockets_use_udp = true;
-	start_far_echo(AF_INET6, 403);
-	CHECK(packets_of_a_long_response(AF_INET, FAR_V4, 403) < 200);
-	CHECK(packets_of_a_long_response(AF_INET6, FAR_V6, 403) < 200);
+	long_messages_travel_as_one(403);
 }
 
 static void they_are_cut_in_udp_for_devices_that_cannot_take_them(void)
 {
 	sockets_use_udp = true;
-	start_far_echo(AF_INET6, 404);
-	net_gso_max(3000);
-	CHECK(packets_of_a_long_response(AF_INET, FAR_V4, 404) >= 352);
-	CHECK(packets_of_a_long_response(AF_INET6, FAR_V6, 404) >= 357);
-	echo_all(AF_INET, FAR_V4, 404);
-	echo_all(AF_INET6, FAR_V6, 404);
-	net_gso_max(65536);
+	long_messages_are_cut(404);
 }
 
 static void cut_packets_are_joined_on_arrival_in_udp(void)
 {
 	sockets_use_udp = true;
-	start_far_echo(AF_INET6, 405);
-	net_gro(true);
-	CHECK(packets_of_a_long_response(AF_INET, FAR_V4, 405) < 352);
-	CHECK(packets_of_a_long_response(AF_INET6, FAR_V6, 405) < 357);
-	echo_all(AF_INET, FAR_V4, 405);
-	net_loss(3);
-	echo_all(AF_INET6, FAR_V6, 405);
-	net_loss(0);
-	net_gro(false);
+	cut_messages_are_joined(405);
 }
 
 /* Runs `homa` in this namespace; @told: where its standard output goes. */
@@ -125,9 +92,9 @@ static void a_client_of_the_module_calls_user_space(void)
 {
 	sockets_use_udp = true;
 	start_far_user(FAR_V4 ":410");
-	echo_all(AF_INET, FAR_V4, 410);
+	echo_lengths(AF_INET, FAR_V4, 410);
 	start_far_user("[" FAR_V6 "]:411");
-	echo_all(AF_INET6, FAR_V6, 411);
+	echo_lengths(AF_INET6, FAR_V6, 411);
 }
 
 static void a_client_of_the_module_calls_user_space_through_losses(void)
@@ -135,7 +102,7 @@ static void a_client_of_the_module_calls_user_space_through_losses(void)
 	sockets_use_udp = true;
 	net_loss(3);
 	start_far_user(FAR_V4 ":412");
-	echo_all(AF_INET, FAR_V4, 412);
+	echo_lengths(AF_INET, FAR_V4, 412);
 	net_loss(0);
 }
 
