@@ -3,6 +3,9 @@
 //! A virtual processor that has nothing to do is taken away, and coming back takes as long as
 //! several round trips, more or less by chance. A thread of the idle class lets every other thread
 //! pass at once, and so keeps the processor without taking anything from what is measured.
+//!
+//! Not where there is one processor: one end of what is measured always has something to do there, and
+//! a kernel without preemption leaves the processor to such a thread until its next tick.
 
 use core::hint;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +27,11 @@ pub(crate) struct Awake {
 }
 
 impl Awake {
-    /// Starts a thread on each processor. Where the idle class is not to be had, there is none.
+    /// Starts a thread on each processor. Where the idle class is not to be had, there is none; nor
+    /// where there is one processor.
     pub(crate) fn keep(cpus: &[usize]) -> Self {
+        let alone = thread::available_parallelism().is_ok_and(|count| count.get() == 1);
+        let cpus = if alone { &[] } else { cpus };
         let done = Arc::new(AtomicBool::new(false));
         let threads = cpus.iter().map(|number| {
             let (done, number) = (Arc::clone(&done), *number);
