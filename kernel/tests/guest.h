@@ -63,12 +63,17 @@ void net_gro(bool on);
 void net_beyond_make(void);
 void net_beyond(void);
 void link_up(const char *link);
+/* The namespace in which the machine has a cable to another one. */
+void net_neighbour_make(void);
+void net_neighbour(void);
 
 #define NEAR_V4 "10.99.0.1"
 #define FAR_V4 "10.99.0.2"
 #define BEYOND_V4 "10.97.0.2"
+#define NEIGHBOUR_V4 "10.96.0.1"
 #define NEAR_V6 "fd99::1"
 #define FAR_V6 "fd99::2"
+#define NEIGHBOUR_V6 "fd96::1"
 
 /* load.c: the module comes and goes. */
 int load(const char *file);
@@ -160,5 +165,6 @@ extern const struct test listing_tests[];
 extern const struct test hostile_tests[];
 extern const struct test race_tests[];
 extern const struct test bench_tests[];
+extern const struct test neighbour_tests[];
 
 #endif /* GUEST_H */

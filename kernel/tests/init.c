@@ -113,7 +113,8 @@ static void load_all(void)
 {
 	static const char *const names[] = { "/veth.ko", "/sch_netem.ko",
 					     "/udp_tunnel.ko",
-					     "/ip6_udp_tunnel.ko" };
+					     "/ip6_udp_tunnel.ko",
+					     "/e1000.ko" };
 	size_t i;
 
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -257,6 +258,10 @@ static void run_every_test(void)
 	run_tests(setting_tests);
 	run_tests(listing_tests);
 	run_tests(race_tests);
+	if (getenv("neighbour")) {
+		net_neighbour_make();
+		run_tests(neighbour_tests);
+	}
 	run_tests(bench_tests);
 }
 
@@ -292,7 +297,8 @@ static void run_mission(void)
 /*
  * The kernel hands words on that it does not know: "bench" asks for figures;
  * "rounds=NUMBER" and "seconds=NUMBER" of that, "soak=MINUTES", "fuzz=SECONDS",
- * "seed=NUMBER", "patience=TIMES" and "end=off" stand in the environment.
+ * "seed=NUMBER", "patience=TIMES", "neighbour=1" and "end=off" stand in the
+ * environment.
  */
 int main(int argc, char **argv)
 {

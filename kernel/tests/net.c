@@ -35,7 +35,12 @@
 #define FORWARD_V4 "10.97.0.1"
 #define BEYOND_LINK "beyond0"
 
-static int near_ns = -1, far_ns = -1, beyond_ns = -1;
+/* To the machine that runs this one. */
+#define NEIGHBOUR_LINK "eth0"
+#define OWN_V4 "10.96.0.2"
+#define OWN_V6 "fd96::2"
+
+static int near_ns = -1, far_ns = -1, beyond_ns = -1, neighbour_ns = -1;
 static pid_t far_keeper;
 
 /* A netlink request under construction. */
@@ -411,4 +416,55 @@ void net_beyond_make(void)
 	route_add(NEAR_V4, FORWARD_V4);
 	net_near();
 	route_add(BEYOND_V4, FAR_V4);
+}
+
+void net_neighbour(void)
+{
+	if (setns(neighbour_ns, CLONE_NEWNET))
+		FAIL("no way to the neighbour's namespace");
+}
+
+static void device_move(const char *link, int ns)
+{
+	struct ifinfomsg head = { .ifi_index = if_nametoindex(link) };
+	struct request r;
+
+	request_begin(&r, RTM_NEWLINK, 0, &head, sizeof(head));
+	request_add(&r, IFLA_NET_NS_FD, &ns, sizeof(ns));
+	request_send(&r);
+}
+
+/* Real devices take seconds to come up. */
+static void await_way_to(const char *text)
+{
+	struct address to = address_of(text, 9);
+	int fd = socket(to.storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int tries = 0;
+
+	while (connect(fd, (struct sockaddr *)&to.storage, to.length)) {
+		if (++tries == 200)
+			FAIL("no way to %s: %s", text, strerror(errno));
+		usleep(50000);
+	}
+	close(fd);
+}
+
+/*
+ * The neighbour's processes run when the machine below lets them: they are not
+ * given up soon. The namespace ends with us.
+ */
+void net_neighbour_make(void)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", ns_make());
+	neighbour_ns = ns_open(path);
+	device_move(NEIGHBOUR_LINK, neighbour_ns);
+	net_neighbour();
+	write_file("/proc/sys/net/homa/timeout_ticks", "10000");
+	address_add(NEIGHBOUR_LINK, OWN_V4);
+	address_add(NEIGHBOUR_LINK, OWN_V6);
+	link_up(NEIGHBOUR_LINK);
+	await_way_to(NEIGHBOUR_V6);
+	net_near();
 }

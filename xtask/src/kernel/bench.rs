@@ -40,6 +40,7 @@ pub(super) fn run(module: &Module, programs: &Programs, system: &Path) -> Result
         programs,
         system,
         homa: &paths::homa(),
+        neighbour: false,
     };
     let (said, log) = guest.boot(machine, "bench", words, GUEST_SECONDS)?;
     let mut files = Vec::new();

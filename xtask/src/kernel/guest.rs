@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::archive::Archive;
 use super::machine::Machine;
 use super::module::Module;
+use super::neighbour;
 use super::{Kernel, Kind, at, directory, source};
 use crate::needs::Need;
 use crate::paths;
@@ -89,6 +90,18 @@ impl Mission {
             (Kind::Checking, _) => Machine::Parallel(2048),
             (Kind::UserMode, _) => Machine::Process,
         }
+    }
+
+    /// Whether another machine takes part, where one can be had.
+    fn has_neighbour(self, kind: Kind) -> bool {
+        if (self, kind) != (Self::Tests, Kind::Stock) {
+            return false;
+        }
+        let met = neighbour::NEEDS.iter().try_for_each(Need::meet);
+        if let Err(why) = &met {
+            println!("   what takes another machine is left out: {why}");
+        }
+        met.is_ok()
     }
 
     /// What its log is called.
@@ -183,11 +196,12 @@ pub(super) fn run(
         programs,
         system,
         homa: &paths::homa_for_tests(),
+        neighbour: mission.has_neighbour(*kind),
     };
     let (words, seconds) = mission.order(*kind);
     let (said, log) = guest.boot(mission.machine(*kind), mission.name(), &words, seconds)?;
     let seconds = began.elapsed().as_secs();
-    let tests = expected(mission, *kind, programs.narrow.is_some())?;
+    let tests = expected(mission, *kind, programs.narrow.is_some(), guest.neighbour)?;
     judge(&said, &tests).map_err(|why| format!("{release}: {why}; see {}", log.display()))?;
     let version = value_of(&said, "kernel").unwrap_or(release);
     let count = tests.len();
@@ -240,6 +254,8 @@ pub(super) struct Guest<'a> {
     pub(super) system: &'a Path,
     /// The program `homa`.
     pub(super) homa: &'a Path,
+    /// Whether there is another machine for it to talk to.
+    pub(super) neighbour: bool,
 }
 
 impl Guest<'_> {
@@ -256,8 +272,16 @@ impl Guest<'_> {
         let archive = directory().join(format!("guest-{release}.cpio"));
         fs::write(&archive, self.pack()?).map_err(at(&archive))?;
         let image = self.system.join(format!("boot/vmlinuz-{release}"));
+        let mut machine = if self.neighbour {
+            let words = format!("{words} {}", neighbour::WORD);
+            let place = directory().join("neighbour");
+            fs::create_dir_all(&place).map_err(at(&place))?;
+            let alone = machine.boot(&image, &archive, &words, seconds);
+            neighbour::beside(&alone, self.homa, &place)
+        } else {
+            machine.boot(&image, &archive, words, seconds)
+        };
         let output = machine
-            .boot(&image, &archive, words, seconds)
             .output()
             .map_err(|error| format!("the machine did not start: {error}"))?;
         let said = [output.stdout, output.stderr].concat();
@@ -282,7 +306,8 @@ impl Guest<'_> {
         pack_homa(&mut archive, self.homa)?;
         let release = &self.module.kernel.release;
         let modules = self.system.join(format!("lib/modules/{release}/kernel"));
-        for name in MODULES {
+        let driver = self.neighbour.then_some(neighbour::DRIVER);
+        for name in MODULES.into_iter().chain(driver) {
             let plain = modules.join(name);
             let packed = modules.join(format!("{name}.xz"));
             let path = if plain.exists() { plain } else { packed };
@@ -328,7 +353,12 @@ fn inside(path: &Path) -> String {
 }
 
 /// The names of the tests of a mission, by the tables in the sources.
-fn expected(mission: Mission, kind: Kind, narrow: bool) -> Result<BTreeSet<String>, String> {
+fn expected(
+    mission: Mission,
+    kind: Kind,
+    narrow: bool,
+    neighbour: bool,
+) -> Result<BTreeSet<String>, String> {
     let mut names: BTreeSet<String> = ALWAYS.iter().map(ToString::to_string).collect();
     if kind == Kind::Checking {
         names.extend(LEAKS.map(str::to_owned));
@@ -343,6 +373,9 @@ fn expected(mission: Mission, kind: Kind, narrow: bool) -> Result<BTreeSet<Strin
         return Ok(names);
     }
     for path in sources()? {
+        if path.ends_with(neighbour::TESTS) && !neighbour {
+            continue;
+        }
         let text = fs::read_to_string(&path).map_err(at(&path))?;
         let runs_again = narrow && NARROW_TABLES.iter().any(|table| path.ends_with(table));
         for name in text.lines().filter_map(test_in) {
@@ -403,11 +436,12 @@ mod tests {
 
     #[test]
     fn every_table_of_the_guest_is_found() {
-        let expected = expected(Mission::Tests, Kind::Stock, true).unwrap();
+        let expected = expected(Mission::Tests, Kind::Stock, true, true).unwrap();
         for name in [
             "all_lengths_survive_losses",
             "options_are_checked",
             "32-bit options_are_checked",
+            "servers_of_another_machine_answer",
             "the module loads",
         ] {
             assert!(expected.contains(name), "{name}");

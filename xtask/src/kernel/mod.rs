@@ -9,6 +9,7 @@ mod guest;
 mod lint;
 mod machine;
 mod module;
+mod neighbour;
 mod object;
 mod own;
 mod package;
