@@ -2,7 +2,6 @@
 //! because they ride on other RPCs' and other sockets' packets.
 
 use crate::address::Address;
-use crate::end::part;
 use crate::engine::Engine;
 use crate::inbound::Storage;
 use crate::rpc::{Outcome, Pending, ServerRpc, State};
@@ -131,12 +130,12 @@ impl Engine {
     /// have the response.
     #[inline(always)]
     fn end_acked(&mut self, now: Instant, index: u32) -> bool {
-        let rpc = &mut self.rpcs[index];
-        let State::Server(ServerRpc::Sending(response)) = &rpc.state else {
+        let rpc = &mut self.rpcs.slab[index];
+        let State::Server(ServerRpc::Sending) = rpc.state else {
             return self.end_refused(now, index);
         };
         // One who wants no more of it cannot have all.
-        let delivered = response.is_all_sent();
+        let delivered = rpc.message.is_gone() || rpc.is_all_sent(&self.rpcs.details[index]);
         let peer = rpc.peer;
         let entry = &mut self.peers[peer];
         if delivered && let Some(waited) = rpc.progress.undisturbed(now) {
@@ -147,16 +146,7 @@ impl Engine {
             self.finish(now, index, outcome);
         } else {
             let parting = rpc.end(outcome);
-            if part(
-                now,
-                index,
-                &parting,
-                entry,
-                &mut self.rpcs,
-                &mut self.tombstones,
-            ) {
-                self.peers.rest(now, peer);
-            }
+            self.part(now, index, peer, &parting);
         }
         self.counters.acks_received += 1;
         true
@@ -177,21 +167,21 @@ impl Engine {
     pub(crate) fn handle_need_ack(&mut self, now: Instant, index: u32) {
         self.counters.need_acks_received += 1;
         let rpc = &mut self.rpcs[index];
-        let State::Client(client) = &rpc.state else {
+        let State::Client(_) = rpc.state else {
             self.counters.dropped_out_of_place += 1;
             return;
         };
         // Not news that ends the silence, since no byte came, but the server has the request.
         rpc.progress.set_alive();
         // What is missing because we did not grant it or have no room for it is not lost.
-        let waits_for_us = client
-            .response
-            .as_ref()
+        let response = self.rpcs.inbound_of(index);
+        let waits_for_us = response
             .is_some_and(|response| response.storage == Storage::Stalled || !response.is_owed());
         if waits_for_us {
             self.want(index, Pending::BUSY);
-        } else if self.rpcs[index].progress.may_ask_early(now) {
-            self.rpcs[index].progress.asked_early(now);
+        } else if self.may_ask_early(now, index) {
+            self.rpcs[index].progress.asked_early();
+            self.rpcs.details[index].last_ask = now;
             self.want(index, Pending::ASK);
         }
     }

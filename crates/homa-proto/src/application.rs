@@ -65,7 +65,7 @@ impl Engine {
                 self.fail(now, index, Failure::Aborted);
             } else {
                 // Of a response that was sent whole the rest may be on its way.
-                if !rpc.awaits_ack() {
+                if !self.rpcs.awaits_ack(index) {
                     self.tell_unknown(index, UnknownReason::Dropped);
                 }
                 self.end_server(now, index, false);
@@ -105,8 +105,9 @@ impl Engine {
         let limit = entry.sending.of(unasked);
         let request = Outbound::new(call.length, call.segment_bytes, limit, self.births);
         let in_flight = entry.flight.take_off(request.flight_cost());
+        let short_bytes = request.due_bytes(self.config.short_message_bytes);
         let due_bytes = match in_flight > 0 {
-            true => request.due_bytes(self.config.short_message_bytes),
+            true => short_bytes,
             false => 0,
         };
         let is_proven = entry.is_proven();
@@ -115,15 +116,16 @@ impl Engine {
         let ports = [local_port, call.dest_port];
         place.begin(now, id, (&call.path, ports), peer);
         place.state = State::Client(ClientRpc {
-            request,
-            response: None,
             since: Instant::NEVER,
         });
+        place.message = request.brief();
         place.idempotent = call.idempotent;
-        place.deadline = call.deadline.unwrap_or(Instant::NEVER);
         place.in_flight = in_flight;
         place.incast = incast;
         place.due_bytes = due_bytes;
+        if short_bytes == 0 {
+            self.rpcs.begin_outbound(index, request);
+        }
         if in_flight > 0 {
             self.enqueue_new(index, due_bytes);
         } else {
@@ -133,6 +135,7 @@ impl Engine {
             self.vouch(now, peer);
         }
         if let Some(deadline) = call.deadline {
+            self.rpcs.set_deadline(index, deadline);
             self.timers
                 .set_at_latest(&mut self.rpcs.slab, index, deadline);
         }
@@ -179,9 +182,13 @@ impl Engine {
         };
         let due_bytes = response.due_bytes(self.config.short_message_bytes);
         rpc.due_bytes = due_bytes;
-        rpc.deadline = Instant::NEVER;
-        rpc.state = State::Server(ServerRpc::Sending(response));
+        rpc.has_deadline = false;
+        rpc.state = State::Server(ServerRpc::Sending);
+        rpc.message = response.brief();
         rpc.progress = Progress::new(now);
+        if due_bytes == 0 {
+            self.rpcs.begin_outbound(index, response);
+        }
         self.enqueue_new(index, due_bytes);
         Ok(())
     }
@@ -213,7 +220,7 @@ impl Engine {
         let rpc = &mut self.rpcs[index];
         rpc.state = State::Server(ServerRpc::Refused(UnknownReason::Dropped));
         rpc.progress = Progress::new(now);
-        rpc.deadline = Instant::NEVER;
+        rpc.has_deadline = false;
         self.want(index, Pending::REFUSE);
         self.watch(now, index);
     }

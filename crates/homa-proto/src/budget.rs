@@ -66,7 +66,7 @@ impl Budget {
     #[inline]
     pub(crate) fn admits(&self, length: u32) -> bool {
         let shortest = self.stalled.first().map(|rpc| self.nodes.key(rpc).0);
-        self.fits(length) && shortest.is_none_or(|shortest| u64::from(length) < shortest)
+        self.fits(length) && shortest.is_none_or(|shortest| length < shortest)
     }
 
     /// Whether a message may have its buffer as far as it is one of a peer without proof: there is
@@ -105,7 +105,7 @@ impl Budget {
     /// The message waits.
     pub(crate) fn stall(&mut self, rpc: u32, length: u32, wait: Wait) {
         self.stalls += 1;
-        let key = (u64::from(length), self.stalls);
+        let key = (length, self.stalls);
         let (heap, nodes) = self.heap(wait);
         nodes.set(heap, rpc, key);
     }
@@ -137,7 +137,7 @@ impl Budget {
             Wait::Parked => &self.parked,
         };
         let rpc = heap.first()?;
-        let length = u32::try_from(self.nodes.key(rpc).0).unwrap_or(u32::MAX);
+        let length = self.nodes.key(rpc).0;
         self.fits(length).then_some((rpc, length, wait))
     }
 
@@ -165,7 +165,7 @@ impl Engine {
         let rpc = &mut self.rpcs[index];
         rpc.is_aside = true;
         let is_proven = self.peers[rpc.peer].is_proven();
-        let Some(inbound) = rpc.inbound() else {
+        let Some(inbound) = self.rpcs.inbound(index) else {
             return;
         };
         if core::mem::take(&mut inbound.is_doubted) {
@@ -185,7 +185,7 @@ impl Engine {
 
     /// The peer of an RPC proved its address: its message counts as others do.
     pub(crate) fn believe(&mut self, index: u32) {
-        let Some(inbound) = self.rpcs[index].inbound() else {
+        let Some(inbound) = self.rpcs.inbound(index) else {
             return;
         };
         let length = inbound.length;
@@ -204,7 +204,7 @@ impl Engine {
     pub(crate) fn wake_stalled(&mut self, now: Instant) {
         while let Some((index, wait)) = self.budget.next() {
             self.counters.stalls_ended += 1;
-            if let Some(inbound) = self.rpcs[index].inbound() {
+            if let Some(inbound) = self.rpcs.inbound(index) {
                 inbound.storage = Storage::Reserved;
                 inbound.is_doubted = wait == Wait::Parked;
             }

@@ -2,7 +2,6 @@
 //! application, a response ends its RPC and is acknowledged. Decides when an ack may wait for a packet
 //! that takes it along.
 
-use crate::end::part;
 use crate::engine::Engine;
 use crate::learner::Arrival;
 use crate::list::Queue;
@@ -69,16 +68,7 @@ impl Engine {
                 self.end_with_ack(now, index, outcome, may_wait);
             } else {
                 let parting = rpc.end(outcome);
-                if part(
-                    now,
-                    index,
-                    &parting,
-                    entry,
-                    &mut self.rpcs,
-                    &mut self.tombstones,
-                ) {
-                    self.peers.rest(now, peer);
-                }
+                self.part(now, index, peer, &parting);
             }
         } else {
             self.counters.requests_delivered += 1;
@@ -87,7 +77,7 @@ impl Engine {
             rpc.state = State::Server(ServerRpc::InService(length));
             let is_news = Queue::<_, ByEvent>::enter(rpc);
             if let Some(limit) = self.config.service_deadline {
-                rpc.deadline = now + limit;
+                self.rpcs.set_deadline(index, now + limit);
                 self.timers
                     .set_at_latest(&mut self.rpcs.slab, index, now + limit);
             }

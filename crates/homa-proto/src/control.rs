@@ -90,12 +90,11 @@ impl Engine {
     fn emit_asks(&mut self, index: u32, burst: &mut Burst) {
         let mut wanted = [const { 0..0 }; MAX_BURST_PACKETS];
         let mut count = 0;
-        let rpc = &mut self.rpcs[index];
-        if !rpc.is_client() && rpc.inbound().is_none() {
+        if !self.rpcs[index].receives() {
             // The request became complete since.
             return;
         }
-        let everything = match rpc.inbound() {
+        let everything = match self.rpcs.inbound_of(index) {
             Some(inbound) if inbound.received > 0 => {
                 for (place, range) in wanted.iter_mut().zip(inbound.missing(&self.ranges)) {
                     *place = range;
@@ -108,7 +107,7 @@ impl Engine {
         let top = self.control_priority();
         if everything {
             let second = Priority::new(top.get().saturating_sub(1));
-            let stalled_once = self.rpcs[index].inbound().is_some();
+            let stalled_once = self.rpcs.inbound_of(index).is_some();
             let body = Body::Resend(Resend {
                 range: ResendRange::Everything,
                 priority: if stalled_once { second } else { Some(top) },

@@ -8,7 +8,6 @@
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::peer::life;
-use crate::rpc::State;
 use crate::time::{Instant, Stamp, nanos};
 use crate::wire::{Cutoffs, Priority};
 
@@ -72,7 +71,8 @@ impl Engine {
         let mut next = self.peers[peer].rpcs.first();
         while let Some(index) = next {
             next = self.peers[peer].rpcs.next(&self.rpcs.of_peers, index);
-            if matches!(&self.rpcs[index].state, State::Client(client) if client.request.sent > 0) {
+            let rpc = &self.rpcs[index];
+            if rpc.is_client() && !rpc.is_over() && !rpc.is_unsent(&self.rpcs.details[index]) {
                 self.outlived(now, index);
             }
         }

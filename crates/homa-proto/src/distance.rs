@@ -9,10 +9,10 @@
 //! not be sent more for it: beyond the configured number only the shortest of recent times counts.
 //! Where the link's rate is not known, or few grants were seen, nothing changes.
 
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 
 use crate::address::Address;
-use crate::chunks::Full;
+use crate::chunks::{Full, boxed};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::patience::Estimate;
@@ -86,7 +86,7 @@ impl Place {
 
 /// The distances of peers.
 pub(crate) struct Distances {
-    places: Vec<Place>,
+    places: Box<[Place; PLACES]>,
 }
 
 impl Distances {
@@ -99,10 +99,9 @@ impl Distances {
     }
 
     fn new() -> Result<Self, Full> {
-        let mut places = Vec::new();
-        places.try_reserve_exact(PLACES).map_err(|_| Full)?;
-        places.resize(PLACES, Place::EMPTY);
-        Ok(Self { places })
+        Ok(Self {
+            places: boxed(|| Place::EMPTY)?,
+        })
     }
 
     /// The first packet of a message that needs grants leaves for the peer in place `index` of their
@@ -173,9 +172,11 @@ impl Engine {
         let Some(distances) = self.distances.as_mut().filter(|_| start == 0) else {
             return;
         };
-        let rpc = &mut self.rpcs[index];
-        let peer = rpc.peer;
-        let waits = rpc.outbound().filter(|out| out.unscheduled < out.length);
+        let peer = self.rpcs[index].peer;
+        let waits = self
+            .rpcs
+            .outbound(index)
+            .filter(|out| out.unscheduled < out.length);
         if let Some(message) = waits {
             distances.begin(now, peer, &self.peers[peer].address, message.birth);
         }
@@ -186,9 +187,9 @@ impl Engine {
         let Some(distances) = &mut self.distances else {
             return;
         };
-        let rpc = &mut self.rpcs[index];
+        let rpc = &self.rpcs[index];
         let (peer, clean) = (rpc.peer, !rpc.progress.was_retried());
-        if let Some(message) = rpc.outbound() {
+        if let Some(message) = self.rpcs.outbound(index) {
             distances.end(now, peer, &self.peers[peer].address, message.birth, clean);
         }
     }

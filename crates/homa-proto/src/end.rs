@@ -4,10 +4,8 @@
 use crate::api::Failure;
 use crate::engine::Engine;
 use crate::inbound::Storage;
-use crate::peer::Peer;
-use crate::rpc::{Outcome, Parting, Rpcs};
+use crate::rpc::{Outcome, Parting};
 use crate::time::Instant;
-use crate::tombstone::Tombstones;
 
 impl Engine {
     /// A client's RPC is over without a response.
@@ -32,17 +30,7 @@ impl Engine {
         };
         let rpc = &mut self.rpcs[index];
         let (peer, parting) = (rpc.peer, rpc.end(outcome));
-        let entry = &mut self.peers[peer];
-        if part(
-            now,
-            index,
-            &parting,
-            entry,
-            &mut self.rpcs,
-            &mut self.tombstones,
-        ) {
-            self.peers.rest(now, peer);
-        }
+        self.part(now, index, peer, &parting);
         if reserved > 0 {
             self.budget.give_back(u64::from(reserved));
             self.wake_stalled(now);
@@ -55,11 +43,11 @@ impl Engine {
     fn put_away(&mut self, now: Instant, index: u32) -> u32 {
         self.land(now, index, false);
         self.take_from_queues(index);
-        let rpc = &mut self.rpcs[index];
-        if let Some(outbound) = rpc.outbound() {
+        if self.rpcs[index].message.is_detailed {
+            let outbound = &mut self.rpcs.details[index].outbound;
             self.ranges.clear(&mut outbound.resend);
         }
-        let Some(inbound) = rpc.inbound() else {
+        let Some(inbound) = self.rpcs.inbound(index) else {
             return 0;
         };
         inbound.clear(&mut self.ranges);
@@ -79,26 +67,23 @@ impl Engine {
         self.control.remove(index);
         self.granter.leave(&self.rules, index);
     }
-}
 
-/// Tells whoever knows of an RPC that it has ended: its tombstone, its peer and its application.
-/// Returns whether nothing needs the peer any more.
-#[inline(always)]
-pub(crate) fn part(
-    now: Instant,
-    index: u32,
-    parting: &Parting,
-    peer: &mut Peer,
-    rpcs: &mut Rpcs,
-    tombstones: &mut Tombstones,
-) -> bool {
-    let is_ours = parting.id.is_client();
-    if !is_ours {
-        tombstones.end(now, peer, parting.tombstone, parting.id, parting.ran);
+    /// Tells whoever knows of an RPC that it has ended: its tombstone, its peer and its application.
+    #[inline(always)]
+    pub(crate) fn part(&mut self, now: Instant, index: u32, peer: u32, parting: &Parting) {
+        let is_ours = parting.id.is_client();
+        let entry = &mut self.peers[peer];
+        if !is_ours {
+            self.tombstones
+                .end(now, entry, parting.tombstone, parting.id, parting.ran);
+        }
+        entry.leave(&mut self.rpcs.of_peers, index, is_ours);
+        let is_needed = entry.is_needed();
+        if parting.is_news {
+            self.rpcs.tell(index);
+        }
+        if !is_needed {
+            self.peers.rest(now, peer);
+        }
     }
-    peer.leave(&mut rpcs.of_peers, index, is_ours);
-    if parting.is_news {
-        rpcs.tell(index);
-    }
-    !peer.is_needed()
 }

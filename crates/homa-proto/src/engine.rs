@@ -189,7 +189,7 @@ impl Engine {
 
     #[cold]
     fn make_room_at(&mut self, index: u32) -> Result<(), Full> {
-        self.rpcs.of_peers.ensure(index)?;
+        self.rpcs.ensure(index)?;
         self.budget.ensure(index)?;
         self.granter.ensure(index)?;
         self.send.ensure(index)?;
@@ -203,15 +203,14 @@ impl Engine {
     /// Puts a message that has bytes to send where it belongs in the order.
     pub(crate) fn enqueue(&mut self, index: u32) {
         let short = self.config.short_message_bytes;
-        let rpc = &mut self.rpcs[index];
-        let Some(outbound) = rpc.outbound() else {
+        let Some(outbound) = self.rpcs.outbound(index) else {
             return;
         };
         if !outbound.is_sendable() {
             return;
         }
         let due_bytes = outbound.due_bytes(short);
-        rpc.due_bytes = due_bytes;
+        self.rpcs[index].due_bytes = due_bytes;
         self.enqueue_new(index, due_bytes);
     }
 
@@ -226,9 +225,8 @@ impl Engine {
     }
 
     fn enqueue_long(&mut self, index: u32) {
-        let rpc = &mut self.rpcs[index];
-        rpc.is_aside = true;
-        let Some(outbound) = rpc.outbound() else {
+        self.rpcs[index].is_aside = true;
+        let Some(outbound) = self.rpcs.outbound(index) else {
             return;
         };
         let precedence = Precedence {
@@ -267,7 +265,7 @@ impl Engine {
     /// Tells the peer of an RPC that it is over here, if it can know of it.
     pub(crate) fn tell_unknown(&mut self, index: u32, reason: UnknownReason) {
         let rpc = &self.rpcs[index];
-        if matches!(&rpc.state, State::Client(client) if client.request.sent == 0) {
+        if rpc.is_client() && rpc.is_unsent(&self.rpcs.details[index]) {
             return;
         }
         let packet = Packet {

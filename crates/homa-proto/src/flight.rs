@@ -137,7 +137,7 @@ impl WaitingRequests {
         self.ages.ensure(rpc)
     }
 
-    fn insert(&mut self, flight: &mut Flight, rpc: u32, key: (u64, u64)) {
+    fn insert(&mut self, flight: &mut Flight, rpc: u32, key: (u32, u64)) {
         self.lengths.set(&mut flight.by_length, rpc, key);
         self.ages.push_back(&mut flight.by_age, rpc);
     }
@@ -168,8 +168,7 @@ impl Engine {
     pub(crate) fn hold(&mut self, now: Instant, index: u32) {
         self.counters.requests_waited += 1;
         let rpc = &mut self.rpcs[index];
-        let length = rpc.outbound().map_or(0, |request| request.length);
-        let key = (u64::from(length), rpc.id.get());
+        let key = (rpc.message.length, rpc.id.get());
         rpc.is_aside = true;
         let flight = &mut self.peers[rpc.peer].flight;
         self.waiting.insert(flight, index, key);
@@ -199,7 +198,8 @@ impl Engine {
     #[cold]
     pub(crate) fn let_go(&mut self, now: Instant, peer: u32) {
         while let Some(next) = self.peers[peer].flight.next() {
-            let cost = self.rpcs[next].flight_cost();
+            let request = self.rpcs.outbound(next);
+            let cost = request.map_or(0, |request| request.flight_cost());
             let flight = &mut self.peers[peer].flight;
             if !flight.has_room(cost) {
                 return;

@@ -47,6 +47,8 @@ struct Sender {
 }
 
 impl Vacant for Sender {
+    type Alignment = u32;
+
     const VACANT: Self = Self {
         ip: Ipv6Addr::UNSPECIFIED,
         messages: 0,
@@ -86,7 +88,7 @@ pub(crate) struct Granter {
     candidates: Heap,
     candidate_nodes: Nodes,
     active: [u32; SLOTS],
-    active_count: usize,
+    active_len: u8,
     /// All known messages, oldest first.
     by_age: Fifo,
     /// Messages that are charged, those first that have been silent for longest.
@@ -115,7 +117,7 @@ impl Granter {
             candidates: Heap::EMPTY,
             candidate_nodes: Nodes::new(),
             active: [NONE; SLOTS],
-            active_count: 0,
+            active_len: 0,
             by_age: Fifo::new(),
             by_silence: Fifo::new(),
             births: 0,
@@ -152,7 +154,7 @@ impl Granter {
 
     /// Messages that hold a place.
     pub(crate) fn active_count(&self) -> usize {
-        self.active_count
+        self.active_len.into()
     }
 
     /// Whether messages wait for a place.
@@ -199,7 +201,7 @@ impl Granter {
 
     /// Active messages of the whole host.
     fn host_active_count(&self, rules: &Rules) -> usize {
-        (self.active_count + self.others.ranks.len()).min(rules.slots)
+        (self.active_count() + self.others.ranks.len()).min(rules.slots)
     }
 
     /// A message made progress; one that needs grants and is not known joins.
@@ -361,7 +363,7 @@ impl Granter {
         } = &self.senders[sender];
         match waiting.first() {
             Some(best) => {
-                let key = (u64::from(*active), self.waiting.key(best).0);
+                let key = (*active, self.waiting.key(best).0.into());
                 self.candidate_nodes.set(&mut self.candidates, sender, key);
             }
             None => self.candidate_nodes.remove(&mut self.candidates, sender),
@@ -373,8 +375,9 @@ impl Granter {
         self.unqueue(rpc);
         let sender = self.entries[rpc].sender;
         self.entries[rpc].standing = Standing::Active;
-        self.active[self.active_count] = rpc;
-        self.active_count += 1;
+        let count = self.active_count();
+        self.active[count] = rpc;
+        self.active_len += 1;
         self.senders[sender].active += 1;
         self.rank_sender(sender);
     }
@@ -383,15 +386,15 @@ impl Granter {
     fn demote(&mut self, rpc: u32) {
         let sender = self.entries[rpc].sender;
         if let Some(slot) = self.actives().iter().position(|&active| active == rpc) {
-            self.active_count -= 1;
-            self.active[slot] = self.active[self.active_count];
+            self.active_len -= 1;
+            self.active[slot] = self.active[self.active_count()];
         }
         self.senders[sender].active -= 1;
         self.rank_sender(sender);
     }
 
     fn actives(&self) -> &[u32] {
-        &self.active[..self.active_count]
+        &self.active[..self.active_count()]
     }
 
     /// Takes a place away and gives it to the waiting message that it belongs to next.
@@ -401,7 +404,7 @@ impl Granter {
     }
 
     fn fill(&mut self, rules: &Rules) {
-        while self.active_count < rules.slots {
+        while self.active_count() < rules.slots {
             let Some(sender) = self.candidates.first() else {
                 return;
             };

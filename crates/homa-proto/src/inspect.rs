@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::inbound::{Inbound, Storage};
 use crate::learner::UNLIMITED;
 use crate::outbound::Outbound;
-use crate::rpc::{Rpc, ServerRpc, State};
+use crate::rpc::{Details, Rpc, ServerRpc, State};
 use crate::time::Instant;
 use crate::wire::{Priority, RpcId};
 
@@ -161,15 +161,16 @@ impl Engine {
     /// The RPC under way in a place below [`rpc_places`](Self::rpc_places), if there is one.
     pub fn rpc_at(&self, place: u32) -> Option<RpcView> {
         let (rpc, it) = self.rpcs.keyed_at(place)?;
-        let stage = stage_of(it)?;
-        let (outbound, inbound) = messages_of(it);
+        let details = &self.rpcs.details[place];
+        let stage = stage_of(it, details)?;
+        let inbound = self.rpcs.inbound_of(place);
         Some(RpcView {
             rpc,
             id: it.id,
             peer: self.peers[it.peer].address,
             socket: it.socket,
             stage,
-            sending: outbound.map(sending),
+            sending: message_of(it, details),
             receiving: inbound.map(|inbound| self.receiving(inbound)),
             retried: it.progress.was_retried(),
         })
@@ -184,7 +185,7 @@ impl Engine {
     /// `None` once no message is coming in.
     pub fn whole_bytes(&self, rpc: RpcKey) -> Option<u32> {
         let index = self.rpcs.resolve(rpc)?;
-        let (_, inbound) = messages_of(&self.rpcs[index]);
+        let inbound = self.rpcs.inbound_of(index);
         inbound.map(|inbound| inbound.whole(&self.ranges))
     }
 
@@ -192,7 +193,7 @@ impl Engine {
     /// is lost. `None` once no message is coming in, and while the host has no buffer for it.
     pub fn unreached(&self, rpc: RpcKey) -> Option<Range<u32>> {
         let index = self.rpcs.resolve(rpc)?;
-        let (_, inbound) = messages_of(&self.rpcs[index]);
+        let inbound = self.rpcs.inbound_of(index);
         let inbound = inbound.filter(|inbound| inbound.storage == Storage::Made)?;
         Some(inbound.end..inbound.length)
     }
@@ -260,6 +261,14 @@ impl Engine {
     }
 }
 
+/// What we send in an RPC, if anything.
+fn message_of(rpc: &Rpc, details: &Details) -> Option<SendingView> {
+    rpc.sends().then(|| match rpc.message.is_detailed {
+        true => sending(&details.outbound),
+        false => sending(&rpc.message.in_full()),
+    })
+}
+
 fn sending(outbound: &Outbound) -> SendingView {
     SendingView {
         length: outbound.length,
@@ -271,24 +280,15 @@ fn sending(outbound: &Outbound) -> SendingView {
 }
 
 /// What an RPC is at; `None`: it is over.
-fn stage_of(rpc: &Rpc) -> Option<Stage> {
+fn stage_of(rpc: &Rpc, details: &Details) -> Option<Stage> {
     Some(match &rpc.state {
-        State::Client(client) if client.response.is_none() => Stage::Asking,
+        State::Client(_) if !rpc.has_inbound => Stage::Asking,
         State::Client(_) => Stage::Hearing,
-        State::Server(ServerRpc::Receiving(_)) => Stage::Receiving,
+        State::Server(ServerRpc::Receiving) => Stage::Receiving,
         State::Server(ServerRpc::InService(_)) => Stage::InService,
-        State::Server(ServerRpc::Sending(response)) if response.is_all_sent() => Stage::AwaitingAck,
-        State::Server(ServerRpc::Sending(_)) => Stage::Responding,
+        State::Server(ServerRpc::Sending) if rpc.is_all_sent(details) => Stage::AwaitingAck,
+        State::Server(ServerRpc::Sending) => Stage::Responding,
         State::Server(ServerRpc::Refused(_)) => Stage::Refused,
         State::Over(_) => return None,
     })
-}
-
-fn messages_of(rpc: &Rpc) -> (Option<&Outbound>, Option<&Inbound>) {
-    match &rpc.state {
-        State::Client(client) => (Some(&client.request), client.response.as_ref()),
-        State::Server(ServerRpc::Receiving(request)) => (None, Some(request)),
-        State::Server(ServerRpc::Sending(response)) => (Some(response), None),
-        _ => (None, None),
-    }
 }

@@ -6,7 +6,7 @@
 use core::marker::PhantomData;
 
 use crate::chunks::{Chunks, Full};
-use crate::slab::{NONE, Slab};
+use crate::slab::{NONE, Slab, Vacant};
 
 /// Marks an entry that is in no list.
 const ABSENT: u32 = NONE - 1;
@@ -163,7 +163,7 @@ pub(crate) struct Queue<T, L> {
     kind: PhantomData<(fn(T), L)>,
 }
 
-impl<T, L: QueueLink<T>> Queue<T, L> {
+impl<T: Vacant, L: QueueLink<T>> Queue<T, L> {
     pub(crate) const fn new() -> Self {
         Self {
             list: List::EMPTY,
@@ -261,7 +261,7 @@ impl<L> Chain<L> {
 
     /// Appends an entry, which is not in it; returns its link, to be stored in it.
     #[inline]
-    pub(crate) fn append<T>(&mut self, table: &mut Slab<T>, index: u32) -> ChainLink
+    pub(crate) fn append<T: Vacant>(&mut self, table: &mut Slab<T>, index: u32) -> ChainLink
     where
         L: Chained<T>,
     {
@@ -276,7 +276,7 @@ impl<L> Chain<L> {
 
     /// Removes an entry with this link, which is in it.
     #[inline]
-    pub(crate) fn remove<T>(&mut self, table: &mut Slab<T>, link: ChainLink)
+    pub(crate) fn remove<T: Vacant>(&mut self, table: &mut Slab<T>, link: ChainLink)
     where
         L: Chained<T>,
     {
@@ -364,7 +364,6 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slab::Vacant;
     use alloc::collections::VecDeque;
     use alloc::vec::Vec;
 
@@ -401,6 +400,8 @@ mod tests {
     }
 
     impl Vacant for Entry {
+        type Alignment = u32;
+
         const VACANT: Self = Self {
             queue: UNLINKED,
             chain: ChainLink::NONE,

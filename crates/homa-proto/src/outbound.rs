@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::flight;
 use crate::progress::News;
 use crate::ranges::{RangeSet, Ranges};
-use crate::rpc::{Pending, ServerRpc, State};
+use crate::rpc::{Brief, Pending, ServerRpc, State};
 use crate::time::Instant;
 use crate::wire::{Grant, Priority, Resend, ResendRange};
 
@@ -117,6 +117,12 @@ impl Outbound {
     #[inline]
     pub(crate) fn is_all_sent(&self) -> bool {
         self.sent == self.length
+    }
+
+    /// What must be known of it if it stands in the queue of short messages: one packet holds it.
+    #[inline]
+    pub(crate) fn brief(&self) -> Brief {
+        Brief::of(self.length, self.segment as u16)
     }
 
     /// Whether one packet holds all of it.
@@ -284,7 +290,7 @@ impl Outbound {
 impl Engine {
     /// A GRANT: more of a message may be sent.
     pub(crate) fn handle_grant(&mut self, now: Instant, index: u32, grant: Grant) {
-        let Some(outbound) = self.rpcs[index].outbound() else {
+        let Some(outbound) = self.rpcs.outbound(index) else {
             self.counters.dropped_out_of_place += 1;
             return;
         };
@@ -301,9 +307,8 @@ impl Engine {
 
     /// Puts a message that got leave to send more into the order.
     fn go_on(&mut self, index: u32) {
-        let answered = matches!(&self.rpcs[index].state,
-            State::Client(client) if client.response.is_some());
-        if !answered {
+        let rpc = &self.rpcs[index];
+        if !rpc.is_client() || rpc.awaits_response() {
             self.enqueue(index);
         }
     }
@@ -313,7 +318,7 @@ impl Engine {
         self.counters.resends_received += 1;
         match &self.rpcs[index].state {
             // The client shows that it still waits; that does not bring its bytes.
-            State::Server(ServerRpc::Receiving(_)) => self.want(index, Pending::BUSY),
+            State::Server(ServerRpc::Receiving) => self.want(index, Pending::BUSY),
             State::Server(ServerRpc::InService(_)) => {
                 self.note(now, index, News::Alive);
                 self.want(index, Pending::BUSY);
@@ -328,7 +333,7 @@ impl Engine {
 
     fn send_again(&mut self, now: Instant, index: u32, resend: Resend) {
         let top = self.control_priority();
-        let Some(outbound) = self.rpcs[index].outbound() else {
+        let Some(outbound) = self.rpcs.outbound(index) else {
             return;
         };
         let wanted = match resend.range {

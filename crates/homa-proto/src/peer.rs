@@ -118,6 +118,8 @@ pub(crate) enum Echo {
 }
 
 impl Vacant for Peer {
+    type Alignment = u32;
+
     const VACANT: Self = Self {
         address: Address {
             ip: Ipv6Addr::UNSPECIFIED,

@@ -45,8 +45,6 @@ pub(crate) enum News {
 pub(crate) struct Progress {
     /// When there was news, or the present wait began.
     heard: Instant,
-    first_ask: Instant,
-    last_ask: Instant,
     /// Asks since the last news.
     asks: u8,
     /// Doublings of the patience.
@@ -65,8 +63,6 @@ impl Progress {
     pub(crate) const fn new(now: Instant) -> Self {
         Self {
             heard: now,
-            first_ask: now,
-            last_ask: now,
             asks: 0,
             backoff: 0,
             doubts: 0,
@@ -100,11 +96,6 @@ impl Progress {
         (!self.retried).then(|| now.nanos_since(self.heard))
     }
 
-    /// Whether a question ahead of its time is no flood: one a millisecond.
-    pub(crate) fn may_ask_early(&self, now: Instant) -> bool {
-        now.nanos_since(self.last_ask.max(self.heard)) >= 1_000_000
-    }
-
     /// There is news: whoever was asked is at it. Returns whether anybody had to be.
     #[inline]
     fn hear(&mut self, now: Instant) -> bool {
@@ -132,8 +123,7 @@ impl Progress {
         }
     }
 
-    pub(crate) fn asked_early(&mut self, now: Instant) {
-        self.last_ask = now;
+    pub(crate) fn asked_early(&mut self) {
         self.retried = true;
     }
 }
@@ -169,19 +159,21 @@ impl Engine {
     #[inline(never)]
     pub(crate) fn watch(&mut self, now: Instant, index: u32) {
         let rpc = &self.rpcs[index];
-        let silence = rpc.silence(&self.peers[rpc.peer], &self.config);
+        let (peer, details) = (&self.peers[rpc.peer], &self.rpcs.details[index]);
+        let silence = rpc.silence(details, peer, &self.config);
         self.wake_at(index, now.after(silence));
     }
 
     #[inline]
     pub(crate) fn wake_at(&mut self, index: u32, at: Instant) {
-        let at = at.min(self.rpcs[index].deadline);
+        let at = at.min(self.rpcs.deadline(index));
         self.timers.set_at_latest(&mut self.rpcs.slab, index, at);
     }
 
     fn base(&self, index: u32, ask: Pending) -> u64 {
         let rpc = &self.rpcs[index];
-        rpc.base(&self.peers[rpc.peer], &self.config, ask)
+        let (peer, details) = (&self.peers[rpc.peer], &self.rpcs.details[index]);
+        rpc.base(details, peer, &self.config, ask)
     }
 
     /// Nanoseconds between unanswered asks.
@@ -196,14 +188,21 @@ impl Engine {
         pause.min(patience.timeout(&self.config) / 2)
     }
 
+    /// Whether a question ahead of its time is no flood: one a millisecond.
+    pub(crate) fn may_ask_early(&self, now: Instant, index: u32) -> bool {
+        // One from before the present wait is no later than that.
+        let last_ask = self.rpcs.details[index].last_ask;
+        now.nanos_since(last_ask.max(self.rpcs[index].progress.heard)) >= 1_000_000
+    }
+
     fn turn(&self, index: u32) -> Turn {
         let rpc = &self.rpcs[index];
-        rpc.turn(&self.peers[rpc.peer])
+        rpc.turn(&self.rpcs.details[index], &self.peers[rpc.peer])
     }
 
     /// An RPC's timer fired.
     fn check(&mut self, now: Instant, index: u32) {
-        if self.rpcs[index].deadline <= now {
+        if self.rpcs.deadline(index) <= now {
             if self.rpcs[index].is_client() {
                 self.abandon(now, index, Failure::DeadlineExceeded);
             } else {
@@ -236,7 +235,7 @@ impl Engine {
             self.counters.server_timeouts += 1;
             self.end_server(now, index, false);
         } else {
-            let storing = matches!(rpc.state, State::Server(ServerRpc::Receiving(_)));
+            let storing = matches!(rpc.state, State::Server(ServerRpc::Receiving));
             let patience = self.peers[rpc.peer].patience.for_bytes(&self.config);
             let retry = now.after(patience);
             self.wake_at(index, if storing { gone.min(retry) } else { gone });
@@ -254,7 +253,10 @@ impl Engine {
                 progress.heard,
                 (base << progress.backoff).min(longest.max(base)),
             ),
-            asks => (progress.last_ask, self.interval(index, asks, ask)),
+            asks => (
+                self.rpcs.details[index].last_ask,
+                self.interval(index, asks, ask),
+            ),
         };
         let due = since.after(pause);
         // Looked at first: what a NEED_ACK has asked early puts off the next question only.
@@ -277,11 +279,12 @@ impl Engine {
             self.wake_at(index, now + turns * self.config.resend_interval);
             return;
         }
-        let progress = &mut self.rpcs[index].progress;
+        let details = &mut self.rpcs.details[index];
         if progress.asks == 0 {
-            progress.first_ask = now;
+            details.first_ask = now;
         }
-        progress.last_ask = now;
+        details.last_ask = now;
+        let progress = &mut self.rpcs[index].progress;
         progress.asks = progress.asks.saturating_add(1);
         progress.retried = true;
         let asks = progress.asks;
@@ -298,7 +301,7 @@ impl Engine {
             return false;
         }
         let is_overtaken = self.granter.overtaken_to(index) > 0 && !self.shows_loss(index);
-        let inbound = self.rpcs[index].inbound();
+        let inbound = self.rpcs.inbound_of(index);
         inbound.is_some_and(|inbound| inbound.received > 0)
             && (is_overtaken || self.granter.is_outranked(index))
     }
@@ -324,7 +327,7 @@ impl Engine {
             .is_some_and(|unanswered| unanswered + base >= timeout)
             && now.nanos_since(rpc.progress.heard) >= timeout;
         let forgotten = rpc.progress.asks > 0
-            && now.nanos_since(rpc.progress.first_ask) + base >= timeout * ALIVE_FACTOR;
+            && now.nanos_since(self.rpcs.details[index].first_ask) + base >= timeout * ALIVE_FACTOR;
         peer_is_gone || forgotten
     }
 
@@ -332,7 +335,7 @@ impl Engine {
     fn waits_in_vain(&self, now: Instant, index: u32) -> bool {
         let rpc = &self.rpcs[index];
         let patience = &self.peers[rpc.peer].patience;
-        let unsent = matches!(&rpc.state, State::Client(client) if client.request.sent == 0);
+        let unsent = rpc.is_client() && rpc.is_unsent(&self.rpcs.details[index]);
         unsent
             && rpc.in_flight == 0
             && patience
@@ -343,8 +346,9 @@ impl Engine {
     /// Whether it is this RPC's turn to ask. Missing bytes are always asked for.
     fn may_ask(&mut self, now: Instant, index: u32, ask: Pending) -> bool {
         let about_bytes = ask == Pending::ASK
-            && self.rpcs[index]
-                .inbound()
+            && self
+                .rpcs
+                .inbound_of(index)
                 .is_some_and(|inbound| inbound.received > 0);
         let peer = &mut self.peers[self.rpcs[index].peer];
         peer.patience.may_ask(now, &self.config) || about_bytes
@@ -371,7 +375,7 @@ impl Engine {
     /// unless those could not overtake them.
     fn shows_loss(&mut self, index: u32) -> bool {
         let (ranges, overtaken) = (&self.ranges, self.granter.overtaken_to(index));
-        self.rpcs[index].inbound().is_some_and(|inbound| {
+        self.rpcs.inbound_of(index).is_some_and(|inbound| {
             let late = inbound.unscheduled.max(overtaken);
             inbound.gaps(ranges).any(|gap| gap.start >= late)
         })
@@ -390,7 +394,7 @@ impl Engine {
                 self.counters.client_timeouts += 1;
                 self.fail(now, index, failure);
             }
-            State::Server(_) if self.rpcs[index].awaits_ack() => {
+            State::Server(_) if self.rpcs.awaits_ack(index) => {
                 self.counters.acks_given_up += 1;
                 self.end_server(now, index, false);
             }
@@ -433,13 +437,12 @@ impl Engine {
     /// The peer is at it: ask more rarely.
     pub(crate) fn handle_busy(&mut self, now: Instant, index: u32) {
         self.counters.busy_received += 1;
-        let Progress {
-            asks, first_ask, ..
-        } = self.rpcs[index].progress;
+        let asks = self.rpcs[index].progress.asks;
         // The answer is taken for one to the first question, since a path may be slower than
         // questions follow each other. Where it was lost the estimate errs upwards, but never so far
         // that a vanished peer would be waited for much longer than one at that distance.
         if asks > 0 {
+            let first_ask = self.rpcs.details[index].first_ask;
             let sample = now.nanos_since(first_ask).min(nanos(self.config.timeout));
             let peer = self.rpcs[index].peer;
             self.peers[peer].patience.round_trip.sample(sample);
@@ -454,7 +457,7 @@ impl Engine {
         self.counters.unknown_received += 1;
         let State::Client(client) = &self.rpcs[index].state else {
             let all_sent = |response: &mut Outbound| response.is_all_sent();
-            let delivered = self.rpcs[index].outbound().is_some_and(all_sent)
+            let delivered = self.rpcs.outbound(index).is_some_and(all_sent)
                 && unknown.reason != Some(UnknownReason::Aborted);
             self.end_server(now, index, delivered);
             return;
@@ -473,7 +476,7 @@ impl Engine {
                 };
                 self.fail(now, index, failure);
             }
-            _ if self.rpcs[index].progress.alive || client.response.is_some() => {
+            _ if self.rpcs[index].progress.alive || self.rpcs[index].has_inbound => {
                 self.doubt(now, index);
             }
             // Had the server run the request it would remember: it never saw it.
@@ -501,7 +504,7 @@ impl Engine {
         progress.heard = now;
         progress.asks = 0;
         progress.retried = true;
-        let response = self.rpcs[index].inbound();
+        let response = self.rpcs.inbound_of(index);
         // Where its bytes find no room one is enough to hear whether the server has them.
         let ask = match response.is_some_and(|it| it.storage == Storage::Stalled) {
             true => Pending::PROVE,
@@ -517,7 +520,7 @@ impl Engine {
         let State::Client(client) = &mut rpc.state else {
             return;
         };
-        if rpc.idempotent && client.response.is_none() {
+        if rpc.idempotent && !rpc.has_inbound {
             client.since = Instant::NEVER;
             self.restart(now, index);
         } else {
@@ -527,14 +530,17 @@ impl Engine {
 
     /// Sends a request again from its start: the server never saw it, or it may run twice.
     fn restart(&mut self, now: Instant, index: u32) {
-        let State::Client(client) = &mut self.rpcs[index].state else {
+        if !self.rpcs[index].is_client() {
+            return;
+        }
+        let Some(request) = self.rpcs.outbound(index) else {
             return;
         };
-        if client.request.is_sendable() {
+        if request.is_sendable() {
             // It is being sent already.
             return;
         }
-        if client.request.restart(&mut self.ranges) {
+        if request.restart(&mut self.ranges) {
             self.counters.segments_shrunk += 1;
         }
         self.counters.restarts += 1;
@@ -565,7 +571,7 @@ impl Engine {
         named: bool,
     ) {
         if let Unreachable::TooBig { .. } = what {
-            if let Some(outbound) = self.rpcs[index].outbound()
+            if let Some(outbound) = self.rpcs.outbound(index)
                 && outbound.shrink()
             {
                 self.counters.segments_shrunk += 1;

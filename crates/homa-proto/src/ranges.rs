@@ -14,6 +14,8 @@ struct Node {
 }
 
 impl Vacant for Node {
+    type Alignment = u32;
+
     const VACANT: Self = Self {
         start: 0,
         end: 0,

@@ -13,7 +13,7 @@ use crate::chunks::Full;
 use crate::complete::Received;
 use crate::engine::{Engine, swap};
 use crate::grant;
-use crate::inbound::{Inbound, Novelty, Storage};
+use crate::inbound::{Novelty, Storage};
 use crate::owed;
 use crate::peer::Echo;
 use crate::rpc::{ServerRpc, State};
@@ -98,9 +98,9 @@ impl Placement<'_> {
         let (engine, index) = (self.engine, self.rpc.index);
         engine.counters.placements_refused += 1;
         if self.is_whole {
-            engine.rpcs[index].begin_inbound(self.message.length);
+            engine.rpcs.begin_inbound(index, self.message.length);
         }
-        let Some(inbound) = engine.rpcs[index].inbound() else {
+        let Some(inbound) = engine.rpcs.inbound(index) else {
             return;
         };
         if self.is_whole {
@@ -119,8 +119,8 @@ impl Placement<'_> {
 impl Engine {
     /// DATA arrived in `segments` packets that [follow](crate::wire::follows) each other: `header` is
     /// that of the first, `packet_length` counts it and the payload of all. As
-    /// [`handle_packet`](Self::handle_packet), which would be called for each; where some of the bytes are there already the answer is about the
-    /// first that are missing, and calling again tells of the next.
+    /// [`handle_packet`](Self::handle_packet), which would be called for each; where some of the bytes are
+    /// there already the answer is about the first that are missing, and calling again tells of the next.
     pub fn handle_segments(
         &mut self,
         now: Instant,
@@ -222,12 +222,15 @@ impl Engine {
             self.counters.dropped_wrong_peer += 1;
             return None;
         }
+        // A host that neither stored nor refused what came first has it come again.
+        let is_legal = data.message_length <= self.config.max_message_bytes;
+        let is_first = rpc.receives() && !rpc.has_inbound && is_legal;
         let (peer, version) = (rpc.peer, data.cutoff_version);
         let entry = &mut self.peers[peer];
         if !entry.heed(now, packet_length, version, self.published.revision) {
             self.greet(now, peer, *path, *common, version);
         }
-        Some((key, false))
+        Some((key, is_first))
     }
 
     /// The request that a packet is one of many of, if one before came lately.
@@ -327,7 +330,7 @@ impl Engine {
         let (key, place) = self.rpcs.occupy(index, false);
         let ports = [common.dest_port, common.source_port];
         place.begin(now, id, (path, ports), peer);
-        place.state = State::Server(ServerRpc::Receiving(Inbound::new(data.message_length)));
+        place.state = State::Server(ServerRpc::Receiving);
         place.incast = data.incast;
         place.tombstone = tombstone;
         if place.timer.is_beyond(now, self.least_silence.of_bytes) {
@@ -442,10 +445,10 @@ impl Engine {
                 self.end_too_long(now, index);
                 return None;
             }
-            self.rpcs[index].begin_inbound(message.length);
+            self.rpcs.begin_inbound(index, message.length);
         }
         let bytes = data.offset..data.end();
-        let Some(inbound) = self.rpcs[index].inbound() else {
+        let Some(inbound) = self.rpcs.inbound(index) else {
             self.counters.dropped_duplicate += 1;
             return None;
         };
@@ -492,9 +495,8 @@ impl Engine {
     /// The host stored bytes of a message.
     #[inline(never)]
     fn store(&mut self, now: Instant, index: u32, bytes: Range<u32>) {
-        let rpc = &mut self.rpcs[index];
-        let peer = rpc.peer;
-        let Some(inbound) = rpc.inbound() else {
+        let peer = self.rpcs[index].peer;
+        let Some(inbound) = self.rpcs.inbound(index) else {
             return;
         };
         if inbound.storage == Storage::None {
@@ -518,6 +520,7 @@ impl Engine {
             self.complete(now, index, message);
             return;
         }
+        let rpc = &mut self.rpcs[index];
         let makes_room = rpc.lands(&mut self.peers[peer]);
         if rpc.progress.advance(now) {
             // The timer may be far away.
@@ -531,9 +534,8 @@ impl Engine {
 
     /// Tells the granter how far a message is; it may have had no memory for it before.
     pub(crate) fn rejoin(&mut self, now: Instant, index: u32) {
-        let rpc = &mut self.rpcs[index];
-        let ip = self.peers[rpc.peer].address.ip;
-        if let Some(inbound) = rpc.inbound()
+        let ip = self.peers[self.rpcs[index].peer].address.ip;
+        if let Some(inbound) = self.rpcs.inbound(index)
             && inbound.storage == Storage::Made
         {
             let progress = grant::Progress {
@@ -541,7 +543,7 @@ impl Engine {
                 received: inbound.received,
                 granted: inbound.granted,
             };
-            rpc.is_aside = true;
+            self.rpcs[index].is_aside = true;
             self.granter.update(now, &self.rules, index, ip, progress);
         }
     }

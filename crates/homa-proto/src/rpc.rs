@@ -1,6 +1,7 @@
 //! RPCs: their states, and what packets and peers of one look like. Decides which packet belongs to
 //! which RPC; the table that finds them is `rpc/table.rs`.
 
+mod details;
 mod table;
 
 use core::net::Ipv6Addr;
@@ -8,16 +9,15 @@ use core::net::Ipv6Addr;
 use crate::address::{Path, SocketId};
 use crate::api::{Event, Failure, RpcKey};
 use crate::config::Config;
-use crate::inbound::Inbound;
 use crate::list::{Queue, QueueLink, UNLINKED};
-use crate::outbound::Outbound;
 use crate::peer::Peer;
 use crate::progress::Progress;
-use crate::slab::{NONE, Vacant};
+use crate::slab::{Line, NONE, Vacant};
 use crate::time::Instant;
 use crate::wheel::{Timed, Timer};
 use crate::wire::{Ack, Common, Data, RpcId, UnknownReason};
 
+pub(crate) use details::{Brief, Details};
 pub(crate) use table::{RPCS_MAX, Rpcs};
 
 /// What happens in an RPC. What tells that comes first, beside what else is looked at.
@@ -62,10 +62,6 @@ impl Outcome {
 ///                  └──────┘ RPC_UNKNOWN soon, without any sign of life: from the start
 /// ```
 pub(crate) struct ClientRpc {
-    /// Kept until the end: any byte may be wanted again.
-    pub(crate) request: Outbound,
-    /// From its first byte on.
-    pub(crate) response: Option<Inbound>,
     /// When its first byte went out: from then on a server may have run it. `Instant::NEVER`: none
     /// did.
     pub(crate) since: Instant,
@@ -79,12 +75,12 @@ pub(crate) struct ClientRpc {
 /// ```
 pub(crate) enum ServerRpc {
     /// Request bytes are still missing.
-    Receiving(Inbound),
+    Receiving,
     /// The application has the request, of this many bytes; from here on it must never run again.
     InService(u32),
     /// The response is on its way; once every byte was sent it is kept until the client says that it
     /// may be forgotten.
-    Sending(Outbound),
+    Sending,
     /// There will be no response; kept to say so until the client has heard.
     Refused(UnknownReason),
 }
@@ -132,8 +128,8 @@ pub(crate) struct Parting {
 
 /// One RPC, ours or a client's.
 ///
-/// In the order in which it matters: whoever sends a short message or tells of one looks at the first
-/// lines of the cache and writes to the others, for which nobody waits.
+/// All that one of a small packet each way needs, in two lines of the cache; what others need besides is
+/// in its [`Details`].
 #[repr(C)]
 pub(crate) struct Rpc {
     /// Our view of the id: even where we are the client.
@@ -156,8 +152,14 @@ pub(crate) struct Rpc {
     pub(crate) in_flight: u32,
     /// The request is marked: its response sends little unasked.
     pub(crate) incast: bool,
-    /// The request may run twice. It lies here and not with the request, since here is a byte free.
+    /// The request may run twice.
     pub(crate) idempotent: bool,
+    /// What we receive in it is kept account of, from its first byte on.
+    pub(crate) has_inbound: bool,
+    /// The application loses interest some day, or our client's patience ends.
+    pub(crate) has_deadline: bool,
+    /// What we send in it, kept until the end: any byte may be wanted again.
+    pub(crate) message: Brief,
     pub(crate) state: State,
     /// When it is looked at; the RPC that lay here before may have left it.
     pub(crate) timer: Timer,
@@ -166,8 +168,6 @@ pub(crate) struct Rpc {
     pub(crate) local: Ipv6Addr,
     /// Block that remembers the request, at the server.
     pub(crate) tombstone: u32,
-    /// When the application loses interest; `Instant::NEVER`: not before the protocol gives up.
-    pub(crate) deadline: Instant,
 }
 
 impl Timed for Rpc {
@@ -198,6 +198,8 @@ impl QueueLink<Rpc> for ByShort {
 }
 
 impl Vacant for Rpc {
+    type Alignment = Line;
+
     const VACANT: Self = Self {
         id: RpcId::new(0),
         peer: NONE,
@@ -208,10 +210,12 @@ impl Vacant for Rpc {
         state: State::Over(Outcome::Ended { delivered: false }),
         pending: Pending::NONE,
         progress: Progress::new(Instant::ZERO),
-        deadline: Instant::NEVER,
         in_flight: 0,
         incast: false,
         idempotent: false,
+        has_inbound: false,
+        has_deadline: false,
+        message: Brief::NONE,
         tombstone: NONE,
         due_bytes: 0,
         is_aside: false,
@@ -241,53 +245,34 @@ impl Rpc {
         self.remote_port = remote_port;
         self.pending = Pending::NONE;
         self.progress = Progress::new(now);
-        self.deadline = Instant::NEVER;
         self.in_flight = 0;
         self.incast = false;
         self.idempotent = false;
+        self.has_inbound = false;
+        self.has_deadline = false;
+        self.message = Brief::NONE;
         self.tombstone = NONE;
         self.due_bytes = 0;
         self.is_aside = false;
         self.event = UNLINKED;
     }
 
-    /// The message that we send in it, if any.
+    /// Whether we send a message in it.
     #[inline]
-    pub(crate) fn outbound(&mut self) -> Option<&mut Outbound> {
-        match &mut self.state {
-            State::Client(client) => Some(&mut client.request),
-            State::Server(ServerRpc::Sending(response)) => Some(response),
-            _ => None,
-        }
+    pub(crate) fn sends(&self) -> bool {
+        matches!(
+            self.state,
+            State::Client(_) | State::Server(ServerRpc::Sending)
+        )
     }
 
-    /// Bytes of the message that we send in it; 0: there is none.
+    /// Whether a message comes in, of which bytes are missing.
     #[inline]
-    pub(crate) fn length_to_send(&self) -> u32 {
-        match &self.state {
-            State::Client(client) => client.request.length,
-            State::Server(ServerRpc::Sending(response)) => response.length,
-            _ => 0,
-        }
-    }
-
-    /// The message that we receive in it, if any byte of it came.
-    #[inline]
-    pub(crate) fn inbound(&mut self) -> Option<&mut Inbound> {
-        match &mut self.state {
-            State::Client(client) => client.response.as_mut(),
-            State::Server(ServerRpc::Receiving(request)) => Some(request),
-            _ => None,
-        }
-    }
-
-    /// A message of `length` bytes begins to arrive, of which nothing is there.
-    pub(crate) fn begin_inbound(&mut self, length: u32) {
-        match &mut self.state {
-            State::Client(client) => client.response = Some(Inbound::new(length)),
-            State::Server(ServerRpc::Receiving(request)) => *request = Inbound::new(length),
-            State::Server(_) | State::Over(_) => {}
-        }
+    pub(crate) fn receives(&self) -> bool {
+        matches!(
+            self.state,
+            State::Client(_) | State::Server(ServerRpc::Receiving)
+        )
     }
 
     /// The first DATA of its response came, which is an ack of its request, too.
@@ -316,25 +301,16 @@ impl Rpc {
         cost > 0 && peer.flight.land(cost, !self.progress.was_resent())
     }
 
-    /// What its request costs the server's buffer.
-    #[inline]
-    pub(crate) fn flight_cost(&self) -> u32 {
-        match &self.state {
-            State::Client(client) => client.request.flight_cost(),
-            _ => 0,
-        }
-    }
-
     /// Whether it is ours and no byte of its response came yet.
     #[inline]
     pub(crate) fn awaits_response(&self) -> bool {
-        matches!(&self.state, State::Client(client) if client.response.is_none())
+        matches!(self.state, State::Client(_)) && !self.has_inbound
     }
 
     /// It is over and sends nothing any more; no packet finds it once the rest of the engine was told.
     #[inline(always)]
     pub(crate) fn end(&mut self, outcome: Outcome) -> Parting {
-        let ran = !matches!(self.state, State::Server(ServerRpc::Receiving(_)));
+        let ran = !matches!(self.state, State::Server(ServerRpc::Receiving));
         self.state = State::Over(outcome);
         self.due_bytes = 0;
         Parting {
@@ -364,15 +340,6 @@ impl Rpc {
     #[inline]
     pub(crate) fn is_meant_by(&self, ack: Ack) -> bool {
         self.id == ack.client_id.flipped() && self.local_port == ack.server_port
-    }
-
-    /// Whether all that its client is to hear was said, and only the client's ack is missing.
-    pub(crate) fn awaits_ack(&self) -> bool {
-        match &self.state {
-            State::Server(ServerRpc::Sending(response)) => response.is_all_sent(),
-            State::Server(ServerRpc::Refused(_)) => true,
-            _ => false,
-        }
     }
 
     /// Whether its application has the request and did not answer yet.
@@ -429,10 +396,13 @@ impl Rpc {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slab::Slab;
 
     #[test]
     fn an_entry_has_no_gaps_that_its_order_brings() {
-        assert_eq!((size_of::<State>(), size_of::<Rpc>()), (104, 224));
+        assert_eq!((size_of::<State>(), size_of::<Rpc>()), (16, 120));
+        assert_eq!(Slab::<Rpc>::stride(), 128);
+        assert_eq!(size_of::<Details>(), 112);
     }
 
     #[test]

@@ -10,9 +10,19 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// access, although whoever holds an index knows that there is an entry.
 pub(crate) trait Vacant {
     const VACANT: Self;
+
+    /// A type by which places are aligned: [`Line`], where they fill lines of the cache that way and no
+    /// look needs one line more than another.
+    type Alignment;
 }
 
-struct Slot<T> {
+/// Aligned as lines of the cache are.
+#[repr(align(64))]
+pub(crate) struct Line;
+
+#[repr(C)]
+struct Slot<T: Vacant> {
+    alignment: [T::Alignment; 0],
     /// Odd: the place is in use.
     generation: u32,
     /// Next free slot, when this one is free.
@@ -20,7 +30,7 @@ struct Slot<T> {
     value: T,
 }
 
-impl<T> Slot<T> {
+impl<T: Vacant> Slot<T> {
     const fn is_used(&self) -> bool {
         self.generation & 1 == 1
     }
@@ -28,7 +38,7 @@ impl<T> Slot<T> {
 
 /// Entries that keep their index, and their place in memory, until they are removed; in chunks of
 /// `N`.
-pub(crate) struct Slab<T, const N: usize = 32> {
+pub(crate) struct Slab<T: Vacant, const N: usize = 32> {
     slots: Chunks<Slot<T>, N>,
     free: u32,
     used: u32,
@@ -36,7 +46,7 @@ pub(crate) struct Slab<T, const N: usize = 32> {
     limit: u32,
 }
 
-impl<T, const N: usize> Slab<T, N> {
+impl<T: Vacant, const N: usize> Slab<T, N> {
     /// A table of at most `limit` entries.
     pub(crate) const fn new(limit: u32) -> Self {
         Self {
@@ -60,6 +70,12 @@ impl<T, const N: usize> Slab<T, N> {
     /// How many may be.
     pub(crate) const fn room(&self) -> u32 {
         self.limit - self.len
+    }
+
+    /// Bytes between two entries.
+    #[cfg(test)]
+    pub(crate) const fn stride() -> usize {
+        size_of::<Slot<T>>()
     }
 
     /// Entries that it has memory for.
@@ -175,6 +191,7 @@ impl<T: Vacant, const N: usize> Slab<T, N> {
     #[cold]
     fn grow(&mut self) -> Result<(), Full> {
         self.slots.grow(|| Slot {
+            alignment: [],
             generation: 0,
             next: NONE,
             value: T::VACANT,
@@ -205,7 +222,7 @@ impl<T: Vacant, const N: usize> Slab<T, N> {
     }
 }
 
-impl<T, const N: usize> core::ops::Index<u32> for Slab<T, N> {
+impl<T: Vacant, const N: usize> core::ops::Index<u32> for Slab<T, N> {
     type Output = T;
 
     /// For indices that an invariant keeps alive.
@@ -217,7 +234,7 @@ impl<T, const N: usize> core::ops::Index<u32> for Slab<T, N> {
     }
 }
 
-impl<T, const N: usize> core::ops::IndexMut<u32> for Slab<T, N> {
+impl<T: Vacant, const N: usize> core::ops::IndexMut<u32> for Slab<T, N> {
     #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
         let slot = &mut self.slots[index];
@@ -231,6 +248,7 @@ mod tests {
     use super::*;
 
     impl Vacant for u32 {
+        type Alignment = Self;
         const VACANT: Self = 0;
     }
 

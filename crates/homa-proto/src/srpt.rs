@@ -64,8 +64,8 @@ impl SendQueue {
     pub(crate) fn set(&mut self, rpc: u32, precedence: Precedence) {
         let Precedence { remaining, birth } = precedence;
         self.remaining
-            .set(&mut self.by_remaining, rpc, (u64::from(remaining), birth));
-        self.ages.set(&mut self.by_age, rpc, (birth, 0));
+            .set(&mut self.by_remaining, rpc, (remaining, birth));
+        self.ages.set(&mut self.by_age, rpc, (0, birth));
     }
 
     /// Has the message's first segment sent ahead of the order.
@@ -120,7 +120,7 @@ impl SendQueue {
     /// Bytes remaining of the message that is first in the order.
     pub(crate) fn fewest_remaining(&self) -> Option<u32> {
         let first = self.by_remaining.first()?;
-        u32::try_from(self.remaining.key(first).0).ok()
+        Some(self.remaining.key(first).0)
     }
 
     /// Whether nothing stands in it, not even what is no longer wanted.

@@ -45,6 +45,8 @@ struct Block {
 }
 
 impl Vacant for Block {
+    type Alignment = u32;
+
     const VACANT: Self = Self {
         peer: NONE,
         live: 0,
@@ -115,6 +117,8 @@ struct Span {
 }
 
 impl Vacant for Span {
+    type Alignment = u32;
+
     const VACANT: Self = Self {
         peer: NONE,
         number: 0,

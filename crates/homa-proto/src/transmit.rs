@@ -15,6 +15,7 @@ use crate::peer::Peer;
 use crate::rpc::{Pending, Rpc, ServerRpc, State};
 use crate::srpt::Precedence;
 use crate::time::Instant;
+use crate::turn::Left;
 use crate::wire::{Body, DATA_HEADER_BYTES, Data, Grant, Priority};
 
 const DATA_HEADER: u32 = DATA_HEADER_BYTES as u32;
@@ -113,7 +114,7 @@ impl Engine {
     fn send_grant(&mut self, now: Instant, burst: &mut Burst) -> bool {
         while let Some(decision) = self.next_grant(now) {
             let index = decision.rpc;
-            if let Some(inbound) = self.rpcs[index].inbound() {
+            if let Some(inbound) = self.rpcs.inbound(index) {
                 inbound.granted = inbound.granted.max(decision.offset);
             }
             // From now on the sender owes us something.
@@ -159,7 +160,7 @@ impl Engine {
         let (key, rpc) = self.rpcs.keyed(index);
         let to = self.peers.with_owed(rpc.peer);
         let segment = Segment {
-            message_length: rpc.length_to_send(),
+            message_length: rpc.message.length,
             bytes,
             incoming,
             retransmit,
@@ -182,9 +183,8 @@ impl Engine {
 
     /// Level of the segment that begins at `offset`.
     fn data_priority(&mut self, index: u32, offset: u32) -> Priority {
-        let rpc = &mut self.rpcs[index];
-        let cutoffs = self.peers[rpc.peer].cutoffs();
-        match rpc.outbound() {
+        let cutoffs = self.peers[self.rpcs[index].peer].cutoffs();
+        match self.rpcs.outbound(index) {
             Some(outbound) if offset < outbound.unscheduled => {
                 unscheduled_priority(&self.config, cutoffs, outbound.length)
             }
@@ -201,7 +201,7 @@ impl Engine {
     fn poll_resend(&mut self, burst: &mut Burst) -> bool {
         while let Some(index) = self.resending.pop() {
             let limits = Limits::of(&self.config, &self.pacer);
-            let Some(priority) = self.rpcs[index].outbound().map(|out| out.resend_priority) else {
+            let Some(priority) = self.rpcs.outbound(index).map(|out| out.resend_priority) else {
                 continue;
             };
             burst.start(self.path_of(index), priority);
@@ -211,7 +211,7 @@ impl Engine {
                     break;
                 }
             }
-            let Some(outbound) = self.rpcs[index].outbound() else {
+            let Some(outbound) = self.rpcs.outbound(index) else {
                 continue;
             };
             if !burst.is_empty() {
@@ -231,17 +231,17 @@ impl Engine {
 
     fn next_resend(&mut self, index: u32) -> Option<Range<u32>> {
         let ranges = &self.ranges;
-        self.rpcs[index].outbound()?.next_resend(ranges)
+        self.rpcs.outbound(index)?.next_resend(ranges)
     }
 
     fn push_again(&mut self, index: u32, piece: Range<u32>, burst: &mut Burst) -> bool {
-        let Some(granted) = self.rpcs[index].outbound().map(|out| out.granted) else {
+        let Some(granted) = self.rpcs.outbound(index).map(|out| out.granted) else {
             return false;
         };
         if !self.push_data(index, piece.clone(), granted, true, burst) {
             return false;
         }
-        if let Some(outbound) = self.rpcs[index].outbound() {
+        if let Some(outbound) = self.rpcs.outbound(index) {
             outbound.sent_again(&mut self.ranges, piece);
         }
         true
@@ -300,7 +300,13 @@ impl Engine {
                 None => Short::Gone,
             };
         }
-        if rpc.sent(now, length, &self.least_silence) {
+        rpc.message.is_sent = true;
+        let is_detailed = rpc.message.is_detailed;
+        let is_to_be_watched = rpc.sent(now, Left::Nothing, &self.least_silence);
+        if is_detailed {
+            self.rpcs.details[index].outbound.sent = length;
+        }
+        if is_to_be_watched {
             self.watch(now, index);
         }
         Short::Added(to_whom)
@@ -317,7 +323,7 @@ impl Engine {
             return false;
         }
         while let Some(index) = self.send.pop_announcement() {
-            if self.rpcs[index].outbound().is_some_and(|out| out.sent == 0)
+            if self.rpcs.outbound(index).is_some_and(|out| out.sent == 0)
                 && self.fill(now, index, burst, true)
             {
                 self.counters.announcements_sent += 1;
@@ -344,7 +350,7 @@ impl Engine {
         if announce {
             limits.packets = 1;
         }
-        let Some(start) = self.rpcs[index].outbound().map(|out| out.sent) else {
+        let Some(start) = self.rpcs.outbound(index).map(|out| out.sent) else {
             return false;
         };
         let priority = self.data_priority(index, start);
@@ -355,7 +361,7 @@ impl Engine {
             return true;
         }
         while let Some(segment) = self.next_segment(index) {
-            let Some(outbound) = self.rpcs[index].outbound() else {
+            let Some(outbound) = self.rpcs.outbound(index) else {
                 break;
             };
             let boundary = start < outbound.unscheduled && segment.start >= outbound.unscheduled;
@@ -394,12 +400,12 @@ impl Engine {
         limits: &Limits,
         burst: &mut Burst,
     ) -> bool {
-        let rpc = &mut self.rpcs[index];
-        let peer = &self.peers[rpc.peer];
+        let peer = &self.peers[self.rpcs[index].peer];
         if !peer.is_proven() || peer.debt.count() > 0 {
             return false;
         }
-        let Some(outbound) = rpc.outbound().filter(|out| out.is_sendable()) else {
+        let outbound = self.rpcs.outbound(index);
+        let Some(outbound) = outbound.filter(|out| out.is_sendable()) else {
             return false;
         };
         let (_, size) = outbound.next_run(1);
@@ -417,12 +423,12 @@ impl Engine {
     }
 
     fn next_segment(&mut self, index: u32) -> Option<Range<u32>> {
-        self.rpcs[index].outbound()?.next_segment()
+        self.rpcs.outbound(index)?.next_segment()
     }
 
     /// A message's place after a burst of it.
     fn requeue(&mut self, index: u32) {
-        match self.rpcs[index].outbound() {
+        match self.rpcs.outbound(index) {
             Some(outbound) if outbound.is_sendable() => {
                 let precedence = Precedence {
                     remaining: outbound.remaining(),
@@ -436,7 +442,16 @@ impl Engine {
 
     /// Bytes up to `end` were sent for the first time.
     fn sent(&mut self, now: Instant, index: u32, end: u32) {
-        if self.rpcs[index].sent(now, end, &self.least_silence) {
+        let Some(outbound) = self.rpcs.outbound(index) else {
+            return;
+        };
+        outbound.sent = end;
+        let left = match outbound.is_sendable() {
+            true => Left::Sendable,
+            false if outbound.is_all_sent() => Left::Nothing,
+            false => Left::Ungranted,
+        };
+        if self.rpcs[index].sent(now, left, &self.least_silence) {
             self.watch(now, index);
         }
     }
@@ -455,13 +470,14 @@ impl Engine {
         while let Some(index) = next {
             next = self.peers[peer].rpcs.next(&self.rpcs.of_peers, index);
             self.believe(index);
-            if let State::Server(ServerRpc::Sending(_)) = self.rpcs[index].state {
+            if let State::Server(ServerRpc::Sending) = self.rpcs[index].state {
                 self.enqueue(index);
             }
-            let again = self.rpcs[index]
-                .outbound()
-                .is_some_and(|out| out.is_wanted_again());
-            if again {
+            let rpc = &self.rpcs[index];
+            let is_wanted = rpc.sends()
+                && rpc.message.is_detailed
+                && self.rpcs.details[index].outbound.is_wanted_again();
+            if is_wanted {
                 self.resend_later(index);
             }
         }

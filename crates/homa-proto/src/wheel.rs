@@ -10,7 +10,7 @@ use alloc::boxed::Box;
 
 use crate::chunks::{Full, boxed};
 use crate::list::{Chain, ChainLink, Chained};
-use crate::slab::Slab;
+use crate::slab::{Slab, Vacant};
 use crate::time::Instant;
 
 /// Nanoseconds of the lowest slot, as a power of two: 262,144.
@@ -70,7 +70,7 @@ impl Timer {
 }
 
 /// What has a deadline.
-pub(crate) trait Timed {
+pub(crate) trait Timed: Vacant {
     fn timer(&mut self) -> &mut Timer;
 }
 
@@ -226,12 +226,13 @@ impl Wheel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slab::Vacant;
     use alloc::vec::Vec;
 
     struct Entry(Timer);
 
     impl Vacant for Entry {
+        type Alignment = u32;
+
         const VACANT: Self = Self(Timer::NONE);
     }
 

@@ -72,8 +72,8 @@ impl Granter {
         let active = self.host_active_count(rules);
         let window = rules.window(active);
         let mut order = [NONE; SLOTS];
-        order[..self.active_count].copy_from_slice(self.actives());
-        let order = &mut order[..self.active_count];
+        order[..self.active_count()].copy_from_slice(self.actives());
+        let order = &mut order[..self.active_count()];
         order.sort_unstable_by_key(|&rpc| self.entries[rpc].rank());
         for (own_rank, &rpc) in order.iter().enumerate() {
             let entry = self.entries[rpc];

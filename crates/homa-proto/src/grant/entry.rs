@@ -66,7 +66,7 @@ impl Entry {
         }
     }
 
-    pub(super) const fn rank(&self) -> (u64, u64) {
-        (self.remaining() as u64, self.birth as u64)
+    pub(super) const fn rank(&self) -> (u32, u64) {
+        (self.remaining(), self.birth as u64)
     }
 }

@@ -2,9 +2,9 @@
 
 use alloc::boxed::Box;
 
-use super::{ByEvent, Rpc};
+use super::{ByEvent, Details, Rpc};
 use crate::api::RpcKey;
-use crate::chunks::{Full, boxed};
+use crate::chunks::{Chunks, Full, boxed};
 use crate::list::{Neighbours, Queue};
 use crate::slab::{NONE, Slab};
 use crate::wire::RpcId;
@@ -38,6 +38,7 @@ const fn place_of(id: RpcId) -> usize {
 /// packet finds them: ours are found by their ids, those that we serve by their tombstones.
 pub(crate) struct Rpcs {
     pub(crate) slab: Slab<Rpc>,
+    pub(crate) details: Chunks<Details, 32>,
     /// Those of which the application is to be told.
     pub(crate) events: Queue<Rpc, ByEvent>,
     /// Each among those with the same peer.
@@ -71,6 +72,7 @@ impl Rpcs {
     pub(crate) fn new(limit: u32, engine: u8) -> Result<Self, Full> {
         Ok(Self {
             slab: Slab::new(limit),
+            details: Chunks::new(),
             events: Queue::new(),
             of_peers: Neighbours::new(),
             engine,
@@ -136,6 +138,14 @@ impl Rpcs {
     /// that is returned.
     pub(crate) fn reserve(&mut self, more: u32) -> Result<u32, Full> {
         self.slab.reserve(more)
+    }
+
+    /// Makes room for what lies beside entry `index`.
+    pub(crate) fn ensure(&mut self, index: u32) -> Result<(), Full> {
+        while index as usize >= self.details.len() {
+            self.details.grow(Details::none)?;
+        }
+        self.of_peers.ensure(index)
     }
 
     /// Where the next RPC will lie.

@@ -55,7 +55,7 @@ impl<T: Aged> QueueLink<T> for ByAge {
 }
 
 /// A table of entries that are found by hash.
-pub(super) struct Aging<T> {
+pub(super) struct Aging<T: Aged> {
     slab: Slab<T>,
     index: HashIndex,
     /// Places whose entry nothing needed once, in the order in which they are looked at: an entry that
@@ -183,7 +183,7 @@ impl<T: Aged> Aging<T> {
     }
 }
 
-impl<T> Index<u32> for Aging<T> {
+impl<T: Aged> Index<u32> for Aging<T> {
     type Output = T;
 
     /// For indices that an invariant keeps alive.
@@ -193,7 +193,7 @@ impl<T> Index<u32> for Aging<T> {
     }
 }
 
-impl<T> IndexMut<u32> for Aging<T> {
+impl<T: Aged> IndexMut<u32> for Aging<T> {
     #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
         &mut self.slab[index]
