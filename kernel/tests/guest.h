@@ -60,6 +60,8 @@ void net_far_end(void);
 void net_loss(unsigned int percent);
 void net_gso_max(unsigned int bytes);
 void net_gro(bool on);
+/* As they were before any of these. */
+void net_restore(void);
 void net_beyond_make(void);
 void net_beyond(void);
 void link_up(const char *link);

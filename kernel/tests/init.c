@@ -100,6 +100,8 @@ static void run_test(const struct test *test)
 		report(test->name, false, strsignal(WTERMSIG(status)));
 	else
 		report(test->name, !status, "see above");
+	if (status && net_is_made())
+		net_restore();
 }
 
 static void run_tests(const struct test *tests)

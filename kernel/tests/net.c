@@ -367,6 +367,12 @@ void net_gro(bool on)
 	net_gso_max(on ? 3000 : 65536);
 }
 
+void net_restore(void)
+{
+	net_loss(0);
+	net_gro(false);
+}
+
 /* The 24 bits of @to are reached through @gate. */
 static void route_add(const char *to, const char *gate)
 {
