@@ -81,6 +81,9 @@ static void still_serves(int port)
 	socket_close(&s);
 }
 
+/* Of a message that comes byte by byte. */
+#define MESSAGE_BYTES 5000
+
 /* Each packet costs its receiver hundreds of times the byte that it brings. */
 static void segments_of_a_byte_do_not_fill_the_memory(void)
 {
@@ -92,9 +95,9 @@ static void segments_of_a_byte_do_not_fill_the_memory(void)
 	start_far_echo(AF_INET, 500);
 	before = far_counter("packets_not_kept");
 	common(packet, 500, FIRST_TYPE, 0x5000);
-	put(packet, MESSAGE_LENGTH, 1000000, 4);
-	put(packet, INCOMING, 40000, 4);
-	for (offset = 0; offset < 20000; offset++) {
+	put(packet, MESSAGE_LENGTH, MESSAGE_BYTES, 4);
+	put(packet, INCOMING, MESSAGE_BYTES, 4);
+	for (offset = 0; offset < MESSAGE_BYTES; offset++) {
 		put(packet, SEQUENCE, offset, 4);
 		put(packet, SEGMENT, offset, 4);
 		send(fd, packet, sizeof(packet), 0);

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 pub(super) enum Machine {
     /// Emulated, with two processors that are as fast as they can be, and so many megabytes.
     Parallel(u32),
-    /// The same with a clock that counts instructions, four nanoseconds each: however little of this
+    /// The same with a clock that counts instructions, a nanosecond each: however little of this
     /// machine the emulator gets, nobody in there is late. The processors take turns.
     Steady(u32),
     /// Emulated, with one processor and a clock that counts instructions, a nanosecond each. It copies
@@ -21,7 +21,7 @@ pub(super) enum Machine {
 /// An idle processor is at its next timer at once.
 const COUNTING: &str =
     "-accel tcg,thread=single -icount shift=0,sleep=off -cpu max,-erms,-fsrm -smp 1";
-const STEADY: &str = "-accel tcg,thread=single -icount shift=2,sleep=off -cpu max -smp 2";
+const STEADY: &str = "-accel tcg,thread=single -icount shift=0,sleep=off -cpu max -smp 2";
 const PARALLEL: &str = "-accel tcg,thread=multi -cpu max -smp 2";
 
 /// Megabytes of machines that need no more than others.
