@@ -64,8 +64,16 @@ impl WaitList {
         self.entries.pop_front().map(|(_, waker)| waker)
     }
 
-    /// Wakes everyone on the list.
+    /// Wakes everyone on the list: mostly nobody.
+    #[inline]
     pub(crate) fn wake_all(&mut self, woken: &mut Woken) {
+        if !self.entries.is_empty() {
+            self.wake_some(woken);
+        }
+    }
+
+    #[cold]
+    fn wake_some(&mut self, woken: &mut Woken) {
         woken
             .wakers
             .extend(self.entries.drain(..).map(|(_, waker)| waker));
