@@ -80,6 +80,7 @@ impl Placement<'_> {
     }
 
     /// The payload is stored.
+    #[inline(always)]
     pub fn commit(self) {
         let engine = self.engine;
         engine.counters.data_received += 1;

@@ -89,7 +89,7 @@ fn receive_shared(
                 counters.handed_over += u64::from(taken);
                 counters.hand_over_full += u64::from(!taken);
             } else {
-                placer.place(server, path, packet);
+                placer.place_seldom(server, path, packet);
             }
         }
     })
@@ -112,7 +112,7 @@ fn take_mail(member: &Member, links: &mut Links, placer: &mut Placer<'_>) -> boo
                 };
                 // An engine without a server there has no use for the packet.
                 if let Some(socket) = links.iter_mut().find(at_port) {
-                    placer.place(socket.server, path(socket.id, from, to), &packet);
+                    placer.place_seldom(socket.server, path(socket.id, from, to), &packet);
                 }
             }
             Mail::Ack(ack) => placer.engine.handle_foreign_ack(placer.now, &ack),
@@ -138,8 +138,8 @@ struct Placer<'a> {
 }
 
 impl Placer<'_> {
-    /// Places the packets of one buffer.
-    #[inline]
+    /// Places the packets of one buffer. Part of the only caller that has mostly one.
+    #[inline(always)]
     fn place_all(
         &mut self,
         server: Option<u32>,
@@ -147,10 +147,7 @@ impl Placer<'_> {
         received: &Received<'_>,
         expected: &mut Expectations,
     ) {
-        if received.bytes.len() <= received.segment_bytes {
-            // Mostly there is one.
-            self.place(server, path, received.bytes);
-        } else if received.segment_bytes < runs::LONG_PACKET_BYTES {
+        if received.segment_bytes < runs::LONG_PACKET_BYTES {
             for packet in received.segments() {
                 self.place(server, path, packet);
             }
@@ -159,6 +156,15 @@ impl Placer<'_> {
         }
     }
 
+    /// [`place`](Self::place) for callers that have few packets, or few of them short ones.
+    #[inline(never)]
+    fn place_seldom(&mut self, server: Option<u32>, path: Path, packet: &[u8]) {
+        self.place(server, path, packet);
+    }
+
+    /// Places one packet: all that short messages are. Part of its caller, so that this is one straight
+    /// way; between two system calls no near cache holds any of it.
+    #[inline(always)]
     fn place(&mut self, server: Option<u32>, path: Path, packet: &[u8]) {
         let header = &packet[..packet.len().min(MAX_HEADER_BYTES)];
         let Ok(packet_length) = u32::try_from(packet.len()) else {
@@ -179,13 +185,12 @@ impl Placer<'_> {
             );
             return placement.refuse();
         };
-        let fill = |target: &mut [u8]| target.copy_from_slice(payload);
-        match self
-            .messages
-            .store(self.now, &place, self.stock, server, fill)
-        {
-            true => placement.commit(),
-            false => placement.refuse(),
+        match self.messages.room_for(self.now, &place, self.stock, server) {
+            Some(target) => {
+                target.copy_from_slice(payload);
+                placement.commit();
+            }
+            None => placement.refuse(),
         }
     }
 }

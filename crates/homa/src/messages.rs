@@ -123,35 +123,34 @@ impl Messages {
         });
     }
 
-    /// Has `fill` write the payload of DATA where it belongs; `server` is who takes requests on the
-    /// socket it came in by. Returns `false` if there is no memory for the message.
-    #[inline]
-    pub(crate) fn store(
+    /// Where the payload of DATA belongs; it counts as stored. `server` is who takes requests on the
+    /// socket it came in by. `None`: there is no memory for the message.
+    #[inline(always)]
+    pub(crate) fn room_for(
         &mut self,
         now: Instant,
         place: &Place,
         stock: &mut Stock,
         server: Option<u32>,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> bool {
-        let start = place.offset as usize;
-        let length = place.length as usize;
-        let Some(slot) = self.receiving(now, place, stock, server) else {
-            return false;
-        };
-        let watcher = slot.watcher.take();
-        let Some(buffer) = slot.inbound.as_mut() else {
-            return false;
-        };
-        let Some(target) = buffer.bytes_mut().get_mut(start..start + length) else {
-            debug_assert!(false, "the engine placed bytes outside of their message");
-            return false;
-        };
-        fill(target);
-        if let Some(watcher) = watcher {
+    ) -> Option<&mut [u8]> {
+        if place.new {
+            self.open(now, place, stock, server)?;
+        }
+        let slot = self.slots.get_mut(place.rpc.index())?.as_mut()?;
+        if slot.key != place.rpc {
+            return None;
+        }
+        if let Some(watcher) = slot.watcher.take() {
             self.stirred.push(watcher);
         }
-        true
+        let start = place.offset as usize;
+        let buffer = slot.inbound.as_mut()?.bytes_mut();
+        let target = buffer.get_mut(start..start + place.length as usize);
+        debug_assert!(
+            target.is_some(),
+            "the engine placed bytes outside of their message"
+        );
+        target
     }
 
     /// The bytes `range` of a message that comes in, of which none are there yet; `None`: it has no
@@ -163,43 +162,49 @@ impl Messages {
             .get_mut(range.start as usize..range.end as usize)
     }
 
-    fn receiving(
+    /// The first bytes of a message came: it gets its buffer, and a request its slot.
+    #[inline(always)]
+    fn open(
         &mut self,
         now: Instant,
         place: &Place,
         stock: &mut Stock,
         server: Option<u32>,
-    ) -> Option<&mut Slot> {
-        if place.new {
-            let buffer = stock.take(place.message_length as usize)?;
-            let telling = match server.is_some_and(|it| self.announced_to.contains(&it)) {
-                true => Telling::Announced,
-                false => Telling::Whole,
-            };
-            let entry = self.entry(place.rpc);
-            if entry.as_ref().is_none_or(|slot| slot.key != place.rpc) {
-                *entry = Some(Slot {
-                    key: place.rpc,
-                    party: Party::Server(server?),
-                    outbound: None,
-                    inbound: None,
-                    live: false,
-                    since: now,
-                    handed_over: now,
-                    telling,
-                    watcher: None,
-                });
-            }
-            let mut announced = false;
-            if let Some(slot) = entry {
+    ) -> Option<()> {
+        let buffer = stock.take(place.message_length as usize)?;
+        let entry = self.entry(place.rpc);
+        let telling = match entry {
+            Some(slot) if slot.key == place.rpc => {
                 slot.inbound = Some(buffer);
-                announced = slot.telling == Telling::Announced;
+                slot.telling
             }
-            if announced {
-                self.begun.extend(server.map(|server| (server, place.rpc)));
-            }
+            _ => self.begin(now, place.rpc, server?, buffer),
+        };
+        if telling == Telling::Announced {
+            self.begun.extend(server.map(|server| (server, place.rpc)));
         }
-        self.get_mut(place.rpc)
+        Some(())
+    }
+
+    /// A request of which the first bytes came.
+    #[inline(always)]
+    fn begin(&mut self, now: Instant, key: RpcKey, server: u32, buffer: Buffer) -> Telling {
+        let telling = match self.announced_to.contains(&server) {
+            true => Telling::Announced,
+            false => Telling::Whole,
+        };
+        *self.entry(key) = Some(Slot {
+            key,
+            party: Party::Server(server),
+            outbound: None,
+            inbound: Some(buffer),
+            live: false,
+            since: now,
+            handed_over: now,
+            telling,
+            watcher: None,
+        });
+        telling
     }
 
     /// A request is whole: its bytes go to the application, the RPC lives on.
@@ -361,8 +366,13 @@ impl Messages {
 
     fn entry(&mut self, key: RpcKey) -> &mut Option<Slot> {
         if self.slots.len() <= key.index() {
-            self.slots.resize_with(key.index() + 1, || None);
+            self.grow(key.index() + 1);
         }
         &mut self.slots[key.index()]
+    }
+
+    #[cold]
+    fn grow(&mut self, length: usize) {
+        self.slots.resize_with(length, || None);
     }
 }

@@ -215,6 +215,6 @@ fn receive_at(
     if others.bytes.is_empty() {
         return Ok(Some((right, bytes)));
     }
-    placer.place_all(server, path, &others, expectations);
+    placer.place_runs(server, path, &others, expectations);
     Ok(Some((right + others.datagram_count(), bytes)))
 }

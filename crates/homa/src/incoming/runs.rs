@@ -95,7 +95,7 @@ impl Placer<'_> {
                 }
                 _ => {
                     let length = rest.len().min(received.segment_bytes);
-                    self.place(server, path, &rest[..length]);
+                    self.place_seldom(server, path, &rest[..length]);
                     length
                 }
             };
@@ -121,13 +121,11 @@ impl Placer<'_> {
             };
             let place = placement.place();
             let skipped = place.header_bytes - DATA_HEADER_BYTES;
-            let fill = |target: &mut [u8]| run.copy(skipped, target);
-            if !self
-                .messages
-                .store(self.now, &place, self.stock, server, fill)
-            {
+            let target = self.messages.room_for(self.now, &place, self.stock, server);
+            let Some(target) = target else {
                 return placement.refuse();
-            }
+            };
+            run.copy(skipped, target);
             placement.commit();
             if run.count >= BULK_SEGMENTS {
                 expected.add(Expected {
@@ -168,10 +166,11 @@ impl Placer<'_> {
             && place.rpc == expected.rpc
             && (place.offset..place.offset + place.length) == range;
         debug_assert!(lies_there, "the engine said what is missing");
+        let messages = &mut *self.messages;
         let stored = lies_there
-            && self
-                .messages
-                .store(self.now, &place, self.stock, server, |_| ());
+            && messages
+                .room_for(self.now, &place, self.stock, server)
+                .is_some();
         match stored {
             true => placement.commit(),
             false => placement.refuse(),
