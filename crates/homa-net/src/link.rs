@@ -105,9 +105,10 @@ pub trait Link: Send {
     /// Hands reports about datagrams that were sent and did not arrive to `sink`; returns their
     /// number, bounded for one call.
     ///
-    /// Call it in every turn of a loop, behind [`receive`](Self::receive), which learns that
-    /// reports wait; while none does, this costs nothing. While one waits, [`fd`](Self::fd) polls
-    /// as erroneous and every wait ends at once, so a host that never calls it never sleeps.
+    /// Call it behind [`receive`](Self::receive), which learns that reports wait: before every wait, and
+    /// now and then while there is none. While no report waits, this costs nothing. While one waits,
+    /// [`fd`](Self::fd) polls as erroneous and every wait ends at once, so a host that never calls it
+    /// never sleeps.
     ///
     /// # Errors
     ///
