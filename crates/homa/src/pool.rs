@@ -27,9 +27,10 @@ const CLASS_COUNT: usize = 4 * (30 - 6) + 1;
 /// Where a host's buffers come from and go back to.
 pub(crate) struct Pool {
     shelves: Mutex<Shelves>,
-    /// Bytes of received messages that came back since the engine was last told.
+    /// Bytes of received messages that came back since the engine was last told. Written under the lock
+    /// of the shelves, which each message takes anyway; read without.
     given_back: AtomicU64,
-    /// Whether messages wait for receive budget, so that bytes given back are urgent.
+    /// Whether messages wait for receive budget, so that bytes given back are urgent. Likewise.
     wanted: AtomicBool,
     alarm: Arc<Alarm>,
 }
@@ -94,8 +95,7 @@ impl Pool {
 
     /// Moves up to `count` idle buffers of `class` to `to`.
     pub(crate) fn fetch(&self, class: usize, count: usize, to: &mut Vec<Box<[u8]>>) {
-        let mut shelves = self.lock();
-        to.extend((0..count).map_while(|_| shelves.take(class)));
+        self.lock().take_some(class, count, to);
     }
 
     /// Adds up to `count` new buffers of `class` to `to`: fewer without memory.
@@ -118,9 +118,27 @@ impl Pool {
         drop(surplus);
     }
 
+    /// Takes the buffer of a received message back, whose bytes are free for others.
+    fn give_back(&self, buffer: Buffer) {
+        let length = buffer.len() as u64;
+        let mut shelves = self.lock();
+        let surplus = shelves.put(buffer.bytes);
+        let sum = self.given_back.load(Ordering::Relaxed) + length;
+        self.given_back.store(sum, Ordering::Release);
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        if wanted {
+            self.wanted.store(false, Ordering::Relaxed);
+        }
+        drop(shelves);
+        drop(surplus);
+        if wanted {
+            self.alarm.ring_all();
+        }
+    }
+
     /// Whether bytes of received messages came back since the last asking.
     pub(crate) fn has_given_back(&self) -> bool {
-        self.given_back.load(Ordering::SeqCst) > 0
+        self.given_back.load(Ordering::Acquire) > 0
     }
 
     /// Bytes of received messages that came back since the last asking.
@@ -128,13 +146,18 @@ impl Pool {
         if !self.has_given_back() {
             return 0;
         }
-        self.given_back.swap(0, Ordering::AcqRel)
+        let _shelves = self.lock();
+        let bytes = self.given_back.load(Ordering::Relaxed);
+        self.given_back.store(0, Ordering::Relaxed);
+        bytes
     }
 
-    /// Whether the driver wants to be woken as soon as bytes come back.
+    /// Whether the driver wants to be woken as soon as bytes come back. Who sets it looks at the bytes
+    /// given back afterwards: what came back before is seen there, what comes later rings.
     pub(crate) fn set_wanted(&self, wanted: bool) {
         if self.wanted.load(Ordering::Relaxed) != wanted {
-            self.wanted.store(wanted, Ordering::SeqCst);
+            let _shelves = self.lock();
+            self.wanted.store(wanted, Ordering::Relaxed);
         }
     }
 
@@ -159,6 +182,20 @@ impl Shelves {
         let bytes = (class..=larger).find_map(|class| self.idle[class].pop())?;
         self.idle_bytes -= bytes.len();
         Some(bytes)
+    }
+
+    /// Moves up to `count` buffers of `class` to `to`; if there is none, a larger one.
+    fn take_some(&mut self, class: usize, count: usize, to: &mut Vec<Box<[u8]>>) {
+        let idle = &mut self.idle[class];
+        if idle.is_empty() {
+            to.extend(self.take(class));
+            return;
+        }
+        self.askings += 1;
+        self.asked[class] = self.askings;
+        let rest = idle.len().saturating_sub(count);
+        self.idle_bytes -= (idle.len() - rest) * class_bytes(class);
+        to.extend(idle.drain(rest..));
     }
 
     /// Keeps `bytes`, or returns what there is no room for.
@@ -302,16 +339,8 @@ impl fmt::Debug for Message {
 
 impl Drop for Message {
     fn drop(&mut self) {
-        let Some(buffer) = self.buffer.take() else {
-            return;
-        };
-        let length = buffer.len() as u64;
-        self.pool.put(buffer);
-        self.pool.given_back.fetch_add(length, Ordering::SeqCst);
-        // Whoever sets it looks at the bytes given back afterwards: one of the two sees the other.
-        if self.pool.wanted.load(Ordering::SeqCst) && self.pool.wanted.swap(false, Ordering::AcqRel)
-        {
-            self.pool.alarm.ring_all();
+        if let Some(buffer) = self.buffer.take() {
+            self.pool.give_back(buffer);
         }
     }
 }

@@ -45,17 +45,25 @@ impl Stock {
         let Some(idle) = self.idle.get_mut(class) else {
             return self.pool.take(length);
         };
-        if idle.is_empty() {
-            self.pool.fetch(class, FETCHED, idle);
-        }
-        if idle.is_empty() {
-            Pool::make(class, MADE, idle);
-        }
-        let bytes = idle.pop()?;
-        if idle.is_empty() {
+        let bytes = match idle.pop() {
+            Some(bytes) => bytes,
+            None => self.take_new(class)?,
+        };
+        if self.idle[class].is_empty() {
             self.used_up |= 1 << class;
         }
         Some(Buffer::of(bytes, length))
+    }
+
+    /// A buffer of a class of which none is at hand.
+    #[cold]
+    fn take_new(&mut self, class: usize) -> Option<Box<[u8]>> {
+        let idle = &mut self.idle[class];
+        self.pool.fetch(class, FETCHED, idle);
+        if idle.is_empty() {
+            Pool::make(class, MADE, idle);
+        }
+        idle.pop()
     }
 
     /// Fetches buffers in the place of those that were used up, if the pool has some. For a moment at
