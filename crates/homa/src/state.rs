@@ -440,11 +440,22 @@ impl State {
 
     /// An outbound message that nobody needs any more: its buffer and its room are free.
     pub(crate) fn free_outbound(&mut self, message: Outbound) {
-        self.parts.budget.release(message.len());
+        self.free_room(message.len());
+        self.free_bytes(message);
+    }
+
+    /// Room in the send budget is free again.
+    fn free_room(&mut self, bytes: usize) {
+        self.parts.budget.release(bytes);
+        self.senders.wake_all(&mut self.woken);
+    }
+
+    /// The bytes of an outbound message are free again.
+    #[inline]
+    fn free_bytes(&mut self, message: Outbound) {
         if let Outbound::Pooled(buffer) = message {
             self.stock.put(buffer);
         }
-        self.senders.wake_all(&mut self.woken);
     }
 
     /// Payload bytes that a packet to `peer` can carry.

@@ -17,7 +17,7 @@ impl State {
     /// Tells whom events concern. Returns whether the engine was told something in turn.
     pub(super) fn deliver(&mut self, now: Instant) -> bool {
         let mut answered = false;
-        let mut told = 0;
+        let (mut told, mut freed_bytes) = (0, 0);
         while let Some(event) = self.engine.poll_event() {
             told += 1;
             match event {
@@ -32,11 +32,16 @@ impl State {
                     if let Some(age) = self.messages.age(rpc, now) {
                         self.times.calls.observe(age);
                     }
-                    self.end(rpc, None);
+                    self.end(rpc, None, &mut freed_bytes);
                 }
-                Event::Failed { rpc, failure } => self.end(rpc, Some(failure.into())),
-                Event::Ended { rpc, .. } => self.end(rpc, None),
+                Event::Failed { rpc, failure } => {
+                    self.end(rpc, Some(failure.into()), &mut freed_bytes);
+                }
+                Event::Ended { rpc, .. } => self.end(rpc, None, &mut freed_bytes),
             }
+        }
+        if freed_bytes > 0 {
+            self.free_room(freed_bytes);
         }
         if told > 0 {
             // Whoever sees the new number finds under the lock what it is about, or waits for it. Nobody
@@ -75,14 +80,16 @@ impl State {
         self.parties.request(server, request, &mut self.woken)
     }
 
-    /// An RPC is over: frees what it held and tells whom it concerns.
-    fn end(&mut self, rpc: RpcKey, failure: Option<CallError>) {
+    /// An RPC is over: frees what it held, but for its room in the send budget, and tells whom it
+    /// concerns.
+    fn end(&mut self, rpc: RpcKey, failure: Option<CallError>, freed_bytes: &mut usize) {
         let Some(mut remains) = self.messages.finish(rpc) else {
             // A request of which no byte was stored.
             return;
         };
-        if let Some(buffer) = remains.outbound.take() {
-            self.free_outbound(buffer);
+        if let Some(message) = remains.outbound.take() {
+            *freed_bytes += message.len();
+            self.free_bytes(message);
         }
         let (client, told) = match remains.party {
             Party::Server(server) => return self.end_request(server, remains),
