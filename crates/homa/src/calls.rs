@@ -8,6 +8,8 @@ mod batch;
 pub use batch::Submission;
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+#[cfg(feature = "tokio")]
+use core::task::Poll;
 use core::task::Waker;
 use std::sync::Arc;
 
@@ -147,16 +149,24 @@ impl ClientCore {
     }
 
     /// Starts a call that has its room; its completion goes to the handle.
-    pub(crate) fn start(&self, terms: &Terms, request: &[u8]) -> Result<RawCall, CallError> {
+    /// Whoever asks for the result next, at once, may give its `waker`: then that costs nothing.
+    pub(crate) fn start(
+        &self,
+        terms: &Terms,
+        request: &[u8],
+        waker: Option<&Waker>,
+    ) -> Result<RawCall, CallError> {
         let request = self.outgoing(request)?;
         let mut state = self.shared().lock()?;
-        let begun = self.enter(&mut state, terms, request)?;
+        let begun = self.enter(&mut state, terms, request, waker)?;
         state.settle_soon(begun.now, false);
         Ok(RawCall {
             shared: Arc::clone(self.shared()),
             rpc: begun.rpc,
             call: begun.call,
             peer: terms.peer,
+            #[cfg(feature = "tokio")]
+            is_entered: waker.is_some(),
             over: false,
             read: 0,
         })
@@ -171,7 +181,7 @@ impl ClientCore {
     ) -> Result<(Guard<'_>, u32), CallError> {
         let request = self.outgoing(request)?;
         let mut state = self.shared().lock()?;
-        let begun = self.enter(&mut state, terms, request)?;
+        let begun = self.enter(&mut state, terms, request, None)?;
         state.settle(begun.now);
         Ok((state, begun.call))
     }
@@ -182,8 +192,10 @@ impl ClientCore {
         state: &mut State,
         terms: &Terms,
         request: Outgoing<'_>,
+        waker: Option<&Waker>,
     ) -> Result<Begun, CallError> {
-        let call = state.parties.calls.insert(CallEntry::Waiting(None));
+        let entry = CallEntry::Waiting(waker.cloned());
+        let call = state.parties.calls.insert(entry);
         let party = Party::Call {
             client: self.client,
             call,
@@ -464,6 +476,9 @@ pub(crate) struct RawCall {
     rpc: RpcKey,
     call: u32,
     pub(crate) peer: SocketAddr,
+    /// Whether the waker of whoever asks next was entered at the start.
+    #[cfg(feature = "tokio")]
+    is_entered: bool,
     /// Whether the result was taken.
     over: bool,
     /// Bytes of the response handed out while it arrived.
@@ -484,6 +499,18 @@ impl RawCall {
         let result = result_of(state, self.call, waker);
         self.over |= result.is_some();
         result
+    }
+
+    /// [`result`](Self::result), for a task.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<Result<Message, CallError>> {
+        if core::mem::take(&mut self.is_entered) {
+            return Poll::Pending;
+        }
+        let mut state = self.shared.lock()?;
+        let result = result_of(&mut state, self.call, Some(waker));
+        self.over |= result.is_some();
+        result.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Copies the next bytes of the response that are there, zero of them behind its end, or has

@@ -102,7 +102,7 @@ impl Client {
     ) -> Result<Message, CallError> {
         let mut last = None;
         for peer in resolve(server).await? {
-            match self.launch(peer, request, options).await?.await {
+            match self.launch(peer, request, options, true).await?.await {
                 Err(error) if error.is_about_address() => last = Some(error),
                 outcome => return outcome,
             }
@@ -138,7 +138,8 @@ impl Client {
         request: &[u8],
         options: CallOptions,
     ) -> Result<Pending, CallError> {
-        self.launch(first(server).await?, request, options).await
+        let peer = first(server).await?;
+        self.launch(peer, request, options, false).await
     }
 
     /// Sends `request` to `server`; the response comes out of
@@ -252,17 +253,22 @@ impl Client {
         self.core.close();
     }
 
+    /// `waits`: whether this task asks for the result at once.
     async fn launch(
         &self,
         peer: SocketAddr,
         request: &[u8],
         options: CallOptions,
+        waits: bool,
     ) -> Result<Pending, CallError> {
         let mut terms = self.core.terms(peer, &options);
         self.core.check(request.len(), &terms)?;
         self.wait_for_room(request.len(), &mut terms).await?;
-        let raw = self.core.start(&terms, request)?;
-        Ok(Pending { raw })
+        let start = poll_fn(|context| {
+            let waker = waits.then(|| context.waker());
+            Poll::Ready(self.core.start(&terms, request, waker))
+        });
+        Ok(Pending { raw: start.await? })
     }
 
     async fn wait_for_room(&self, bytes: usize, terms: &mut Terms) -> Result<(), CallError> {
@@ -376,13 +382,7 @@ impl Future for Pending {
     type Output = Result<Message, CallError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let raw = &mut self.get_mut().raw;
-        let shared = Arc::clone(raw.shared());
-        let mut state = shared.lock()?;
-        match raw.result(&mut state, Some(context.waker())) {
-            Some(result) => Poll::Ready(result),
-            None => Poll::Pending,
-        }
+        self.get_mut().raw.poll(context.waker())
     }
 }
 

@@ -236,7 +236,7 @@ impl Client {
         options: CallOptions,
     ) -> Result<Pending, CallError> {
         let terms = self.prepare(peer, request, options)?;
-        let raw = self.core.start(&terms, request)?;
+        let raw = self.core.start(&terms, request, None)?;
         Ok(Pending { raw })
     }
 
