@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -259,8 +259,8 @@ pub(super) struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Everything that the guest says until it switches itself off, and the file that has it too,
-    /// called after `name`. `words` tell kernel and first program what is wanted.
+    /// Everything that the guest says until it switches itself off, and the file that has it too, from
+    /// its first line on, called after `name`. `words` tell kernel and first program what is wanted.
     pub(super) fn boot(
         &self,
         machine: Machine,
@@ -281,12 +281,19 @@ impl Guest<'_> {
         } else {
             machine.boot(&image, &archive, words, seconds)
         };
-        let output = machine
-            .output()
-            .map_err(|error| format!("the machine did not start: {error}"))?;
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said).replace('\r', "");
         let log = directory().join(format!("{name}-{release}.log"));
+        let said = File::create(&log).map_err(at(&log))?;
+        let complaints = said.try_clone().map_err(at(&log))?;
+        if seconds > GUEST_SECONDS {
+            println!("   {} tells meanwhile how far it is", log.display());
+        }
+        machine
+            .stdout(said)
+            .stderr(complaints)
+            .status()
+            .map_err(|error| format!("the machine did not start: {error}"))?;
+        let said = fs::read(&log).map_err(at(&log))?;
+        let said = String::from_utf8_lossy(&said).replace('\r', "");
         fs::write(&log, &said).map_err(at(&log))?;
         Ok((said, log))
     }
