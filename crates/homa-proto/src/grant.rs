@@ -11,6 +11,7 @@
 //! for `grant_patience` gives up that share alone: its sender is busy with others, and its bytes
 //! are not on their way, so that those of others may be.
 
+mod active;
 mod decide;
 mod entry;
 mod outstanding;
@@ -27,10 +28,11 @@ use crate::heap::{Heap, Nodes};
 use crate::host::{HostView, Ranks};
 use crate::list::Fifo;
 use crate::peer::halves;
-use crate::slab::{NONE, Slab, Vacant};
+use crate::slab::{Slab, Vacant};
 use crate::time::Instant;
 use crate::wire::Priority;
 
+use active::Actives;
 use entry::{ABSENT, Entry, Standing};
 use outstanding::Outstanding;
 pub(crate) use rules::Rules;
@@ -87,8 +89,7 @@ pub(crate) struct Granter {
     /// Senders with waiting messages: fewest active ones first, then best message.
     candidates: Heap,
     candidate_nodes: Nodes,
-    active: [u32; SLOTS],
-    active_len: u8,
+    active: Actives,
     /// All known messages, oldest first.
     by_age: Fifo,
     /// Messages that are charged, those first that have been silent for longest.
@@ -116,8 +117,7 @@ impl Granter {
             waiting: Nodes::new(),
             candidates: Heap::EMPTY,
             candidate_nodes: Nodes::new(),
-            active: [NONE; SLOTS],
-            active_len: 0,
+            active: Actives::EMPTY,
             by_age: Fifo::new(),
             by_silence: Fifo::new(),
             births: 0,
@@ -154,7 +154,7 @@ impl Granter {
 
     /// Messages that hold a place.
     pub(crate) fn active_count(&self) -> usize {
-        self.active_len.into()
+        self.active.rpcs().len()
     }
 
     /// Whether messages wait for a place.
@@ -174,14 +174,14 @@ impl Granter {
     /// missing: those go ahead of its own.
     pub(crate) fn is_outranked(&self, rpc: u32) -> bool {
         let entry = self.entries[rpc];
-        let goes_ahead = |&other: &u32| self.entries[other].rank() < entry.rank();
-        entry.standing != Standing::Absent && self.actives().iter().any(goes_ahead)
+        let goes_ahead = |best| best < entry.place_in_order();
+        entry.standing != Standing::Absent && self.active.best().is_some_and(goes_ahead)
     }
 
     /// Bytes missing of the active messages.
     pub(crate) fn ranks(&self, rules: &Rules) -> Ranks {
         let mut ranks = Ranks::default();
-        for &rpc in self.actives() {
+        for &rpc in self.active.rpcs() {
             ranks.insert((self.entries[rpc].remaining(), rules.engine));
         }
         ranks
@@ -228,6 +228,9 @@ impl Granter {
         entry.granted = granted;
         entry.is_silent = false;
         self.incoming.add(entry);
+        if entry.standing == Standing::Active {
+            self.active.set(rpc, entry.place_in_order());
+        }
         self.stale = true;
         self.listen(now, rules, rpc);
         self.place(rules, rpc);
@@ -375,9 +378,7 @@ impl Granter {
         self.unqueue(rpc);
         let sender = self.entries[rpc].sender;
         self.entries[rpc].standing = Standing::Active;
-        let count = self.active_count();
-        self.active[count] = rpc;
-        self.active_len += 1;
+        self.active.insert(rpc, self.entries[rpc].place_in_order());
         self.senders[sender].active += 1;
         self.rank_sender(sender);
     }
@@ -385,16 +386,9 @@ impl Granter {
     /// Takes an active message's place away.
     fn demote(&mut self, rpc: u32) {
         let sender = self.entries[rpc].sender;
-        if let Some(slot) = self.actives().iter().position(|&active| active == rpc) {
-            self.active_len -= 1;
-            self.active[slot] = self.active[self.active_count()];
-        }
+        self.active.remove(rpc);
         self.senders[sender].active -= 1;
         self.rank_sender(sender);
-    }
-
-    fn actives(&self) -> &[u32] {
-        &self.active[..self.active_count()]
     }
 
     /// Takes a place away and gives it to the waiting message that it belongs to next.
@@ -424,7 +418,7 @@ impl Granter {
         let newcomer = self.entries[rpc];
         let count_with =
             |sender: u32| self.senders[sender].active + u32::from(sender == newcomer.sender);
-        let victim = self.actives().iter().copied().max_by_key(|&active| {
+        let victim = self.active.rpcs().iter().copied().max_by_key(|&active| {
             let entry = &self.entries[active];
             (count_with(entry.sender), entry.rank())
         });

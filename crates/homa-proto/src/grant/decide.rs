@@ -2,8 +2,7 @@
 //! now and then for the oldest; who holds a place is decided in `grant`, levels and windows in `rules`.
 
 use super::entry::{Entry, Standing};
-use super::{Decision, Granter, Rules, SLOTS};
-use crate::slab::NONE;
+use super::{Decision, Granter, Rules};
 use crate::time::Instant;
 use crate::wire::Priority;
 
@@ -71,12 +70,8 @@ impl Granter {
     ) -> Option<(u32, u32, Priority)> {
         let active = self.host_active_count(rules);
         let window = rules.window(active);
-        let mut order = [NONE; SLOTS];
-        order[..self.active_count()].copy_from_slice(self.actives());
-        let order = &mut order[..self.active_count()];
-        order.sort_unstable_by_key(|&rpc| self.entries[rpc].rank());
-        for (own_rank, &rpc) in order.iter().enumerate() {
-            let entry = self.entries[rpc];
+        for (own_rank, &rpc) in self.active.rpcs().iter().enumerate() {
+            let entry = &self.entries[rpc];
             let rank = (entry.remaining(), rules.engine);
             let rank = own_rank + self.others.ranks.better_than(rank);
             if rank >= rules.slots {
@@ -87,7 +82,7 @@ impl Granter {
             let rest = entry.length - entry.granted;
             let wanted = entry.received.saturating_add(window).min(entry.length);
             let step = u64::from(wanted.saturating_sub(entry.granted));
-            let step = step.min(self.headroom(rules, &entry, step));
+            let step = step.min(self.headroom(rules, entry, step));
             let step = u32::try_from(step).unwrap_or(rest);
             let least = WORTHWHILE_BYTES.min(window / 8).min(rules.least_step());
             if step > 0 && step >= rest.min(least) {

@@ -66,6 +66,11 @@ impl Entry {
         }
     }
 
+    /// The same as [`rank`](Self::rank) in one number.
+    pub(super) const fn place_in_order(&self) -> u64 {
+        (self.remaining() as u64) << u32::BITS | self.birth as u64
+    }
+
     pub(super) const fn rank(&self) -> (u32, u64) {
         (self.remaining(), self.birth as u64)
     }

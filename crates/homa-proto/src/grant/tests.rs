@@ -103,7 +103,7 @@ fn a_sender_gets_a_second_place_only_when_no_other_wants_one() {
     f.update(1, 1, 400_000, 0, 40_000);
     assert_eq!(f.decisions().len(), 2, "nobody else wants a place");
     f.update(2, 2, 900_000, 0, 40_000);
-    let active: Vec<u32> = f.granter.actives().to_vec();
+    let active: Vec<u32> = f.granter.active.rpcs().to_vec();
     assert!(active.contains(&2) && active.contains(&1), "{active:?}");
 }
 
@@ -132,7 +132,7 @@ fn a_silent_message_gives_its_place_back_and_rejoins_when_heard() {
     assert!(f.granter.park(&f.rules.clone(), 0));
     assert_eq!(f.decisions()[0].rpc, 1);
     f.update(0, 1, 500_000, 100_000, 200_000);
-    assert_eq!(f.granter.actives(), [0]);
+    assert_eq!(f.granter.active.rpcs(), [0]);
 }
 
 #[test]
