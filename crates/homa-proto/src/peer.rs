@@ -64,6 +64,8 @@ pub(crate) struct Peer {
     pub(crate) latest_block: u32,
     /// Acks it is owed.
     pub(crate) debt: Debt,
+    /// The number of the next RPC to it.
+    next_id: u32,
     pub(crate) patience: Patience,
 
     /// All RPCs with this peer.
@@ -71,7 +73,6 @@ pub(crate) struct Peer {
     /// How many there are, and how many of them we serve.
     pub(crate) rpc_count: u32,
     pub(crate) server_rpcs: u32,
-    next_id: u32,
     /// Blocks of tombstones that remember its requests, and spans of them.
     pub(crate) blocks: u32,
     /// Requests on their way to it.

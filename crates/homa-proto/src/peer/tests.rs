@@ -13,6 +13,11 @@ fn address(number: u16, scope: u32) -> Address {
 }
 
 #[test]
+fn an_entry_has_no_gaps_that_its_order_brings() {
+    assert_eq!(size_of::<Peer>(), 232);
+}
+
+#[test]
 fn addresses_that_differ_in_scope_or_port_alone_have_different_hashes() {
     let peers = peers();
     let hash = peers.hash(&address(1, 7));
