@@ -55,6 +55,7 @@ pub mod tun;
 pub mod tunnel;
 pub mod udp;
 pub mod wait;
+mod zeroed;
 
 pub use ahead::{Ahead, Laid};
 pub use kind::{LinkKind, UnknownLink};
@@ -62,3 +63,4 @@ pub use link::{
     Capabilities, Counters, Framing, Link, MAX_BATCH_BYTES, MAX_SEGMENTS, OFFENDING_MAX_BYTES,
     Received, Refusal, Transmit, Undeliverable, Unreachable,
 };
+pub use zeroed::zeroed;

@@ -15,6 +15,8 @@ use core::ops::Deref;
 use std::io::IoSlice;
 use std::sync::{Arc, PoisonError};
 
+use homa_net::zeroed;
+
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::waiting::Alarm;
@@ -69,7 +71,7 @@ impl Pool {
         let idle = self.lock().take(class);
         let bytes = match idle {
             Some(bytes) => bytes,
-            None => allocate(class_bytes(class))?,
+            None => zeroed(class_bytes(class))?,
         };
         Some(Buffer { bytes, length })
     }
@@ -100,7 +102,7 @@ impl Pool {
 
     /// Adds up to `count` new buffers of `class` to `to`: fewer without memory.
     pub(crate) fn make(class: usize, count: usize, to: &mut Vec<Box<[u8]>>) {
-        to.extend((0..count).map_while(|_| allocate(class_bytes(class))));
+        to.extend((0..count).map_while(|_| zeroed(class_bytes(class))));
     }
 
     /// Takes idle buffers back.
@@ -241,19 +243,6 @@ pub(crate) fn class_of(length: usize) -> Option<usize> {
 fn class_bytes(class: usize) -> usize {
     let base = SMALLEST << (class / 4);
     base + base / 4 * (class % 4)
-}
-
-/// Zeroed memory, or `None`: a peer chooses the length, so running out must not end the process.
-fn allocate(length: usize) -> Option<Box<[u8]>> {
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(length).ok()?;
-    // Page by page: without optimisation `resize` takes a step per byte, long enough for a peer to
-    // give us up while the first long message gets its buffer.
-    while bytes.len() < length {
-        let page = (length - bytes.len()).min(4_096);
-        bytes.extend_from_slice(&[0; 4_096][..page]);
-    }
-    Some(bytes.into_boxed_slice())
 }
 
 /// Room for one message.
