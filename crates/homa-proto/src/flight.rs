@@ -22,8 +22,14 @@ const LIMIT_AT_FIRST: u32 = 256 << 10;
 /// Least and greatest limit. One request goes in any case.
 const LIMITS: core::ops::RangeInclusive<u32> = (64 << 10)..=(64 << 20);
 
-/// Of so many requests that waited one is the oldest, so that none starves.
-const FIFO_TURNS: u8 = 20;
+/// A request that costs at most so much is short: it may use all of the limit, others three quarters
+/// of it, or short ones would wait at home until a server had looked at long ones.
+const SHORT_COST: u32 = 4 << 10;
+
+/// Of 20 requests that waited one is the oldest, so that none starves; so it is after 240 that went
+/// before all that wait.
+const FIFO_TURNS: u8 = 240;
+const TURNS_OF_WAITING: u8 = 12;
 
 /// Requests on their way to one peer.
 #[derive(Clone, Copy, Debug)]
@@ -66,14 +72,24 @@ impl Flight {
         }
     }
 
-    /// A new request that costs `cost` goes, if there is room and none waits; returns what it counts.
+    /// A new request that costs `cost` goes, if there is room and none waits that goes before it; returns
+    /// what it counts.
     #[inline(always)]
     pub(crate) fn take_off(&mut self, cost: u32) -> u32 {
-        if self.next().is_some() || !self.has_room(cost) {
+        if !self.has_room(cost) || (self.next().is_some() && !self.overtakes(cost)) {
             return 0;
         }
         self.used += cost;
         cost
+    }
+
+    /// Whether a new request of `cost` goes before all that wait: where it is short, and they wait for
+    /// room that is left to such as it; but not when it is the turn of the oldest.
+    #[cold]
+    fn overtakes(&mut self, cost: u32) -> bool {
+        let may = cost <= SHORT_COST && self.turns > 0;
+        self.turns -= u8::from(may);
+        may
     }
 
     /// A request that counted `cost` is no longer on its way. `arrived`: it got there at the first
@@ -89,7 +105,11 @@ impl Flight {
 
     #[inline]
     fn has_room(&self, cost: u32) -> bool {
-        self.used == 0 || self.used.saturating_add(cost) <= self.limit
+        let limit = match cost <= SHORT_COST {
+            true => self.limit,
+            false => self.limit - self.limit / 4,
+        };
+        self.used == 0 || self.used.saturating_add(cost) <= limit
     }
 
     /// A request of `cost` arrived. The limit grows only where it was in the way.
@@ -205,7 +225,10 @@ impl Engine {
                 return;
             }
             self.waiting.remove(flight, next);
-            flight.turns = flight.turns.checked_sub(1).unwrap_or(FIFO_TURNS);
+            flight.turns = match flight.turns {
+                0 => FIFO_TURNS,
+                turns => turns.saturating_sub(TURNS_OF_WAITING),
+            };
             flight.used += cost;
             self.rpcs[next].in_flight = cost;
             self.rpcs[next].progress.wait_from(now);
@@ -258,6 +281,37 @@ mod tests {
         assert_eq!(cost(100, 1_400), 700);
         assert_eq!(cost(1_400, 1_400), 2_000);
         assert_eq!(cost(1_401, 1_400), 2_601);
+    }
+
+    #[test]
+    fn a_short_request_has_room_where_long_ones_wait_for_it() {
+        let mut flight = Flight::NEW;
+        let long = cost(40_000, 1_400);
+        while flight.take_off(long) > 0 {}
+        assert!(flight.used > LIMIT_AT_FIRST / 2 && !flight.has_room(long));
+        assert_eq!(flight.take_off(700), 700);
+        assert_eq!(flight.take_off(SHORT_COST), SHORT_COST);
+        while flight.take_off(700) > 0 {}
+        assert!(flight.used <= LIMIT_AT_FIRST && flight.used + 700 > LIMIT_AT_FIRST);
+    }
+
+    #[test]
+    fn short_requests_overtake_those_that_wait_until_it_is_the_turn_of_the_oldest() {
+        let mut flight = Flight::NEW;
+        let mut waiting = WaitingRequests::new();
+        waiting.ensure(0).unwrap();
+        waiting.insert(&mut flight, 0, (40_000, 1));
+        let overtakers = core::iter::from_fn(|| {
+            let cost = flight.take_off(700);
+            flight.used = 0;
+            (cost > 0).then_some(cost)
+        });
+        assert_eq!(overtakers.count(), usize::from(FIFO_TURNS));
+        assert_eq!(
+            flight.take_off(LIMIT_AT_FIRST / 2),
+            0,
+            "long ones wait behind it"
+        );
     }
 
     #[test]
