@@ -18,10 +18,10 @@ use crate::routes::{Routes, from_local};
 
 /// Most bursts handed to a link in one call: what one `sendmmsg` takes.
 const BATCH: usize = 64;
-/// Bytes of a batch past which it gets no further burst.
-const BATCH_BYTES: usize = 64 << 10;
-/// Batches in one go: a tenth of a millisecond's work, so that receiving gets its turn, and short
-/// messages that come meanwhile do not wait long.
+/// Bytes past which a batch gets no further burst, and a go no further batch: one burst of a long
+/// message is some 50 µs of work, and whatever comes meanwhile waits for its end.
+const ENOUGH_BYTES: usize = 16 << 10;
+/// Batches of short messages in one go.
 const ROUNDS_MAX: usize = 2;
 /// Packets up to this size are copied one behind the other: that is faster than for the kernel to
 /// fetch header and payload of each from where they lie.
@@ -157,6 +157,7 @@ impl Outbox {
     ) -> bool {
         for _ in 0..ROUNDS_MAX {
             let mut drained = self.fill(now, engine);
+            let is_enough = self.bytes() >= ENOUGH_BYTES;
             while !self.ready.is_empty() {
                 let count = self.run_length();
                 let done = self.send_batch(count, links, messages);
@@ -170,6 +171,9 @@ impl Outbox {
             }
             if drained {
                 return false;
+            }
+            if is_enough {
+                break;
             }
         }
         self.more = true;
@@ -200,8 +204,8 @@ impl Outbox {
             self.bursts.rotate_left(self.ready.start);
         }
         self.ready = 0..self.ready.len();
-        let mut bytes = 0;
-        while self.ready.end < BATCH && bytes < BATCH_BYTES {
+        let mut bytes = self.bytes();
+        while self.ready.end < BATCH && bytes < ENOUGH_BYTES {
             if engine.is_quiet() {
                 return true;
             }
@@ -223,6 +227,11 @@ impl Outbox {
 
     fn ready(&self) -> &[Burst] {
         &self.bursts[self.ready.clone()]
+    }
+
+    /// Bytes of those that are ready.
+    fn bytes(&self) -> usize {
+        self.ready().iter().map(Burst::bytes).sum()
     }
 
     /// How many of the bursts that are ready leave by the same socket as the first.
