@@ -117,7 +117,7 @@ impl Granter {
             waiting: Nodes::new(),
             candidates: Heap::EMPTY,
             candidate_nodes: Nodes::new(),
-            active: Actives::EMPTY,
+            active: Actives::new()?,
             by_age: Fifo::new(),
             by_silence: Fifo::new(),
             births: 0,

@@ -3,21 +3,27 @@
 //! *Design*: ordered when something changes, by a rank that lies beside. A decision asks for the order
 //! far more often than it changes, and sorting what lies in as many entries took a fourth of it.
 
+use alloc::boxed::Box;
+
 use super::SLOTS;
+use crate::chunks::{Full, boxed};
 use crate::slab::NONE;
 
+/// Boxed since an engine is made on the stack, of which a kernel has little.
 pub(super) struct Actives {
-    ranks: [u64; SLOTS],
-    rpcs: [u32; SLOTS],
+    ranks: Box<[u64; SLOTS]>,
+    rpcs: Box<[u32; SLOTS]>,
     count: usize,
 }
 
 impl Actives {
-    pub(super) const EMPTY: Self = Self {
-        ranks: [0; SLOTS],
-        rpcs: [NONE; SLOTS],
-        count: 0,
-    };
+    pub(super) fn new() -> Result<Self, Full> {
+        Ok(Self {
+            ranks: boxed(|| 0)?,
+            rpcs: boxed(|| NONE)?,
+            count: 0,
+        })
+    }
 
     /// All of them, best first.
     pub(super) fn rpcs(&self) -> &[u32] {
@@ -78,7 +84,7 @@ mod tests {
 
     #[test]
     fn messages_that_hold_places_stand_in_the_order_of_their_ranks() {
-        let mut actives = Actives::EMPTY;
+        let mut actives = Actives::new().unwrap();
         for (rpc, rank) in [(1, 50), (2, 20), (3, 40), (4, 10)] {
             actives.insert(rpc, rank);
         }
