@@ -175,7 +175,7 @@ impl Case {
         row.start_late_p99_us = tally.late_p99_us();
         let offered = row.offered_bytes.max(1) as f64;
         row.delivered = tally.answered_bytes() as f64 / offered;
-        row.carried = tally.carried_bytes() as f64 / offered;
+        row.carried = tally.carried_bytes().iter().sum::<u64>() as f64 / offered;
         row.short_cdf_us = tally.first_latencies_us(&CDF);
         row.unfinished_count = tally.unfinished_count();
         row.bins = figures

@@ -30,6 +30,9 @@ use crate::traffic::tally::{Bins, Tally, Unloaded};
 use crate::workload;
 
 pub(super) const WARM_UP: Duration = Duration::from_secs(1);
+/// What two protocols carry of their halves counts once as much is under way as will be later: that
+/// takes some of the longest messages.
+const WARM_UP_TOGETHER: Duration = Duration::from_secs(5);
 pub(super) const COOL_DOWN: Duration = Duration::from_millis(500);
 
 /// What the row of the simulated hosts is called.
@@ -138,11 +141,12 @@ fn measure(
         progress.say(protocol.label());
         let load = Load {
             slice,
+            warm_up: warm_up(protocol),
             ..load.clone()
         };
         let rejected = |span: &Span| {
             case.reject(protocol, span);
-            progress.expect_more(timetable.turn());
+            progress.expect_more(timetable.turn(protocol));
         };
         match cluster.turn_in_time(protocol, &load, arguments.allow_late, rejected)? {
             Some(turn) => take(protocol, turn, &mut tallies, &mut case),
@@ -150,7 +154,8 @@ fn measure(
         }
     }
     if arguments.sustained {
-        case.sustained = sustained::search(arguments, &cluster, protocols, &workload, &load)?;
+        case.sustained =
+            sustained::search(arguments, &cluster, protocols, &workload, &load, &progress)?;
     }
     progress.finish();
     for (row, tally) in &tallies.by_row {
@@ -167,6 +172,15 @@ fn measure(
         }
     }
     Ok(case)
+}
+
+/// How long a turn of it runs before what counts.
+fn warm_up(protocol: Protocol) -> Duration {
+    if protocol.parts().len() > 1 {
+        WARM_UP_TOGETHER
+    } else {
+        WARM_UP
+    }
 }
 
 /// The network of these rates, with a switch that has so much buffer.
@@ -219,13 +233,14 @@ impl Timetable {
     }
 
     /// About how long a turn takes.
-    fn turn(self) -> Duration {
-        WARM_UP + self.window + COOL_DOWN + BESIDE_A_TURN
+    fn turn(self, protocol: Protocol) -> Duration {
+        warm_up(protocol) + self.window + COOL_DOWN + BESIDE_A_TURN
     }
 
     /// About how long all of them take, if none is late.
     fn length(self, protocols: &[Protocol]) -> Duration {
-        self.turn() * self.turns(protocols).count() as u32
+        let turns = self.turns(protocols);
+        turns.map(|(_, protocol)| self.turn(protocol)).sum()
     }
 }
 
@@ -286,7 +301,7 @@ fn take(protocol: Protocol, turn: Turn, tallies: &mut Tallies, case: &mut Case) 
         } = found
         {
             tallies.of(row).merge(&recorded);
-            case.add(row, offered_bytes, cpu_s, counts);
+            case.add(row, offered_bytes.iter().sum(), cpu_s, counts);
             case.fail(row, failed_count, first_failure);
         }
     }

@@ -23,9 +23,9 @@ use crate::failure::Failure;
 use crate::network::star;
 use crate::traffic::client::{Client, DRAIN_MAX};
 use crate::traffic::homa::{HomaServer, HomaTransport};
-use crate::traffic::plan::{Pattern, Planner, spread};
+use crate::traffic::plan::{Arrival, Pattern, Planner, spread};
 use crate::traffic::quic::{QuicServer, QuicTransport};
-use crate::traffic::tally::{Bins, Problems, Recorded, Tally, Unloaded};
+use crate::traffic::tally::{Bins, PARTS_COUNT, Problems, Recorded, Tally, Unloaded, part_of};
 use crate::traffic::tcp::{self, TcpTransport};
 use crate::traffic::transport::Transport;
 use crate::workload;
@@ -141,8 +141,9 @@ pub(super) enum Found {
     /// Sizes and their fastest round trips in nanoseconds.
     Unloaded(Vec<(usize, u64)>),
     Loaded {
-        recorded: Recorded,
-        offered_bytes: u64,
+        recorded: Box<Recorded>,
+        /// Of requests planned in each part of the time that counts.
+        offered_bytes: Box<[u64; PARTS_COUNT]>,
         cpu_s: f64,
         /// RPCs that failed, and why the first one did.
         failed_count: u64,
@@ -351,10 +352,9 @@ fn loaded(
     let cpu_before = cpu_time()?;
     let counts_before = Counts::read(host.as_ref(), star::DEVICE)?;
     client.open_loop(&plan, length, counted.clone(), &mut tally)?;
-    let offered = plan.iter().filter(|arrival| counted.contains(&arrival.at));
     Ok(Found::Loaded {
-        recorded: tally.to_recorded(),
-        offered_bytes: offered.map(|arrival| arrival.message.size as u64).sum(),
+        recorded: Box::new(tally.to_recorded()),
+        offered_bytes: Box::new(offered_bytes(&plan, &counted)),
         cpu_s: (cpu_time()? - cpu_before).as_secs_f64(),
         failed_count: 0,
         first_failure: None,
@@ -362,6 +362,17 @@ fn loaded(
             .since(counts_before)
             .of_process(job.process),
     })
+}
+
+/// Bytes of requests planned in each part of the time that counts.
+pub(super) fn offered_bytes(plan: &[Arrival], counted: &Range<Duration>) -> [u64; PARTS_COUNT] {
+    let mut bytes = [0; PARTS_COUNT];
+    for arrival in plan {
+        if let Some(part) = part_of(counted, arrival.at) {
+            bytes[part] += arrival.message.size as u64;
+        }
+    }
+    bytes
 }
 
 fn cpu_time() -> io::Result<Duration> {

@@ -10,7 +10,7 @@ use std::io;
 use std::time::Instant;
 
 use super::plan::{Arrival, Message, Pattern};
-use super::tally::{Problems, Tally};
+use super::tally::{Problems, Tally, part_of};
 use super::transport::Transport;
 use crate::answer::Answer;
 
@@ -158,8 +158,8 @@ impl Client<'_> {
                 if counted.contains(&(done.at - done.latency - begin)) {
                     tally.record_answer(message.size, done.latency);
                 }
-                if counted.contains(&(done.at - begin)) {
-                    tally.record_carried(message.size);
+                if let Some(part) = part_of(&counted, done.at - begin) {
+                    tally.record_carried(message.size, part);
                 }
                 end = end.max(done.at);
             })?;

@@ -1,5 +1,6 @@
 //! What the measurements are: latency and slowdown by message size, and everything that went wrong.
 
+use core::ops::Range;
 use core::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -7,12 +8,22 @@ use serde::{Deserialize, Serialize};
 
 use homa_sim::Workload;
 
+/// The part of `counted` to which `at` belongs; `None` outside of it.
+pub(crate) fn part_of(counted: &Range<Duration>, at: Duration) -> Option<usize> {
+    let share = || (at - counted.start).as_secs_f64() / (counted.end - counted.start).as_secs_f64();
+    let part = || (share() * PARTS_COUNT as f64) as usize;
+    counted.contains(&at).then(|| part().min(PARTS_COUNT - 1))
+}
+
 /// Bins of message sizes, each with about the same share of the messages.
 const BINS_COUNT: usize = 10;
 
 /// Histograms keep three digits; slowdowns are kept in thousandths.
 const DIGITS: u8 = 3;
 const SLOWDOWN_SCALE: f64 = 1000.0;
+
+/// Equal parts of the time that counts; each has what was carried in it.
+pub(crate) const PARTS_COUNT: usize = 32;
 
 /// Message sizes in a few ranges: each up to one limit, and above the one before.
 #[derive(Clone, Debug)]
@@ -99,7 +110,7 @@ pub(crate) struct Tally {
     by_bin: Vec<BinTally>,
     lateness_ns: Histogram<u64>,
     answered_bytes: u64,
-    carried_bytes: u64,
+    carried_bytes: [u64; PARTS_COUNT],
     started_count: u64,
     unfinished_count: u64,
     time: Duration,
@@ -112,7 +123,7 @@ pub(crate) struct Recorded {
     bins: Vec<[Vec<(u64, u64)>; 2]>,
     lateness: Vec<(u64, u64)>,
     answered_bytes: u64,
-    carried_bytes: u64,
+    carried_bytes: [u64; PARTS_COUNT],
     unfinished_count: u64,
 }
 
@@ -146,7 +157,7 @@ impl Tally {
             unloaded: unloaded.clone(),
             lateness_ns: histogram(),
             answered_bytes: 0,
-            carried_bytes: 0,
+            carried_bytes: [0; PARTS_COUNT],
             started_count: 0,
             unfinished_count: 0,
             time: Duration::ZERO,
@@ -169,9 +180,10 @@ impl Tally {
         self.answered_bytes += size as u64;
     }
 
-    /// A request of `size` bytes was answered in the time that counts, whenever it was planned.
-    pub(crate) const fn record_carried(&mut self, size: usize) {
-        self.carried_bytes += size as u64;
+    /// A request of `size` bytes was answered in that part of the time that counts, whenever it was
+    /// planned.
+    pub(crate) const fn record_carried(&mut self, size: usize, part: usize) {
+        self.carried_bytes[part] += size as u64;
     }
 
     /// A slice took `time`, and left RPCs unfinished.
@@ -185,9 +197,9 @@ impl Tally {
         self.answered_bytes
     }
 
-    /// Bytes of requests answered in the time that counts: what the network carried.
-    pub(crate) const fn carried_bytes(&self) -> u64 {
-        self.carried_bytes
+    /// Bytes of requests answered in each part of the time that counts: what the network carried.
+    pub(crate) const fn carried_bytes(&self) -> &[u64; PARTS_COUNT] {
+        &self.carried_bytes
     }
 
     /// Latencies of the first bin, in microseconds, at these fractions of its messages; empty if
@@ -234,7 +246,9 @@ impl Tally {
             self.lateness_ns.saturating_record_n(*value, *count);
         }
         self.answered_bytes += recorded.answered_bytes;
-        self.carried_bytes += recorded.carried_bytes;
+        for (sum, bytes) in self.carried_bytes.iter_mut().zip(recorded.carried_bytes) {
+            *sum += bytes;
+        }
         self.unfinished_count += recorded.unfinished_count;
     }
 
