@@ -234,6 +234,7 @@ impl<P: Copy> Switch<P> {
     ///
     /// # Errors
     /// There is no room for it: the packet comes back.
+    #[inline]
     pub fn input(
         &mut self,
         now: u64,
@@ -243,19 +244,6 @@ impl<P: Copy> Switch<P> {
         packet: P,
     ) -> Result<(), P> {
         let straight = self.is_idle(now, port);
-        self.enter(now, port, priority, wire_bytes, packet, straight)
-    }
-
-    /// A packet waits at a port; `straight`: for nothing, since the port is idle.
-    fn enter(
-        &mut self,
-        now: u64,
-        port: usize,
-        priority: u8,
-        wire_bytes: u32,
-        packet: P,
-        straight: bool,
-    ) -> Result<(), P> {
         let level = usize::from(priority).min(LEVELS - 1);
         let it = &mut self.ports[port];
         let bytes = u64::from(wire_bytes);
@@ -292,7 +280,7 @@ impl<P: Copy> Switch<P> {
         packet: P,
     ) -> Result<Option<Departure<P>>, P> {
         if !self.is_idle(now, port) {
-            self.enter(now, port, priority, wire_bytes, packet, false)?;
+            self.input(now, port, priority, wire_bytes, packet)?;
             return Ok(None);
         }
         let level = usize::from(priority).min(LEVELS - 1);
