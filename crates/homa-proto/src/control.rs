@@ -4,7 +4,7 @@
 use crate::burst::{Burst, MAX_BURST_PACKETS};
 use crate::engine::Engine;
 use crate::rpc::{Pending, ServerRpc, State};
-use crate::wire::{Body, Packet, Priority, Resend, ResendRange, RpcUnknown};
+use crate::wire::{Body, Common, Packet, Priority, Resend, ResendRange, RpcId, RpcUnknown};
 
 impl Engine {
     /// Level of all packets but DATA.
@@ -124,5 +124,17 @@ impl Engine {
             });
             self.emit_answer(index, body, burst);
         }
+    }
+}
+
+/// An answer to a packet that needs no RPC state: ports swapped, our view of the id.
+pub(crate) fn swap(common: &Common, id: RpcId, body: Body) -> Packet {
+    Packet {
+        common: Common {
+            source_port: common.dest_port,
+            dest_port: common.source_port,
+            sender_id: id,
+        },
+        body,
     }
 }

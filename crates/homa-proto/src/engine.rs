@@ -10,6 +10,7 @@ use crate::api::{Event, OutOfMemory, Reason, RpcKey, Seed, Unreachable, Usage};
 use crate::budget::Budget;
 use crate::chunks::Full;
 use crate::config::{Config, ConfigError};
+use crate::control::swap;
 use crate::counters::Counters;
 use crate::distance::Distances;
 use crate::flight::WaitingRequests;
@@ -584,18 +585,6 @@ impl Engine {
 /// A packet names an RPC of ours, but comes from somewhere else or another port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WrongPeer;
-
-/// An answer to a packet that needs no RPC state: ports swapped, our view of the id.
-pub(crate) fn swap(common: &Common, id: RpcId, body: Body) -> Packet {
-    Packet {
-        common: Common {
-            source_port: common.dest_port,
-            dest_port: common.source_port,
-            sender_id: id,
-        },
-        body,
-    }
-}
 
 #[cfg(test)]
 mod tests;
